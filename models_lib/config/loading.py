@@ -1,0 +1,115 @@
+"""From a YAML file and `dotted.key=value` settings to a checked `RunConfig`.
+
+Precedence: `--set` over the file over the defaults of sections.py. Nothing is read from the environment.
+
+What does not belong here: the meaning of the values (sections.py).
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from models_lib.config.sections import RunConfig
+from models_lib.errors import ConfigError
+
+
+def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> RunConfig:
+    """The checked configuration of `path` (None: the defaults) with `settings` laid over it.
+
+    Args:
+        path: a YAML file of sections, or None.
+        settings: `dotted.key=value` strings; values are read as YAML scalars or lists.
+
+    Raises:
+        ConfigError: unreadable file, unknown key, value of the wrong type or outside its limits.
+    """
+    tree = _read_yaml(path) if path is not None else {}
+    for setting in settings:
+        _apply_setting(tree, setting)
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, origin=str(path) if path else "the configuration")) from error
+
+
+def select_symbols(config: RunConfig, requested: Sequence[str] | None) -> tuple[str, ...]:
+    """The requested symbols in their given order, or all configured ones.
+
+    Raises:
+        ConfigError: for a symbol that the configuration does not list.
+    """
+    if requested is None:
+        return config.symbols
+    for symbol in requested:
+        if symbol not in config.symbols:
+            raise ConfigError(
+                f"{symbol!r} is not a configured symbol; configured are {', '.join(config.symbols)}. "
+                f"Add it to `symbols` in the configuration file, or ask for one of these."
+            )
+    if not requested:
+        raise ConfigError("no symbol was asked for. Name at least one after --symbols, or leave the option out for all.")
+    return tuple(dict.fromkeys(requested))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the configuration file cannot be read ({error}). Check the path given to --config.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}. Correct the file at that place.") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: must hold sections such as `data:` at the top, was a {type(tree).__name__}.")
+    return tree
+
+
+def _apply_setting(tree: dict[str, Any], setting: str) -> None:
+    """Writes one `a.b.c=value` into the tree of sections."""
+    key, separator, text = setting.partition("=")
+    parts = key.strip().split(".")
+    if not separator or not all(parts):
+        raise ConfigError(f"--set {setting!r}: must be dotted.key=value, such as data.days=50.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {setting!r}: the value is not valid YAML ({error}). Quote it.") from error
+    branch = tree
+    for part in parts[:-1]:
+        child = branch.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {setting!r}: {part!r} is a value, not a section.")
+        branch = child
+    branch[parts[-1]] = value
+
+
+def _explain(error: ValidationError, *, origin: str) -> str:
+    """One line a fault: the dotted key, the fact, and near names for an unknown key."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        key = ".".join(str(part) for part in fault["loc"]) or "configuration"
+        if fault["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(fault["loc"][-1]), _known_keys(fault["loc"][:-1]), n=3, cutoff=0.4)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            lines.append(f"{key}: unknown key.{hint}")
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            was = "" if isinstance(fault["input"], Mapping | BaseModel) else f", was {fault['input']!r}"
+            lines.append(f"{key}: {message}{was}.")
+    return f"{origin}: " + " ".join(lines)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the section at `location`."""
+    section: Any = RunConfig
+    for part in location:
+        field = getattr(section, "model_fields", {}).get(str(part))
+        if field is None:
+            return []
+        section = field.annotation
+    return list(getattr(section, "model_fields", {}))

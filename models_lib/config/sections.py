@@ -1,0 +1,304 @@
+"""The sections of the configuration: frozen, typed, closed, with meaning and unit under each field.
+
+A function takes the section that it needs, never the whole. A field has a default only where there is a reason for one;
+the reasons for the recipe's numbers are measured ones (README, "The recipe").
+
+What does not belong here: reading files or the command line (loading.py) and anything that acts on the values.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Severity = Literal["blocking", "advisory"]
+Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+SymbolName = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,15}-[A-Z0-9]{2,10}$")]
+
+
+class Section(BaseModel):
+    """A closed, immutable part of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class DataSection(Section):
+    """Where candles come from, and what they must satisfy before use (SPEC 2)."""
+
+    source: Literal["simulated", "parquet"] = "simulated"
+    """`simulated` is embedded and works offline; `parquet` reads `path`/<SYMBOL>.parquet."""
+    path: Path | None = None
+    """Folder of the parquet source; required for it, refused for the simulated one."""
+    market: Literal["default", "null", "iid", "planted"] = "default"
+    """Kind of the simulated market."""
+    seed: Annotated[int, Field(ge=0)] = 7
+    """Seed of the simulated market."""
+    days: Annotated[int, Field(ge=1, le=3650)] = 50
+    """Length of the simulated market in days of 1,440 minutes. The parquet source uses every row of its file."""
+    fill_no_trade_minutes: Annotated[int, Field(ge=0, le=60)] = 5
+    """Longest run of missing minutes that is filled with the last close and zero volume; 0 fills nothing."""
+    max_missing_share: Share = 1.0
+    """Largest share of missing minutes between the first and the last bar, after filling. The default records holes
+    and refuses none: each hole starts a new segment, so it costs rows, not truth."""
+    max_zero_volume_run_minutes: PositiveInt = 240
+    """A longer run of bars without volume is recorded as a warning."""
+    max_age_days: PositiveInt = 2
+    """A newest bar older than this is recorded as a warning; not judged for the simulated market."""
+
+    @model_validator(mode="after")
+    def _path_goes_with_parquet(self) -> Self:
+        if self.source == "parquet" and self.path is None:
+            raise ValueError("data.path must be set when data.source is parquet: the folder with <SYMBOL>.parquet files")
+        if self.source == "simulated" and self.path is not None:
+            raise ValueError("data.path is only for data.source=parquet; add --set data.source=parquet, or drop the path")
+        return self
+
+
+class LabelSection(Section):
+    """What the model is asked (SPEC 4)."""
+
+    kind: Literal["trend", "forward_return", "triple_barrier"] = "trend"
+    """`trend`: smoothed label; `forward_return`: log return over the horizon; `triple_barrier`: which barrier first."""
+    lookback_minutes: Annotated[int, Field(ge=1, le=240)] = 60
+    """Bars of the past mean of `trend`; also the embargo after a split boundary."""
+    horizon_minutes: Annotated[int, Field(ge=1, le=240)] = 15
+    """Bars that the label looks ahead."""
+    quantile: Annotated[float, Field(gt=0.0, lt=1.0)] = 1.0 / 3.0
+    """Share of the training rows whose label value is called NEUTRAL."""
+    threshold: Literal["quantile", "volatility_scaled"] = "quantile"
+    """`quantile`: one threshold; `volatility_scaled`: the threshold is a multiple of realised volatility (240 bars)."""
+    barrier_atr_multiple: PositiveFloat = 2.0
+    """Half-width of the barriers of `triple_barrier`, in average true ranges (60 bars)."""
+
+
+class SplitsSection(Section):
+    """Chronological train, validation and test parts by rows (SPEC 5); the rest after both is the test part."""
+
+    train_share: Annotated[float, Field(gt=0.1, lt=0.95)] = 0.70
+    """Share of the usable rows for training."""
+    validation_share: Annotated[float, Field(gt=0.02, lt=0.5)] = 0.15
+    """Share of the usable rows for validation."""
+    min_rows: Annotated[int, Field(ge=50)] = 500
+    """Fewest rows of each part. Intervals need more: 30 blocks, 7,200 test rows; with fewer they are not measured."""
+
+    @model_validator(mode="after")
+    def _leaves_a_test_part(self) -> Self:
+        if self.train_share + self.validation_share > 0.98:
+            raise ValueError(
+                f"splits.train_share + splits.validation_share must leave a test part of at least 0.02, "
+                f"was {self.train_share + self.validation_share:.3f}"
+            )
+        return self
+
+
+class NetworkSection(Section):
+    """The network between scaled features and logits (SPEC 6)."""
+
+    family: Literal["v6", "v7", "v8"] = "v8"
+    """v6: no normalisation, no dropout, no scaler (legacy); v7: BatchNorm; v8: learned mix of BatchNorm and LayerNorm."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    """Share of hidden units dropped while training (v7, v8)."""
+    norm_mix_start: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
+    """Starting weight of BatchNorm in the v8 mix; the rest is LayerNorm. 0.5 is the table's neutral start."""
+    input_clip_std: PositiveFloat | None = 5.0
+    """Scaled features are clipped to this many standard deviations inside the network; null clips nothing."""
+    initial_temperature: PositiveFloat = 2.5
+    """Where the learned temperature starts (v7, v8)."""
+
+
+class TrainingSection(Section):
+    """How the network is fitted (SPEC 6)."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 20_251_116
+    """Seed of weights, permutations and dropout; the symbol's name is mixed in."""
+    backend: Literal["local"] = "local"
+    """Where training runs: `local` is a subprocess of this machine."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes CUDA when it is there."""
+    loss: Literal["cross_entropy", "focal"] = "cross_entropy"
+    """Focal: alpha (1 - p)^gamma ce with p = exp(-ce)."""
+    focal_alpha: PositiveFloat = 0.25
+    """Scale of the focal loss."""
+    focal_gamma: Annotated[float, Field(ge=0.0)] = 2.0
+    """Focusing exponent of the focal loss."""
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the target spread evenly over the classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced` weighs each class by the inverse of its share of the training rows."""
+    optimizer: Literal["adam", "adamw"] = "adamw"
+    """Adam, or Adam with decoupled weight decay."""
+    learning_rate: PositiveFloat = 1e-3
+    """Step size at the start."""
+    schedule: Literal["constant", "cosine"] = "cosine"
+    """`cosine` decays the step size to zero over max_epochs."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    """Decoupled weight decay of AdamW; Adam takes none."""
+    batch_size: Annotated[int, Field(ge=2, le=1_048_576)] = 1_024
+    """Rows a step."""
+    max_epochs: PositiveInt = 8
+    """Passes over the training rows at most."""
+    patience: PositiveInt = 5
+    """Epochs without a better validation NLL (after temperature) before training stops."""
+    weight_average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Per-step decay of the exponential moving average of the weights that is judged and kept; 0 keeps the raw ones."""
+    gradient_clip_norm: PositiveFloat | None = 1.0
+    """Largest gradient norm of a step; null clips nothing."""
+    gate_warm_up_epochs: Annotated[int, Field(ge=0)] = 2
+    """Epochs before failed gates count towards stopping."""
+    gate_stop_epochs: PositiveInt = 3
+    """Consecutive epochs with a failed blocking gate that stop the training."""
+    time_limit_minutes: PositiveFloat = 120.0
+    """The training subprocess is killed after this."""
+    max_parallel: PositiveInt | None = None
+    """Symbols trained at once; null is the number of cores."""
+
+
+class TemperatureSection(Section):
+    """The sweep that informs beside the fitted temperature (SPEC 8)."""
+
+    sweep: tuple[PositiveFloat, ...] = (0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
+    """Temperatures of the sweep table."""
+    target_low: Share = 0.60
+    """Lower end of the mean confidence that the sweep looks for."""
+    target_high: Share = 0.75
+    """Upper end of it."""
+
+
+class EvaluationSection(Section):
+    """How figures and their intervals are measured (SPEC 4, 5)."""
+
+    costs_bp: Annotated[float, Field(ge=0.0)] = 10.0
+    """Cost of a round trip, in basis points of the price."""
+    block_bars: PositiveInt = 240
+    """Length of a bootstrap block in bars."""
+    long_block_bars: PositiveInt = 1_440
+    """Block length when the test part has `long_test_rows` rows or more."""
+    long_test_rows: PositiveInt = 100_000
+    """Rows from which the long blocks are used."""
+    min_blocks: PositiveInt = 30
+    """With fewer blocks an interval is not measured."""
+    bootstrap_samples: Annotated[int, Field(ge=200, le=100_000)] = 2_000
+    """Resamples of the moving-block bootstrap."""
+    bootstrap_seed: Annotated[int, Field(ge=0)] = 1
+    """Seed of the resamples."""
+    ece_bins: PositiveInt = 15
+    """Equal-width confidence bins of the calibration error."""
+
+
+class Gate(Section):
+    """A gate without a number of its own."""
+
+    severity: Severity = "blocking"
+    """A failed blocking gate holds the candidate; an advisory one is reported."""
+
+
+class LimitGate(Gate):
+    """A gate with one limit."""
+
+    limit: Finite
+    """The limit that the measured value is held against."""
+
+
+class BandGate(Gate):
+    """A gate with a lower and an upper limit."""
+
+    low: Finite
+    """Lower end, included."""
+    high: Finite
+    """Upper end, included."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError(f"low must not exceed high, was {self.low} > {self.high}")
+        return self
+
+
+class RuleGate(LimitGate):
+    """beats_mechanical_rule: two figures against two limits."""
+
+    min_lift: Finite = -0.01
+    """Smallest accuracy minus the mechanical rule's."""
+
+
+class GatesSection(Section):
+    """Limits and severity of every gate (SPEC 7); the defaults are the requirement, not a wish."""
+
+    scaler_present: Gate = Gate()
+    """The saved file holds mean and scale, finite, scale > 0."""
+    feature_normalisation: LimitGate = LimitGate(limit=0.1)
+    """Largest |mean| and |std - 1| of the scaled training features, exclusive."""
+    logit_range: LimitGate = LimitGate(limit=15.0)
+    """Largest |logit| after temperature, exclusive."""
+    overconfidence: LimitGate = LimitGate(limit=0.10)
+    """Share of predictions with confidence above 0.99, exclusive."""
+    class_balance: BandGate = BandGate(low=0.15, high=0.60)
+    """Share of each class among the predictions."""
+    finite: Gate = Gate()
+    """No NaN or infinity in features, logits, probabilities or weights."""
+    calibration_error: LimitGate = LimitGate(limit=0.05)
+    """Expected calibration error, exclusive."""
+    accuracy: LimitGate = LimitGate(limit=0.68)
+    """Smallest accuracy, inclusive; comparable only within one label definition."""
+    beats_mechanical_rule: RuleGate = RuleGate(limit=0.0)
+    """The lower end of the nll_improvement interval must exceed the limit."""
+    beats_driftless_rule: LimitGate = LimitGate(limit=0.0, severity="advisory")
+    """The lower end of the interval of (driftless NLL - model NLL) must exceed the limit."""
+    not_worse_than_champion: LimitGate = LimitGate(limit=0.0)
+    """The upper end of the interval of (champion NLL - candidate NLL) must not lie below the limit."""
+    confidence_band: BandGate = BandGate(low=0.60, high=0.85, severity="advisory")
+    """Mean confidence. The share between 0.5 and 0.9 is reported beside it."""
+    edge_after_costs: LimitGate = LimitGate(limit=0.0, severity="advisory")
+    """Mean forward return of acted-on calls after costs, in basis points, exclusive."""
+    feature_drift: LimitGate = LimitGate(limit=0.25, severity="advisory")
+    """Floor of the per-feature limit on the population stability index of the newest week."""
+
+
+class BundleSection(Section):
+    """What a bundle promises."""
+
+    valid_days: PositiveInt = 7
+    """Days after which the runtime refuses the bundle."""
+
+
+class DeploymentSection(Section):
+    """Where a promoted bundle goes."""
+
+    target: None = None
+    """No target can be configured yet; the deployment step says so."""
+
+
+class ScheduleSection(Section):
+    """When the nightly deployment runs."""
+
+    cron: str = "0 2 * * *"
+    """Minute, hour, day of month, month, day of week."""
+    timezone: str = "UTC"
+    """IANA name of the time zone of `cron`."""
+
+
+class RunConfig(Section):
+    """The whole configuration of a retrain; it travels, resolved, in every bundle."""
+
+    symbols: Annotated[tuple[SymbolName, ...], Field(min_length=1)] = ("BTC-USD", "ETH-USD", "SOL-USD")
+    """Symbols that this installation trains."""
+    data: DataSection = DataSection()
+    label: LabelSection = LabelSection()
+    splits: SplitsSection = SplitsSection()
+    network: NetworkSection = NetworkSection()
+    training: TrainingSection = TrainingSection()
+    temperature: TemperatureSection = TemperatureSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    gates: GatesSection = GatesSection()
+    bundle: BundleSection = BundleSection()
+    deployment: DeploymentSection = DeploymentSection()
+    schedule: ScheduleSection = ScheduleSection()
+
+    @model_validator(mode="after")
+    def _symbols_are_distinct(self) -> Self:
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError(f"symbols must be distinct, were {list(self.symbols)}")
+        return self

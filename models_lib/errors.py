@@ -1,0 +1,49 @@
+"""The errors that callers can act on: each class answers "what should I do?".
+
+    CrpbotError            the root; never raised itself
+    |-- ConfigError        fix the configuration, the command line or the environment; nothing was started
+    |-- DataError          refuse the data: they break a rule that no retry will mend
+    |-- BundleError        do not load this model: it is damaged, incomplete or not what it says
+    |-- PromotionError     the registry says no: a gate failed, or the champion is not the one judged against
+    |-- TrainingError      the training gave no model: non-finite loss, a time limit, a killed process
+    |-- DeployError        the trading host does not run the new release; the message says what it runs
+    `-- TransientError     try again later: network, throttling, a busy lock
+
+A message is one readable sentence or two: the subject, the fact with its limit, where and when, the remedy.
+Adapters translate at the edge (`raise DataError(...) from error`). Every error survives pickling, because errors
+cross process borders: they carry their message as their only argument.
+
+What does not belong here: exit statuses (flows/cli.py maps classes to them) and retry rules (tasks/policies.py).
+"""
+
+
+class CrpbotError(Exception):
+    """The root of every error that this system raises on purpose."""
+
+
+class ConfigError(CrpbotError):
+    """Fix the file, the command line or the environment; nothing was started."""
+
+
+class DataError(CrpbotError):
+    """Refuse the data; trying again with the same data cannot help."""
+
+
+class BundleError(CrpbotError):
+    """Do not load this model."""
+
+
+class PromotionError(CrpbotError):
+    """The registry refuses the change of champion; the pointer stays as it was."""
+
+
+class TrainingError(CrpbotError):
+    """The training ended without a usable model."""
+
+
+class DeployError(CrpbotError):
+    """The trading host does not run the new release."""
+
+
+class TransientError(CrpbotError):
+    """Try again later: the cause is expected to pass by itself."""

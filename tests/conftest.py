@@ -1,0 +1,18 @@
+"""Fixtures that every room of the tests may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def real_candles() -> Path:
+    """The folder of real candles named by CRPBOT_TEST_CANDLES; the test is skipped, loudly, without it."""
+    folder = os.environ.get("CRPBOT_TEST_CANDLES")
+    if not folder:
+        pytest.skip("needs real candles: set CRPBOT_TEST_CANDLES to a folder with perp-50d/ and spot-2y/")
+    path = Path(folder)
+    if not path.is_dir():
+        pytest.fail(f"CRPBOT_TEST_CANDLES={folder} is not a folder")
+    return path
