@@ -7,6 +7,7 @@ from models_lib.config.loading import load_config, select_symbols
 from models_lib.config.sections import (
     BandGate,
     BundleSection,
+    ConfidenceGate,
     DataSection,
     DeploymentSection,
     EvaluationSection,
@@ -28,6 +29,7 @@ from models_lib.config.sections import (
 __all__ = [
     "BandGate",
     "BundleSection",
+    "ConfidenceGate",
     "DataSection",
     "DeploymentSection",
     "EvaluationSection",

@@ -224,6 +224,15 @@ class RuleGate(LimitGate):
     """Smallest accuracy minus the mechanical rule's."""
 
 
+class ConfidenceGate(BandGate):
+    """confidence_band: the mean confidence within low..high, and the share of middling predictions within its own band."""
+
+    share_50_90_low: Share = 0.70
+    """Smallest share of predictions with a confidence between 0.5 and 0.9, included."""
+    share_50_90_high: Share = 0.80
+    """Largest share of them, included."""
+
+
 class GatesSection(Section):
     """Limits and severity of every gate (SPEC 7); the defaults are the requirement, not a wish."""
 
@@ -249,8 +258,8 @@ class GatesSection(Section):
     """The lower end of the interval of (driftless NLL - model NLL) must exceed the limit."""
     not_worse_than_champion: LimitGate = LimitGate(limit=0.0)
     """The upper end of the interval of (champion NLL - candidate NLL) must not lie below the limit."""
-    confidence_band: BandGate = BandGate(low=0.60, high=0.85, severity="advisory")
-    """Mean confidence. The share between 0.5 and 0.9 is reported beside it."""
+    confidence_band: ConfidenceGate = ConfidenceGate(low=0.60, high=0.85, severity="advisory")
+    """Mean confidence, and the share of predictions between 0.5 and 0.9."""
     edge_after_costs: LimitGate = LimitGate(limit=0.0, severity="advisory")
     """Mean forward return of acted-on calls after costs, in basis points, exclusive."""
     feature_drift: LimitGate = LimitGate(limit=0.25, severity="advisory")
