@@ -1,0 +1,29 @@
+"""The exponential moving average of the weights: what is judged and kept in place of the last step's weights.
+
+What does not belong here: the decay's warm-up (schedules.py).
+"""
+
+import copy
+
+import torch
+
+from models_lib.networks import DirectionNetwork
+
+
+class WeightAverage:
+    """A shadow of a network whose tensors follow the live ones; BatchNorm's running statistics are averaged too.
+
+    With decay 0 the shadow is the live network itself.
+    """
+
+    def __init__(self, live: DirectionNetwork, *, decay: float) -> None:
+        self.network = live if decay == 0.0 else copy.deepcopy(live)
+        self._shadow = list(self.network.state_dict().values())
+        self._live = list(live.state_dict().values())
+        self._decays = decay > 0.0
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Moves the shadow by 1 - decay of the way to the live weights."""
+        if self._decays:
+            torch._foreach_lerp_(self._shadow, self._live, 1.0 - decay)
