@@ -1,0 +1,126 @@
+"""Where candles come from: one protocol, the embedded market and the folder of parquet files.
+
+A source hands over raw candles; `load_candles` is the way to candles that may be used.
+
+What does not belong here: sources that need the network (they live with the adapters), and the rules (checks.py).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models_lib.candles.checks import CandleReport, check_and_fill
+from models_lib.candles.simulated import MarketKind, simulate_candles
+from models_lib.config import DataSection
+from models_lib.errors import ConfigError, DataError
+
+
+class CandleSource(Protocol):
+    """Hands over the raw candles of a symbol."""
+
+    def fetch(self, symbol: str) -> pd.DataFrame:
+        """The raw candles of `symbol`: readable, but not yet checked.
+
+        Raises:
+            DataError: this symbol has no readable candles here.
+        """
+        ...
+
+    def origin(self, symbol: str) -> str:
+        """Where the candles of `symbol` come from, for messages and the record of the run."""
+        ...
+
+
+@dataclass(frozen=True)
+class SimulatedSource:
+    """The embedded market: offline, and the same candles for the same market, seed, symbol and days."""
+
+    market: MarketKind
+    seed: int
+    days: int
+
+    def fetch(self, symbol: str) -> pd.DataFrame:
+        """The simulated candles of `symbol`, `days` x 1,440 rows; every name has a market."""
+        return simulate_candles(symbol, market=self.market, seed=self.seed, days=self.days)
+
+    def origin(self, symbol: str) -> str:  # noqa: ARG002  (one market for all symbols)
+        """As in "simulated market default, seed 7, 50 days"."""
+        return f"simulated market {self.market}, seed {self.seed}, {self.days} days"
+
+
+class ParquetSource:
+    """A folder with one <SYMBOL>.parquet for each symbol."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            fact = "is not a folder" if folder.exists() else "does not exist"
+            raise ConfigError(
+                f"the folder of candles {folder} {fact}. Set data.path to the folder with <SYMBOL>.parquet."
+            )
+        self.folder = folder
+
+    def fetch(self, symbol: str) -> pd.DataFrame:
+        """The content of the symbol's file."""
+        path = self.folder / f"{symbol}.parquet"
+        if not path.is_file():
+            raise DataError(
+                f"{symbol}: there is no file {path}. Put the symbol's candles there, or leave the symbol out."
+            )
+        return read_parquet(path, symbol=symbol)
+
+    def origin(self, symbol: str) -> str:
+        """The path of the symbol's file."""
+        return str(self.folder / f"{symbol}.parquet")
+
+
+def read_parquet(path: Path, *, symbol: str) -> pd.DataFrame:
+    """The table in `path`, unchecked; an index that was stored by pandas comes back as a column.
+
+    Raises:
+        DataError: the file is empty, damaged, or may not be read.
+    """
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{symbol} ({path}): the file is empty (0 bytes). Fetch it again.")
+        frame: pd.DataFrame = pq.read_table(path).to_pandas(ignore_metadata=True)
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{symbol} ({path}): cannot be read as parquet ({reason}). Fetch the file again.") from error
+    return frame
+
+
+def source_of(data: DataSection) -> CandleSource:
+    """The source that the configuration names.
+
+    Raises:
+        ConfigError: the folder of a parquet source does not exist.
+    """
+    match data.source:
+        case "simulated":
+            return SimulatedSource(market=data.market, seed=data.seed, days=data.days)
+        case "parquet":
+            assert data.path is not None, "DataSection refuses parquet without a path"
+            return ParquetSource(data.path)
+
+
+def load_candles(
+    source: CandleSource, symbol: str, data: DataSection, *, now: datetime | None
+) -> tuple[pd.DataFrame, CandleReport]:
+    """The checked and filled candles of `symbol`, and the report on them.
+
+    Args:
+        source: where they come from.
+        symbol: which.
+        data: the rules.
+        now: aware; the age of the newest bar is held against it, except on the simulated market. None: not judged.
+
+    Raises:
+        DataError: the symbol has no readable candles, or they break a rule.
+    """
+    judged_at = None if data.source == "simulated" else now
+    return check_and_fill(source.fetch(symbol), symbol=symbol, rules=data, where=source.origin(symbol), now=judged_at)
