@@ -27,6 +27,6 @@ def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:
         BundleError: if the file is missing or is not a whole safetensors file.
     """
     try:
-        return dict(load(path.read_bytes()))
+        return dict(sorted(load(path.read_bytes()).items()))
     except (OSError, SafetensorError) as error:
         raise BundleError(f"{path}: no readable weights ({error}). Train the model again.") from error
