@@ -22,7 +22,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numba
 import numpy as np
@@ -56,7 +56,7 @@ _SHOCK_FREEDOM: Final = 4.5  # degrees of freedom of the Student-t shocks
 _MEMORY_MINUTES: Final = (12.0, 100.0, 1_000.0, 10_000.0)  # of the parts of log-volatility
 _PART_STD: Final = (0.22, 0.26, 0.20, 0.22)  # of the parts of log-volatility
 _EXCITATION: Final = (0.55, 0.45, 0.0, 0.0)  # share of a part's innovation that is the size of the last shock
-_MEAN_SIZE: Final = 0.73  # mean of |shock|, shocks of unit variance with _SHOCK_FREEDOM, cut off at _LARGEST_SIZE
+_MEAN_SIZE: Final = 0.72  # mean of |shock|, shocks of unit variance with _SHOCK_FREEDOM, cut off at _LARGEST_SIZE
 _STD_SIZE: Final = 0.67  # its standard deviation
 _LARGEST_SIZE: Final = 6.0
 _LARGEST_LOG_VOLATILITY: Final = 2.2  # parts together, either side
@@ -71,16 +71,19 @@ _CONSTANT_VOLUME_STD: Final = 0.8  # of log volume, iid and planted
 # Shape of the day by hour (UTC) relative to its mean, and of the week: rounded common knowledge of 24-hour crypto markets.
 _HOUR_VOLATILITY: Final = (
     1.22, 1.12, 1.00, 0.85, 0.76, 0.72, 0.75, 0.85, 0.88, 0.82, 0.78, 0.80,
-    0.92, 1.22, 1.40, 1.26, 1.18, 1.14, 1.10, 1.06, 1.04, 1.06, 1.06, 1.00,
+    0.92, 1.10, 1.32, 1.26, 1.18, 1.14, 1.10, 1.06, 1.04, 1.06, 1.06, 1.00,
 )  # fmt: skip
 _HOUR_VOLUME: Final = (
     1.22, 1.00, 0.87, 0.72, 0.64, 0.60, 0.67, 0.88, 0.90, 0.84, 0.77, 0.84,
-    1.00, 1.50, 1.78, 1.45, 1.30, 1.30, 1.08, 1.00, 0.97, 0.78, 0.98, 0.90,
+    1.00, 1.28, 1.62, 1.42, 1.30, 1.30, 1.08, 1.00, 0.97, 0.78, 0.98, 0.90,
 )  # fmt: skip
 _WEEKEND_VOLATILITY: Final = (0.78, 0.88)  # Saturday, Sunday
 _WEEKEND_VOLUME: Final = (0.62, 0.78)
 _QUARTER_HOUR: Final = {0: 0.10, 14: -0.15}  # log-volatility and log volume by minute of the quarter hour
 _FULL_HOUR_VOLUME: Final = 0.20  # log volume of the first minute of an hour
+_OPENING_MINUTE: Final = 13 * 60 + 30  # the stock exchanges of New York open, on working days
+_OPENING: Final = (0.30, 0.50)  # log-volatility and log volume of that minute
+_OPENING_MEMORY_MINUTES: Final = 30.0
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,7 @@ def _candles(
     ticks = np.maximum(np.rint(price * np.exp(paths) / tick), 2.0)
     opens = ticks[:, 0] + first_tick
     decimals = max(0, math.ceil(-math.log10(tick) - 1e-9))
-    columns = {
+    columns: dict[str, Any] = {
         "timestamp": pd.Series((first_minute + np.arange(len(paths), dtype=np.int64)) * BAR_MS).astype(TIMESTAMP_DTYPE),
         "open": opens,
         "high": np.maximum(ticks[:, 1], opens),
@@ -227,9 +230,12 @@ def _weekly_clock() -> Floats:
     for column, (hours, weekend) in enumerate(
         ((_HOUR_VOLATILITY, _WEEKEND_VOLATILITY), (_HOUR_VOLUME, _WEEKEND_VOLUME))
     ):
-        week = np.log(np.outer((1.0,) * 5 + weekend, hours)).ravel()
+        week = np.log(np.outer([1.0] * 5 + list(weekend), list(hours))).ravel()
         centres = np.arange(-1, 7 * 24 + 1) * 60.0 + 30.0
         clock[:, column] = np.interp(minutes, centres, np.concatenate((week[-1:], week, week[:1])))
+    since_opening = minutes % DAY_MINUTES - _OPENING_MINUTE
+    is_open = (since_opening >= 0) & (minutes < 5 * DAY_MINUTES)
+    clock[is_open] += np.exp(-since_opening[is_open, None] / _OPENING_MEMORY_MINUTES) * _OPENING
     for minute, addition in _QUARTER_HOUR.items():
         clock[minutes % 15 == minute] += addition
     clock[minutes % 60 == 0, 1] += _FULL_HOUR_VOLUME
