@@ -1,0 +1,333 @@
+"""What the page of one symbol must know: plain values and arrays, checked so that the page cannot contradict itself.
+
+Every field that could not be measured is None and is shown as "not measured". Fields without a default must be chosen.
+
+What does not belong here: how the values were measured, and how they look.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models_lib.config import GatesSection, Severity
+
+Outcome = Literal["promoted", "passed", "held", "failed"]
+"""`passed`: every blocking gate passed, and promotion is decided after the page is written."""
+Bounds = tuple[float, float]
+
+
+def _bounds(value: Any) -> Bounds | None:
+    if value is None:
+        return None
+    low, high = value
+    return float(low), float(high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRow:
+    """One line of the gate table; two-sided gates have (low, high) as value and limit, unmeasured ones no value."""
+
+    name: str
+    split: str
+    value: float | bool | Bounds | None
+    limit: float | Bounds | None
+    severity: Severity
+    passed: bool
+    note: str = ""
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """The row of a gate as the run's summary writes it, with an optional `note`."""
+        value, limit = row["value"], row["limit"]
+        return cls(
+            name=row["name"],
+            split=row["split"],
+            value=_bounds(value) if isinstance(value, Sequence) else value,
+            limit=_bounds(limit) if isinstance(limit, Sequence) else limit,
+            severity=row["severity"],
+            passed=row["passed"],
+            note=row.get("note", ""),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A measured number with its 95 % block-bootstrap interval; either may be missing."""
+
+    value: float | None = None
+    interval: Bounds | None = None
+
+    @property
+    def above(self) -> Literal["yes", "no", "unclear"] | None:
+        """Whether the interval lies above zero, below it, or holds it; None where it was not measured."""
+        return self.against(0.0)
+
+    def against(self, neutral: float) -> Literal["yes", "no", "unclear"] | None:
+        """Where the interval lies against `neutral`; None without a value or an interval."""
+        if self.value is None or self.interval is None or not np.isfinite((self.value, *self.interval)).all():
+            return None
+        if self.interval[0] > neutral:
+            return "yes"
+        return "no" if self.interval[1] < neutral else "unclear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The figures of the test rows (SPEC 4): each accuracy beside what needs no model.
+
+    Shares and accuracies lie in [0, 1], NLL in nats a row, edges in basis points of the price.
+    """
+
+    accuracy: float | None
+    nll: float | None
+    ece: float | None
+    mean_confidence: float | None
+    share_over_90: float | None
+    share_over_99: float | None
+    share_50_90: float | None
+    max_abs_logit: float | None
+    class_shares: tuple[float, float, float] | None
+    majority_accuracy: float | None
+    mechanical_rule_accuracy: float | None
+    mechanical_rule_nll: float | None
+    driftless_rule_nll: float | None
+    lift: Figure
+    nll_improvement: Figure
+    driftless_improvement: Figure
+    """Driftless rule's NLL minus the model's: above zero the model knows more than volatility."""
+    directional_accuracy: Figure
+    """Share of UP and DOWN calls whose return from the current close had that sign; a coin has one half."""
+    edge_bp: Figure
+    edge_after_costs_bp: Figure
+    effective_rows: float | None
+    driftless_rule_accuracy: float | None = None
+
+    @classmethod
+    def from_metrics(cls, metrics: Mapping[str, Any]) -> Self:
+        """The figures of a `metrics.test` mapping of the run's summary.
+
+        Required are the summary's own keys (a missing one is an error: a misspelt key must not read as "not
+        measured"); taken where present are `<figure>_interval` of the other figures, `driftless_improvement`,
+        `driftless_improvement_interval` and `driftless_rule_accuracy`.
+
+        Raises:
+            ValueError: a required key is missing.
+        """
+        plain = [
+            "accuracy",
+            "nll",
+            "ece",
+            "mean_confidence",
+            "share_over_90",
+            "share_over_99",
+            "share_50_90",
+            "max_abs_logit",
+            "majority_accuracy",
+            "mechanical_rule_accuracy",
+            "mechanical_rule_nll",
+            "driftless_rule_nll",
+            "effective_rows",
+        ]
+        required = [
+            *plain,
+            *["class_shares", "lift", "nll_improvement", "directional_accuracy", "edge_bp", "edge_after_costs_bp"],
+        ]
+        if missing := [key for key in required if key not in metrics]:
+            raise ValueError(f"metrics.test must hold {', '.join(missing)}; it has {', '.join(sorted(metrics))}")
+        shares = metrics["class_shares"]
+
+        def figure(name: str) -> Figure:
+            return Figure(value=metrics.get(name), interval=_bounds(metrics.get(f"{name}_interval")))
+
+        improvement = figure("driftless_improvement")
+        if improvement.value is None and metrics["driftless_rule_nll"] is not None and metrics["nll"] is not None:
+            difference = float(metrics["driftless_rule_nll"]) - float(metrics["nll"])
+            improvement = Figure(value=difference, interval=improvement.interval)
+        return cls(
+            **{key: metrics[key] for key in plain},
+            class_shares=None if shares is None else (float(shares[0]), float(shares[1]), float(shares[2])),
+            lift=figure("lift"),
+            nll_improvement=figure("nll_improvement"),
+            driftless_improvement=improvement,
+            directional_accuracy=figure("directional_accuracy"),
+            edge_bp=figure("edge_bp"),
+            edge_after_costs_bp=figure("edge_after_costs_bp"),
+            driftless_rule_accuracy=metrics.get("driftless_rule_accuracy"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervals:
+    """How the intervals were made."""
+
+    blocks: int | None
+    """Moving blocks in the test part; None where too few for an interval."""
+    block_bars: int
+    samples: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochRow:
+    """One epoch of the training, judged on the validation rows with that epoch's fitted temperature."""
+
+    epoch: int
+    """Counted from 1."""
+    train_loss: float | None
+    validation_nll: float | None
+    validation_accuracy: float | None
+    temperature: float | None
+    failed_gates: tuple[str, ...] = ()
+    """Blocking gates that failed in this epoch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reliability:
+    """Confidence against what came true, in equal-width bins of the test rows; empty bins have count 0."""
+
+    edges: NDArray[np.float64]
+    """[b + 1], ascending in [0, 1]."""
+    counts: NDArray[np.int64]
+    """[b]."""
+    mean_confidence: NDArray[np.float64]
+    """[b], any value where the count is 0."""
+    accuracy: NDArray[np.float64]
+    """[b], any value where the count is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepLine:
+    """The validation rows at one temperature."""
+
+    temperature: float
+    mean_confidence: float
+    share_over_90: float
+    share_over_99: float
+    ece: float
+    nll: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Temperature:
+    """The fitted temperature, and the sweep that informs beside it."""
+
+    fitted: float
+    """Divides the raw logits; the one in the bundle."""
+    learned: float | None
+    """What the network had learned itself; replaced by `fitted`."""
+    sweep: tuple[SweepLine, ...]
+    in_band: float | None
+    """Temperature of the sweep that meets the target confidence with an ECE below the gate; None where none does."""
+    reason: str
+    """Why that one, or why none."""
+    target_low: float
+    target_high: float
+    ece_limit: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hole:
+    """A stretch without candles; no window and no label reaches across it."""
+
+    start: datetime
+    end: datetime
+    minutes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Train, validation or test: times of its first and last row, and its rows."""
+
+    name: str
+    first: datetime
+    last: datetime
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataWindow:
+    """Which candles were used, what is missing in them, and how they were split."""
+
+    first: datetime
+    last: datetime
+    rows: int
+    expected_minutes: int
+    missing_minutes: int
+    filled_minutes: int
+    """Minutes without trades that were filled with the last close and zero volume."""
+    holes: tuple[Hole, ...]
+    parts: tuple[Part, ...]
+    """In order of time; empty where the split never happened."""
+    purge_minutes: int
+    embargo_minutes: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInputs:
+    """Everything that the page of one symbol shows.
+
+    Raises:
+        ValueError: the outcome and the gates contradict each other, or a time is naive.
+    """
+
+    symbol: str
+    run_id: str
+    written_at: datetime
+    """Aware; the clock is the caller's."""
+    outcome: Outcome
+    reason: str
+    """One line; empty where the outcome says it all."""
+    verdict_words: tuple[str, ...]
+    """Words that the verdict must carry, such as "no edge after costs measured"."""
+    data_origin: str
+    """Where the candles came from, for a reader: a folder, or the simulated market and its seed."""
+    simulated_market: str | None
+    """Kind of the simulated market; None for real candles."""
+    label: str
+    """Short name of the label with its numbers: `trend(60, 15)`."""
+    label_meaning: str
+    """What UP means, in one sentence."""
+    costs_bp: float
+    gates: tuple[GateRow, ...]
+    gates_section: GatesSection
+    """The limits in force; those that differ from the shipped ones are pointed out."""
+    figures: Figures | None
+    intervals: Intervals | None
+    history: tuple[EpochRow, ...]
+    best_epoch: int | None
+    """Counted from 1, as in `history`."""
+    confusion: NDArray[np.int64] | None
+    """[3, 3] rows of the test part: true class by row, predicted class by column."""
+    reliability: Reliability | None
+    probabilities: NDArray[np.float32] | None
+    """[n, 3] of the test rows, after temperature."""
+    logits: NDArray[np.float32] | None
+    """[n, 3] of the test rows, after temperature."""
+    temperature: Temperature | None
+    data: DataWindow | None
+    seconds: Mapping[str, float]
+    """Seconds of each step, in the order of the steps."""
+    bundle_hash: str | None
+    data_hash: str | None
+    champion: str | None
+    """Bundle hash of the champion that this candidate was judged against; None where there was none."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """More facts of the run in reading order: seeds, commit, host, library versions."""
+    best_possible_accuracy: float | None = None
+    """Of the planted market, computed from its formula; None elsewhere."""
+
+    def __post_init__(self) -> None:
+        if self.written_at.tzinfo is None:
+            raise ValueError("written_at must be an aware time, was naive")
+        blocking = [gate for gate in self.gates if gate.severity == "blocking"]
+        failed = [gate.name for gate in blocking if not gate.passed]
+        if self.outcome in ("promoted", "passed") and (failed or not blocking):
+            raise ValueError(
+                f"{self.symbol}: a page must not say {self.outcome} "
+                f"{'with failed blocking gates: ' + ', '.join(failed) if failed else 'without a blocking gate measured'}"
+            )

@@ -1,0 +1,173 @@
+"""The words with which a run ends: one line a symbol, and `summary.md`, both from the run's summary.
+
+The same honesty as on the page: an accuracy never stands without the rule's, unmeasured is said, and the verdict of a
+model without direction or edge carries the words for it.
+
+What does not belong here: making the summary, printing, and anything that needs a drawing library.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models_lib.reports import wording
+from models_lib.reports.wording import Say
+
+NO_DIRECTION = "calibrated volatility; no directional skill shown"
+NO_EDGE = "no edge after costs measured"
+
+
+def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
+    """One line a symbol: promoted, held (which gates) or failed (why), in the summary's order."""
+    symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
+    width = max((len(symbol) for symbol in symbols), default=0)
+    return [f"{symbol:<{width}}  {entry['outcome']:<8}  {_told(entry)}" for symbol, entry in symbols.items()]
+
+
+def summary_markdown(summary: Mapping[str, Any]) -> str:
+    """The run as a Markdown page: outcomes, figures beside what needs no model, gates not met, time by step."""
+    symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
+    parts = [
+        f"# Run {_cell(summary['run_id'])}",
+        _outcomes(symbols),
+        _figures(symbols),
+        _gates(symbols),
+        _steps(symbols),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict_words(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words that the verdict of this symbol must carry; none where nothing was judged."""
+    metrics = _test_metrics(entry)
+    if metrics is None:
+        return ()
+    words = []
+    if not any(gate["name"] == "beats_driftless_rule" and gate["passed"] for gate in entry["gates"]):
+        words.append(NO_DIRECTION)
+    edge = metrics.get("edge_after_costs_bp")
+    if edge is None or not edge > 0:
+        words.append(NO_EDGE)
+    return tuple(words)
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    metrics = _test_metrics(entry)
+    if entry["outcome"] == "failed" or metrics is None:
+        return str(entry["reason"])
+    reason = str(entry["reason"] or "")
+    words = [word for word in verdict_words(entry) if word not in reason]
+    figures = (
+        f"accuracy {wording.percent(metrics['accuracy'])} (rule {wording.percent(metrics['mechanical_rule_accuracy'])}), "
+        f"NLL {wording.decimal(metrics['nll'])} (rule {wording.decimal(metrics['mechanical_rule_nll'])}, "
+        f"driftless {wording.decimal(metrics['driftless_rule_nll'])})"
+    )
+    return "; ".join(part for part in (_held_by(entry), reason, figures, *words) if part)
+
+
+def _held_by(entry: Mapping[str, Any]) -> str:
+    """`gates: accuracy, finite`, leaving out what the reason names already."""
+    reason = str(entry["reason"] or "")
+    names = [gate["name"] for gate in entry["gates"] if gate["severity"] == "blocking" and not gate["passed"]]
+    missing = [name for name in names if name not in reason]
+    return f"gates: {', '.join(names)}" if entry["outcome"] == "held" and missing else ""
+
+
+def _test_metrics(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    metrics = entry["metrics"]
+    return None if metrics is None else metrics["test"]
+
+
+def _outcomes(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for symbol, entry in symbols.items():
+        told = "; ".join(part for part in (_held_by(entry), str(entry["reason"] or ""), *verdict_words(entry)) if part)
+        rows.append(
+            [symbol, f"**{entry['outcome']}**", told, (entry["bundle"] or "none")[:12], entry["report"] or "none"]
+        )
+    return _table(["symbol", "outcome", "why", "bundle", "report"], rows)
+
+
+_FIGURES: tuple[tuple[str, str, Say], ...] = (
+    ("accuracy", "accuracy", wording.percent),
+    ("of the majority class", "majority_accuracy", wording.percent),
+    ("of the one-line rule", "mechanical_rule_accuracy", wording.percent),
+    ("accuracy over the rule (lift)", "lift", wording.signed_points),
+    ("NLL", "nll", wording.decimal),
+    ("of the calibrated rule", "mechanical_rule_nll", wording.decimal),
+    ("of the driftless rule", "driftless_rule_nll", wording.decimal),
+    ("NLL gained on the calibrated rule", "nll_improvement", wording.signed),
+    ("directional accuracy (a coin: 50 %)", "directional_accuracy", wording.percent),
+    ("return UP minus DOWN calls", "edge_bp", wording.basis_points),
+    ("return of its calls after costs", "edge_after_costs_bp", wording.basis_points),
+    ("ECE", "ece", wording.percent),
+    ("mean confidence", "mean_confidence", wording.percent),
+    ("largest logit", "max_abs_logit", wording.number),
+    ("effective test rows", "effective_rows", wording.whole),
+)
+
+
+def _figures(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    judged = {symbol: metrics for symbol, entry in symbols.items() if (metrics := _test_metrics(entry)) is not None}
+    if not judged:
+        return ""
+    rows = [
+        [title, *(_with_interval(metrics, key, say) for metrics in judged.values())] for title, key, say in _FIGURES
+    ]
+    for part in ("train", "validation", "test"):
+        rows.append([f"{part} rows", *(wording.whole((symbols[symbol]["rows"] or {}).get(part)) for symbol in judged)])
+    rows.append(["temperature", *(wording.decimal(symbols[symbol]["temperature"]) for symbol in judged)])
+    table = _table(["test rows", *judged], rows)
+    return f"## Figures\n\nIn brackets: 95 % intervals by moving blocks.\n\n{table}"
+
+
+def _with_interval(metrics: Mapping[str, Any], key: str, say: Say) -> str:
+    value, bounds = metrics.get(key), metrics.get(f"{key}_interval")
+    if f"{key}_interval" not in metrics or value is None:
+        return say(value)
+    return (
+        f"{say(value)} ({'interval not measured' if bounds is None else wording.interval((bounds[0], bounds[1]), say)})"
+    )
+
+
+def _gates(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [symbol, gate["name"], gate["severity"], _bounds(gate["value"]), _bounds(gate["limit"])]
+        for symbol, entry in symbols.items()
+        for gate in entry["gates"] or ()
+        if not gate["passed"]
+    ]
+    judged = any(entry["gates"] for entry in symbols.values())
+    if not judged:
+        return ""
+    table = _table(["symbol", "gate", "severity", "measured", "limit"], rows) if rows else "None."
+    return f"## Gates not met\n\n{table}"
+
+
+def _bounds(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence):
+        return f"{wording.number(value[0])} to {wording.number(value[1])}"
+    return wording.number(value)
+
+
+def _steps(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    steps = list(dict.fromkeys(step for entry in symbols.values() for step in entry["seconds"] or {}))
+    if not steps:
+        return ""
+    rows = []
+    for symbol, entry in symbols.items():
+        seconds: Mapping[str, float] = entry["seconds"] or {}
+        cells = [wording.duration(seconds[step]) if step in seconds else "-" for step in steps]
+        rows.append([symbol, *cells, wording.duration(sum(seconds.values()))])
+    return f"## Time by step\n\n{_table(['symbol', *steps, 'together'], rows)}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """One table cell: a pipe or a line break inside a reason must not break the table, nor HTML act."""
+    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")

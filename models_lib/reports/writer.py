@@ -1,0 +1,84 @@
+"""Renders the page of one symbol and writes it, whole or not at all.
+
+The page is one file: inline style, inline SVG, no script, and a content security policy that forbids every request.
+The same inputs give the same bytes.
+
+What does not belong here: what the page says (answers.py, comparison.py, gate_lines.py) and how it looks (templates/).
+"""
+
+import re
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from models_lib.files import sha256_bytes, write_bytes
+from models_lib.reports import plots, timeline, wording
+from models_lib.reports.answers import four_answers, headline
+from models_lib.reports.comparison import differences, ladder
+from models_lib.reports.gate_lines import gate_lines
+from models_lib.reports.inputs import ReportInputs
+
+_LONGEST_HOLES = 10
+
+
+def write_report(path: Path, report: ReportInputs) -> str:
+    """Writes the page to `path` and returns its SHA-256."""
+    page = render_report(report).encode()
+    write_bytes(path, page)
+    return sha256_bytes(page)
+
+
+def render_report(report: ReportInputs) -> str:
+    """The page as HTML text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        decimal=wording.decimal,
+        percent=wording.percent,
+        whole=wording.whole,
+        duration=wording.duration,
+        moment=wording.moment,
+        minutes_long=wording.minutes_long,
+    )
+    figures, data = report.figures, report.data
+    page = environment.get_template("report.html.j2").render(
+        report=report,
+        headline=headline(report),
+        answers=four_answers(report),
+        blocking=gate_lines(report.gates, "blocking", report.gates_section),
+        advisory=gate_lines(report.gates, "advisory", report.gates_section),
+        rungs=ladder(figures, report.best_possible_accuracy) if figures else (),
+        differences=differences(figures, report.costs_bp) if figures else (),
+        charts=_charts(report),
+        part_stretches=timeline.part_stretches(data) if data else (),
+        hole_stretches=timeline.hole_stretches(data) if data else (),
+        longest_holes=timeline.longest_holes(data, _LONGEST_HOLES) if data else (),
+        not_measured=wording.NOT_MEASURED,
+        class_names=("DOWN", "NEUTRAL", "UP"),
+    )
+    return re.sub(r"(?<=\d) (?=%|bp\b|points\b)", "\N{NO-BREAK SPACE}", page)  # a number keeps its unit beside it
+
+
+def _charts(report: ReportInputs) -> dict[str, Markup]:
+    """The charts that have something to show, by name."""
+    charts: dict[str, Markup] = {}
+    if report.history:
+        charts["training"] = plots.training_curves(report.history, report.best_epoch)
+    if report.reliability is not None and report.reliability.counts.sum() > 0:
+        charts["reliability"] = plots.reliability_diagram(report.reliability)
+    if report.probabilities is not None and len(report.probabilities):
+        charts["confidence"] = plots.confidence_histogram(report.probabilities.max(axis=1).astype(np.float64))
+    if report.logits is not None and np.isfinite(report.logits).all(axis=1).any():
+        charts["logits"] = plots.logit_histogram(
+            report.logits.astype(np.float64), report.gates_section.logit_range.limit
+        )
+    if report.temperature is not None and report.temperature.sweep:
+        charts["sweep"] = plots.temperature_sweep(report.temperature)
+    return charts
