@@ -109,7 +109,7 @@ def fit_threshold(values: LabelValues, label: LabelSection, train_rows: NDArray[
     """
     if label.kind == "triple_barrier":
         return 0.0
-    size = np.abs(_in_units(values, label)[train_rows])
+    size = np.abs(in_label_units(values.value, values, label)[train_rows])
     threshold = float(np.quantile(size, label.quantile)) if size.size else math.nan
     if not threshold > 0.0:
         raise DataError(
@@ -121,7 +121,7 @@ def fit_threshold(values: LabelValues, label: LabelSection, train_rows: NDArray[
 
 def label_classes(values: LabelValues, label: LabelSection, threshold: float) -> NDArray[np.int8]:
     """The class of each row, int8 [N]: 2 UP above the threshold, 0 DOWN below its negative, 1 NEUTRAL, -1 unknown."""
-    scaled = _in_units(values, label)
+    scaled = in_label_units(values.value, values, label)
     classes = np.full(scaled.shape, NEUTRAL, dtype=np.int8)
     classes[scaled > threshold] = UP
     classes[scaled < -threshold] = DOWN
@@ -137,12 +137,12 @@ def thresholds_of_rows(values: LabelValues, label: LabelSection, threshold: floa
     return np.full(values.value.shape, threshold)
 
 
-def _in_units(values: LabelValues, label: LabelSection) -> Floats:
-    """The label value, divided by volatility where the threshold is scaled by it."""
+def in_label_units(log_prices: Floats, values: LabelValues, label: LabelSection) -> Floats:
+    """Differences of log price [N] in the unit of the threshold: divided by volatility where that scales it."""
     if label.threshold == "volatility_scaled" and label.kind != "triple_barrier":
-        scaled: Floats = values.value / np.maximum(values.volatility, VOLATILITY_FLOOR)
+        scaled: Floats = log_prices / np.maximum(values.volatility, VOLATILITY_FLOOR)
         return scaled
-    return values.value
+    return log_prices
 
 
 def _segment_bounds(timestamps: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

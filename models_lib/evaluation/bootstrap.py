@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_NO_WEIGHT = 1e-6
+"""Sums of weights (counts of rows) at or below this are 0 but for rounding."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -90,11 +93,52 @@ def block_interval_ratio(
     starts = _block_starts(rows, block_bars, samples, seed)
     tops = _resampled_sums(numerator, starts, block_bars)
     weights = _resampled_sums(denominator, starts, block_bars)
-    if not (weights > 0.0).all():
+    if not weights.min() > _NO_WEIGHT:
         return None
     ratios = tops / weights
     low, high = np.quantile(ratios, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return Interval(float(low), float(high), blocks, _effective_rows(numerator, denominator, ratios))
+    weight = float(denominator.sum())
+    return Interval(
+        float(low), float(high), blocks, _effective_rows(_influence(numerator, denominator), ratios, weight)
+    )
+
+
+def block_interval_difference(
+    first: tuple[Floats, Floats],
+    second: tuple[Floats, Floats],
+    *,
+    block_bars: int,
+    samples: int,
+    seed: int,
+    min_blocks: int,
+    level: float = 0.95,
+) -> Interval | None:
+    """The interval of the difference of two ratios on the same blocks, such as the mean on UP calls minus on DOWN calls.
+
+    Args:
+        first: numerator and denominator, float64 [n] each.
+        second: numerator and denominator, float64 [n] each.
+        block_bars: as `block_interval`.
+        samples: as `block_interval`.
+        seed: as `block_interval`.
+        min_blocks: as `block_interval`.
+        level: as `block_interval`.
+
+    Returns:
+        The interval, or None as `block_interval_ratio`.
+    """
+    rows = first[0].size
+    if rows // block_bars < max(min_blocks, 1) or not all(np.isfinite(part).all() for part in (*first, *second)):
+        return None
+    starts = _block_starts(rows, block_bars, samples, seed)
+    tops = [_resampled_sums(pair[0], starts, block_bars) for pair in (first, second)]
+    weights = [_resampled_sums(pair[1], starts, block_bars) for pair in (first, second)]
+    if not (weights[0].min() > _NO_WEIGHT and weights[1].min() > _NO_WEIGHT):
+        return None
+    differences = tops[0] / weights[0] - tops[1] / weights[1]
+    low, high = np.quantile(differences, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    influence = _influence(*first) - _influence(*second)
+    return Interval(float(low), float(high), rows // block_bars, _effective_rows(influence, differences, float(rows)))
 
 
 def _block_starts(rows: int, block_bars: int, samples: int, seed: int) -> NDArray[np.int64]:
@@ -112,12 +156,17 @@ def _resampled_sums(per_row: Floats, starts: NDArray[np.int64], block_bars: int)
     return sums
 
 
-def _effective_rows(numerator: Floats, denominator: Floats, ratios: Floats) -> float:
-    """Weighted rows divided by the inflation of the variance over that of independent rows."""
+def _influence(numerator: Floats, denominator: Floats) -> Floats:
+    """What each row adds to the deviation of the ratio: their squares sum to its variance for independent rows."""
     weight = denominator.sum()
-    influence = numerator - denominator * (numerator.sum() / weight)
-    variance_independent = float((influence * influence).sum() / weight**2)
-    variance_blocks = float(ratios.var())
-    if variance_blocks <= 0.0:
-        return float(weight)
-    return float(min(weight, weight * variance_independent / variance_blocks))
+    influence: Floats = (numerator - denominator * (numerator.sum() / weight)) / weight
+    return influence
+
+
+def _effective_rows(influence: Floats, resampled: Floats, weight: float) -> float:
+    """The weighted rows divided by the inflation of the variance over that of independent rows; at most the rows."""
+    variance_independent = float((influence * influence).sum())
+    variance_blocks = float(resampled.var())
+    if variance_blocks <= variance_independent:
+        return weight
+    return weight * variance_independent / variance_blocks
