@@ -1,0 +1,92 @@
+"""From a frame of candles to the feature matrix: segments, chunks and the store.
+
+Each segment (a stretch without a missing minute) is computed by itself, so no window reaches across a hole. Long segments
+go through in chunks that fit the processor's caches; a chunk begins DEPENDENCY_BARS before its first row, which changes
+no bit (kernels.py). Training and serving call this same function.
+
+What does not belong here: what a feature is (definitions.py), checks and filling of candles (models_lib.candles).
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from models_lib.candles.schema import BAR_MS, VALUE_COLUMNS, epoch_ms, segment_starts
+from models_lib.features.definitions import DEPENDENCY_BARS, FEATURES, WARM_UP_BARS
+from models_lib.features.kernels import Column, store_rows
+from models_lib.features.measures import Measures
+
+CHUNK_ROWS: Final = 16_384
+"""Rows computed at once, besides the DEPENDENCY_BARS before them."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Rows first .. stop - 1 of the frame, computed from the bars begin .. stop - 1 of the same segment."""
+
+    begin: int
+    first: int
+    stop: int
+
+
+def _chunks(starts: NDArray[np.int64], num_rows: int) -> Iterator[_Chunk]:
+    """The chunks of all segments; rows in the warm-up of a segment are in none of them."""
+    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), num_rows], strict=True):
+        for first in range(start + WARM_UP_BARS, stop, CHUNK_ROWS):
+            yield _Chunk(max(start, first - DEPENDENCY_BARS), first, min(first + CHUNK_ROWS, stop))
+
+
+def compute_features(
+    candles: pd.DataFrame, *, threads: int = 1, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """The feature matrix, float32 [N, 72], in the order of FEATURE_NAMES.
+
+    Row t uses bars up to t, which are closed one minute after the timestamp of row t. The first WARM_UP_BARS rows of each
+    segment are NaN in all columns; every other value is finite. The values of a row are the same bits whatever `threads`
+    is and wherever the frame begins, as long as it holds the last SERVING_BARS bars or the whole segment.
+
+    Args:
+        candles: checked candles of one symbol, N rows.
+        threads: chunks computed at the same time.
+        out: float32 [N, 72] to write into, for example a memory-mapped file; made here when it is not given.
+
+    Raises:
+        ValueError: `out` has another shape or type.
+    """
+    shape = (len(candles), len(FEATURES))
+    if out is None:
+        out = np.empty(shape, dtype=np.float32)
+    if out.shape != shape or out.dtype != np.float32:
+        raise ValueError(f"out must be float32 {shape}, was {out.dtype} {out.shape}")
+    stamps = epoch_ms(candles)
+    starts = segment_starts(stamps)
+    for start in starts.tolist():
+        out[start : start + WARM_UP_BARS] = np.nan
+    columns = [np.ascontiguousarray(candles[name].to_numpy(dtype=np.float64)) for name in VALUE_COLUMNS]
+    chunks = list(_chunks(starts, len(candles)))
+
+    def compute(chunk: _Chunk) -> None:
+        _compute_chunk(chunk, int(stamps[chunk.begin]) // BAR_MS, columns, out)
+
+    if threads == 1 or len(chunks) == 1:
+        for chunk in chunks:
+            compute(chunk)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(compute, chunks))
+    return out
+
+
+def _compute_chunk(chunk: _Chunk, minute: int, columns: list[Column], out: NDArray[np.float32]) -> None:
+    """Computes the chunk's rows and writes them into `out`; `minute` is the epoch minute of its first bar."""
+    open_, high, low, close, volume = (column[chunk.begin : chunk.stop] for column in columns)
+    measures = Measures(minute, open_=open_, high=high, low=low, close=close, volume=volume)
+    block = np.empty((len(FEATURES), chunk.stop - chunk.first), dtype=np.float32)
+    for row, feature in zip(block, FEATURES, strict=True):
+        row[:] = feature.compute(measures)[chunk.first - chunk.begin :]
+    store_rows(block, out, chunk.first)

@@ -1,0 +1,362 @@
+"""What the features are made of: returns, volatilities, ranges, volumes and the clock of one slice of one segment.
+
+Each measure is computed once for a slice and remembered, so a feature is one line of arithmetic on measures. All are
+causal: row t uses bars that were closed at or before t. All columns are float64, contiguous, shape [n], NaN at the front
+until their window is full. Windows are in bars of one minute.
+
+Every divisor has a floor, so constant prices and stretches without volume give finite values.
+
+What does not belong here: which combinations are features (definitions.py), loops over rows (kernels.py).
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import numpy as np
+
+from models_lib.features.kernels import (
+    MEMORY_SPANS,
+    Column,
+    exponential_mean,
+    rolling_max,
+    rolling_mean,
+    rolling_mean_and_std,
+    rolling_mean_deviation,
+)
+
+VOLATILITY_FLOOR: Final = 2e-5
+"""Smallest volatility per minute that anything is divided by: 0.2 basis points."""
+VARIANCE_FLOOR: Final = VOLATILITY_FLOOR**2
+"""The same as a variance per minute."""
+QUIET_SHARE: Final = 0.01
+"""Volumes are compared after adding this share of the last day's mean volume."""
+TIE: Final = 1e-10
+"""Two prices nearer than this share of the price are equal: ticks are at least 1e-8, rounding errors 1e-16."""
+DAY_MINUTES: Final = 1440
+WEEK_MINUTES: Final = 10_080
+NOTHING: Final = 1e-300
+"""Makes 0 / 0 a 0 where all volumes of the last day are zero."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _clock_table(period: int, harmonic: int, shape: Callable[[Column], Column]) -> Column:
+    return shape(np.arange(period, dtype=np.float64) * (2.0 * np.pi * harmonic / period))
+
+
+_CLOCK: Final = {
+    (name, period, harmonic): _clock_table(period, harmonic, shape)
+    for name, shape in (("sin", np.sin), ("cos", np.cos))
+    for period, harmonic in ((DAY_MINUTES, 1), (DAY_MINUTES, 2), (WEEK_MINUTES, 1))
+}
+
+
+def _remembered(measure: "Callable[Concatenate[Measures, _P], _R]") -> "Callable[Concatenate[Measures, _P], _R]":
+    """The measure, computed at the first call with its windows and looked up afterwards."""
+
+    @wraps(measure)
+    def lookup(self: "Measures", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        key = (measure.__name__, args)
+        if key not in self._known:
+            self._known[key] = measure(self, *args, **kwargs)
+        known: _R = self._known[key]
+        return known
+
+    return lookup
+
+
+def previous(values: Column) -> Column:
+    """The value one bar earlier; NaN in the first row."""
+    out = np.empty_like(values)
+    out[0] = np.nan
+    out[1:] = values[:-1]
+    return out
+
+
+class Measures:
+    """The measures of consecutive bars without a hole, each computed when first asked for.
+
+    Args:
+        minute: epoch minute of the first bar; the rest follow without a hole.
+        open_, high, low, close: prices, contiguous float64, shape [n].
+        volume: shape [n].
+    """
+
+    def __init__(self, minute: int, *, open_: Column, high: Column, low: Column, close: Column, volume: Column) -> None:
+        self.minute = minute
+        self.open, self.high, self.low, self.close, self.volume = open_, high, low, close, volume
+        self._known: dict[tuple[str, tuple[object, ...]], Any] = {}
+
+    # Windows over any column
+
+    def mean(self, values: Column, window: int) -> Column:
+        """Rolling mean of a column that lies around 0 or is never negative."""
+        return rolling_mean(values, window, self.minute)
+
+    def ema(self, values: Column, span: int) -> Column:
+        """Exponential mean with weight 2 / (span + 1)."""
+        return exponential_mean(values, 2.0 / (span + 1.0), MEMORY_SPANS * span, self.minute)
+
+    def wilder(self, values: Column, window: int) -> Column:
+        """Wilder's smoothing: the exponential mean with weight 1 / window, that is of span 2 window - 1."""
+        return exponential_mean(values, 1.0 / window, MEMORY_SPANS * (2 * window - 1), self.minute)
+
+    # Returns and trend
+
+    @_remembered
+    def log_close(self) -> Column:
+        """Natural logarithm of the close."""
+        return np.log(self.close)
+
+    @_remembered
+    def change(self, bars: int) -> Column:
+        """Log return over the last `bars` bars; equal closes give exactly 0."""
+        log_close = self.log_close()
+        out = np.full_like(log_close, np.nan)
+        out[bars:] = log_close[bars:] - log_close[:-bars]
+        return out
+
+    @_remembered
+    def level(self, window: int) -> tuple[Column, Column]:
+        """Mean and population standard deviation of the last `window` log closes."""
+        return rolling_mean_and_std(self.log_close(), window, self.minute)
+
+    @_remembered
+    def mean_gap(self, short: int, long: int) -> Column:
+        """Mean of the last `short` log closes minus the mean of the last `long`."""
+        return self.level(short)[0] - self.level(long)[0]
+
+    @_remembered
+    def gap(self, window: int) -> Column:
+        """Log close minus the mean of the last `window` log closes; with 60 it is the known part of the trend label."""
+        return self.log_close() - self.level(window)[0]
+
+    @_remembered
+    def score(self, window: int) -> Column:
+        """The gap over the standard deviation of the same log closes; Bollinger's %B moved and stretched."""
+        return self.gap(window) / np.maximum(self.level(window)[1], VOLATILITY_FLOOR)
+
+    @_remembered
+    def ema_log_close(self, span: int) -> Column:
+        """Exponential mean of the log close."""
+        return self.ema(self.log_close(), span)
+
+    @_remembered
+    def ema_difference(self, fast: int, slow: int) -> Column:
+        """Exponential mean of the log close of span `fast` minus that of span `slow` (MACD in logarithms)."""
+        return self.ema_log_close(fast) - self.ema_log_close(slow)
+
+    @_remembered
+    def ema_gap(self, span: int) -> Column:
+        """Log close minus its exponential mean: (1 - weight) / weight times the exponential mean of the returns."""
+        return self.log_close() - self.ema_log_close(span)
+
+    # Volatility, per minute
+
+    @_remembered
+    def square(self) -> Column:
+        """Squared one-minute log return."""
+        return self.change(1) * self.change(1)
+
+    @_remembered
+    def variance(self, window: int) -> Column:
+        """Mean of the last `window` squared log returns, floored."""
+        return np.maximum(self.mean(self.square(), window), VARIANCE_FLOOR)
+
+    @_remembered
+    def volatility(self, window: int) -> Column:
+        """Realised volatility: root of the mean squared log return, floored."""
+        return np.sqrt(self.variance(window))
+
+    @_remembered
+    def log_volatility(self, window: int) -> Column:
+        """Logarithm of the realised volatility."""
+        return 0.5 * np.log(self.variance(window))
+
+    @_remembered
+    def range_square(self) -> Column:
+        """Squared log(high / low) of each bar."""
+        span = np.log(self.high / self.low)
+        return span * span
+
+    @_remembered
+    def parkinson_variance(self, window: int) -> Column:
+        """Parkinson 1980: mean squared log(high / low) over 4 ln 2, floored."""
+        return np.maximum(self.mean(self.range_square(), window) / (4.0 * np.log(2.0)), VARIANCE_FLOOR)
+
+    @_remembered
+    def garman_klass_variance(self, window: int) -> Column:
+        """Garman, Klass 1980: mean of 0.5 log(high/low)^2 - (2 ln 2 - 1) log(close/open)^2, floored."""
+        body = np.log(self.close / self.open)
+        bar = 0.5 * self.range_square() - (2.0 * np.log(2.0) - 1.0) * (body * body)
+        return np.maximum(self.mean(bar, window), VARIANCE_FLOOR)
+
+    @_remembered
+    def bipower_variance(self, window: int) -> Column:
+        """Barndorff-Nielsen, Shephard 2004: pi/2 times the mean of |r(t)| |r(t-1)|, which jumps hardly touch; floored."""
+        size = np.abs(self.change(1))
+        return np.maximum(self.mean(size * previous(size), window) * (0.5 * np.pi), VARIANCE_FLOOR)
+
+    @_remembered
+    def true_range(self) -> Column:
+        """Wilder 1978: the largest of high - low, |high - last close|, |low - last close|, in the quote currency."""
+        last = previous(self.close)
+        return np.maximum(self.high, last) - np.minimum(self.low, last)
+
+    @_remembered
+    def average_true_range(self, window: int) -> Column:
+        """Wilder's mean of the true range, as a share of the close, floored."""
+        return np.maximum(self.wilder(self.true_range(), window) / self.close, VOLATILITY_FLOOR)
+
+    # Ranges
+
+    @_remembered
+    def highest(self, window: int) -> Column:
+        """Highest high of the last `window` bars."""
+        return rolling_max(self.high, window)
+
+    @_remembered
+    def lowest(self, window: int) -> Column:
+        """Lowest low of the last `window` bars."""
+        return -rolling_max(-self.low, window)
+
+    @_remembered
+    def range_position(self, window: int) -> Column:
+        """Close within the range of the last `window` bars, -1 at its low, 1 at its high, 0 where there is no range."""
+        high, low = self.highest(window), self.lowest(window)
+        return ((self.close - low) - (high - self.close)) / np.maximum(high - low, TIE * self.close)
+
+    @_remembered
+    def bar_range(self) -> Column:
+        """High minus low, never below a tie."""
+        return np.maximum(self.high - self.low, TIE * self.close)
+
+    # Oscillators
+
+    @_remembered
+    def relative_strength(self, window: int) -> Column:
+        """Wilder's RSI of log returns, from -1 to 1: smoothed return over smoothed |return|."""
+        change = self.change(1)
+        return self.wilder(change, window) / np.maximum(self.wilder(np.abs(change), window), VOLATILITY_FLOOR)
+
+    @_remembered
+    def commodity_channel(self, window: int) -> Column:
+        """Lambert 1980: typical price minus its mean, over its mean deviation (without the factor 1 / 0.015)."""
+        typical = self.typical_price()
+        mean, _ = rolling_mean_and_std(typical, window, self.minute)
+        deviation = rolling_mean_deviation(typical, mean, window)
+        return (typical - mean) / np.maximum(deviation, VOLATILITY_FLOOR * self.close)
+
+    @_remembered
+    def typical_price(self) -> Column:
+        """High + low + close over 3."""
+        return (self.high + self.low + self.close) / 3.0
+
+    @_remembered
+    def money_flow(self, window: int) -> Column:
+        """Money flow index from -1 to 1: flow of rising minus falling typical prices over all flow; ties count as none."""
+        typical = self.typical_price()
+        move = typical - previous(typical)
+        flow = typical * self.volume
+        signed = np.sign(move) * (np.abs(move) > TIE * typical) * flow
+        total = np.maximum(self.mean(flow, window), self.quiet_volume() * self.close)
+        return self.mean(signed, window) / total
+
+    @_remembered
+    def directional_index(self, window: int) -> Column:
+        """Wilder's (+DI - -DI) / (+DI + -DI), from -1 to 1; a tie of both moves counts as none."""
+        up, down = self.high - previous(self.high), previous(self.low) - self.low
+        tie = TIE * self.close
+        plus = self.wilder((up > down + tie) * np.maximum(up, 0.0), window)
+        minus = self.wilder((down > up + tie) * np.maximum(down, 0.0), window)
+        return (plus - minus) / np.maximum(plus + minus, 0.1 * VOLATILITY_FLOOR * self.close)
+
+    # Shape of the returns
+
+    @_remembered
+    def central_moments(self, window: int) -> tuple[Column, Column, Column]:
+        """Second (floored), third and fourth moment of the last `window` log returns about their mean."""
+        change, square = self.change(1), self.square()
+        first, second = self.mean(change, window), self.mean(square, window)
+        third, fourth = self.mean(square * change, window), self.mean(square * square, window)
+        centre = first * first
+        return (
+            np.maximum(second - centre, VARIANCE_FLOOR),
+            third - 3.0 * first * second + 2.0 * centre * first,
+            np.maximum(fourth - 4.0 * first * third + 6.0 * centre * second - 3.0 * centre * centre, 0.0),
+        )
+
+    @_remembered
+    def skewness(self, window: int) -> Column:
+        """Third central moment of the log returns over the variance to the 3/2."""
+        variance, third, _ = self.central_moments(window)
+        return third / (variance * np.sqrt(variance))
+
+    @_remembered
+    def log_kurtosis(self, window: int) -> Column:
+        """Logarithm of the fourth central moment over the squared variance, floored; about 1.1 for a Gaussian."""
+        variance, _, fourth = self.central_moments(window)
+        return np.log((fourth + VARIANCE_FLOOR * VARIANCE_FLOOR) / (variance * variance))
+
+    @_remembered
+    def falling_share(self, window: int) -> Column:
+        """Share of the mean squared return that falling bars have, 0 to 1 (semivariance)."""
+        falls = np.minimum(self.change(1), 0.0)
+        return self.mean(falls * falls, window) / self.variance(window)
+
+    @_remembered
+    def autocorrelation(self, window: int) -> Column:
+        """Mean product of neighbouring log returns over the mean squared return."""
+        change = self.change(1)
+        return self.mean(change * previous(change), window) / self.variance(window)
+
+    @_remembered
+    def efficiency(self, window: int) -> Column:
+        """Kaufman 1995, signed: net log return of `window` bars over the sum of their |log returns|, -1 to 1."""
+        path = self.mean(np.abs(self.change(1)), window) * window
+        return self.change(window) / np.maximum(path, VOLATILITY_FLOOR)
+
+    # Volume
+
+    @_remembered
+    def mean_volume(self, window: int) -> Column:
+        """Mean volume of the last `window` bars; with 1 the newest bar's."""
+        return self.volume if window == 1 else self.mean(self.volume, window)
+
+    @_remembered
+    def quiet_volume(self) -> Column:
+        """What counts as no volume: a share of the last day's mean, above 0 even when that is 0."""
+        return QUIET_SHARE * self.mean_volume(DAY_MINUTES) + NOTHING
+
+    @_remembered
+    def log_volume_ratio(self, window: int, base: int) -> Column:
+        """Logarithm of mean volume of `window` bars over that of `base` bars, both above the quiet volume."""
+        quiet = self.quiet_volume()
+        return np.log((self.mean_volume(window) + quiet) / (self.mean_volume(base) + quiet))
+
+    @_remembered
+    def volume_score(self, window: int) -> Column:
+        """Volume minus its mean of the last `window` bars, over their standard deviation."""
+        mean, std = rolling_mean_and_std(self.volume, window, self.minute)
+        return (self.volume - mean) / np.maximum(std, self.quiet_volume())
+
+    @_remembered
+    def signed_volume(self, window: int) -> Column:
+        """On-balance volume of the last `window` bars over their volume, from -1 to 1."""
+        signed = self.mean(np.sign(self.change(1)) * self.volume, window)
+        return signed / np.maximum(self.mean_volume(window), self.quiet_volume())
+
+    @_remembered
+    def weighted_gap(self, window: int) -> Column:
+        """Log close minus the volume-weighted mean of the last `window` log closes; without volume the plain mean's."""
+        weight = self.volume + self.quiet_volume()
+        return self.log_close() - self.mean(weight * self.log_close(), window) / self.mean(weight, window)
+
+    # Clock
+
+    def clock(self, shape: str, period: int, harmonic: int) -> Column:
+        """Sine or cosine (`shape`) of the open time's place in the day (1,440) or the week (10,080, from Thursday)."""
+        minutes = np.arange(self.minute, self.minute + len(self.close), dtype=np.int64) % period
+        return np.take(_CLOCK[shape, period, harmonic], minutes)
