@@ -1,0 +1,9 @@
+"""Where a training runs: the contract that every backend keeps, and the local one.
+
+Not here: what a training is (models_lib.training), which symbols run at once (flows), clouds (tasks/adapters).
+"""
+
+from models_lib.backends.contract import OnProgress, TrainedModel, TrainingBackend
+from models_lib.backends.local import LocalBackend
+
+__all__ = ["LocalBackend", "OnProgress", "TrainedModel", "TrainingBackend"]

@@ -11,9 +11,10 @@ Stop = Literal["max_epochs", "patience", "gates"]
 
 @dataclass(frozen=True)
 class StepProgress:
-    """How far an epoch has come; told about twenty times an epoch."""
+    """How far an epoch of `epochs` at most has come; told about twenty times an epoch."""
 
     epoch: int
+    epochs: int
     steps_done: int
     steps: int
 
@@ -27,7 +28,7 @@ class EpochRecord:
         train_loss: mean of the configured loss over the epoch's batches.
         validation_nll: nats, after `temperature`; None when the logits are not finite.
         validation_accuracy: share in 0..1; None as above.
-        temperature: absolute, of raw logits; None as above.
+        temperature: absolute, of raw logits; 1 for a v6, which has none; None as above.
         temperature_at_bound: the fit hit its bound: the logits say nothing, or too much.
         learned_temperature: what the network itself has learned; None for v6.
         largest_logit: of the validation rows after `temperature`; None when not finite.

@@ -21,6 +21,9 @@ from models_lib.scaling import Scaler
 from models_lib.training.data import TrainingData
 
 TARGETS_FILE = "training_inputs.safetensors"
+WEIGHTS_FILE = "weights.safetensors"
+HISTORY_FILE = "history.json"
+FAILURE_FILE = "failure.json"
 
 
 class TrainingSpec(Section):

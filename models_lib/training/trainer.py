@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models_lib.calibration import fit_temperature
+from models_lib.calibration import TemperatureFit, fit_temperature, negative_log_likelihood
 from models_lib.config import GatesSection, NetworkSection, TrainingSection
 from models_lib.errors import ConfigError, DataError, TrainingError
 from models_lib.evaluation.gates import epoch_gates
@@ -192,7 +192,7 @@ class _Fit:
             loss, norm = self._step(rows.inputs[chosen_B], rows.classes[chosen_B], where=(epoch, step))
             loss_sum, norm_sum = loss_sum + loss, norm_sum + norm
             if (step + 1) % told_every == 0:
-                listener(StepProgress(epoch=epoch, steps_done=step + 1, steps=steps))
+                listener(StepProgress(epoch, self.training.max_epochs, steps_done=step + 1, steps=steps))
         return _Steps(epoch, loss_sum / steps, norm_sum / steps, learning_rate)
 
     def _set_learning_rate(self, steps_per_epoch: int) -> float:
@@ -286,7 +286,7 @@ class _Judge:
         read = network_from_tensors(self.network, tensors).to(self.rows.inputs.device)
         logits = _logits(read, self.rows.inputs)
         classes = self.rows.classes.cpu().numpy()
-        fitted = fit_temperature(logits, classes) if np.isfinite(logits).all() else None
+        fitted = self._temperature(logits, classes) if np.isfinite(logits).all() else None
         tempered = logits / (fitted.temperature if fitted else 1.0)
         results = epoch_gates(
             scaler_mean=tensors.get("scaler_mean"),
@@ -312,6 +312,12 @@ class _Judge:
             seconds=time.perf_counter() - started,
         )
         return _Judged(record, tensors, logits)
+
+    def _temperature(self, logits: NDArray[np.float32], classes: NDArray[np.int64]) -> TemperatureFit:
+        """The fitted temperature; 1 for a v6, which has none and emits its raw logits."""
+        if self.network.family == "v6":
+            return TemperatureFit(1.0, negative_log_likelihood(logits, classes), at_bound=False)
+        return fit_temperature(logits, classes)
 
 
 def _read_back(tensors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:

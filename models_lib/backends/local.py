@@ -1,0 +1,162 @@
+"""Training in a subprocess of this machine: a real time limit, a real kill, random numbers of its own.
+
+What does not belong here: the training itself (models_lib.training.worker).
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from models_lib.backends.contract import OnProgress, TrainedModel
+from models_lib.errors import ConfigError, CrpbotError, DataError, TrainingError
+from models_lib.files import sha256_file, write_text
+from models_lib.training.history import TrainingHistory
+from models_lib.training.progress import progress_of
+from models_lib.training.spec import FAILURE_FILE, HISTORY_FILE, WEIGHTS_FILE, TrainingSpec
+
+_SPEC_FILE = "training_spec.json"
+_STDERR_FILE = "worker.log"
+_STDERR_TAIL_CHARACTERS = 2_000
+_RAISED_BY_WORKERS: dict[str, type[CrpbotError]] = {
+    "ConfigError": ConfigError,
+    "DataError": DataError,
+    "TrainingError": TrainingError,
+}
+
+
+class LocalBackend:
+    """Trains in a child process with one thread; it dies with this process, whatever kills it.
+
+    Args:
+        worker: how the worker is started; the spec's path and the parent's process id are appended.
+        patience_seconds: between SIGTERM and SIGKILL.
+    """
+
+    def __init__(
+        self,
+        *,
+        worker: tuple[str, ...] = (sys.executable, "-m", "models_lib.training.worker"),
+        patience_seconds: float = 5.0,
+    ) -> None:
+        self._worker = worker
+        self._patience_seconds = patience_seconds
+
+    def train(self, spec: TrainingSpec, *, on_progress: OnProgress) -> TrainedModel:
+        """Trains as `TrainingBackend.train` says; the worker's stderr stays in the output folder as worker.log."""
+        spec.output.mkdir(parents=True, exist_ok=True)
+        for name in (WEIGHTS_FILE, HISTORY_FILE, FAILURE_FILE):
+            (spec.output / name).unlink(missing_ok=True)
+        spec_path = spec.output / _SPEC_FILE
+        write_text(spec_path, spec.model_dump_json())
+        with (spec.output / _STDERR_FILE).open("wb") as stderr, self._started(spec_path, stderr) as process:
+            timer = _TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
+            with timer:
+                _pass_on(process, on_progress)
+                status = process.wait()
+        if status != 0:
+            (spec.output / WEIGHTS_FILE).unlink(missing_ok=True)
+            raise _failure(spec, status, out_of_time=timer.expired)
+        return _trained(spec.output)
+
+    @contextlib.contextmanager
+    def _started(self, spec_path: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
+        """The worker in a session of its own; whatever ends the body ends the worker and its children."""
+        process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+            [*self._worker, str(spec_path), "--parent", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            _end(process, self._patience_seconds)
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+class _TimeLimit:
+    """Ends the process when the time is up, from a thread of its own; `expired` says whether it had to."""
+
+    def __init__(self, process: subprocess.Popen[str], seconds: float, patience_seconds: float) -> None:
+        self._process = process
+        self._patience_seconds = patience_seconds
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+        self.expired = False
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+    def _expire(self) -> None:
+        self.expired = self._process.poll() is None
+        _end(self._process, self._patience_seconds)
+
+
+def _end(process: subprocess.Popen[str], patience_seconds: float) -> None:
+    """Ends the process and what it started: SIGTERM, and SIGKILL when that is not heard."""
+    if process.poll() is None:
+        _signal(process, signal.SIGTERM)
+        try:
+            process.wait(patience_seconds)
+        except subprocess.TimeoutExpired:
+            _signal(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _pass_on(process: subprocess.Popen[str], on_progress: OnProgress) -> None:
+    """Tells of every progress line until the worker closes its stdout."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        progress = progress_of(line)
+        if progress is not None:
+            on_progress(progress)
+
+
+def _trained(output: Path) -> TrainedModel:
+    history_path, path = output / HISTORY_FILE, output / WEIGHTS_FILE
+    history = TrainingHistory.from_json(json.loads(history_path.read_bytes()))
+    return TrainedModel(path=path, sha256=sha256_file(path), history_path=history_path, history=history)
+
+
+def _failure(spec: TrainingSpec, status: int, *, out_of_time: bool) -> CrpbotError:
+    """The error that says why the worker gave no model."""
+    log = spec.output / _STDERR_FILE
+    if out_of_time:
+        return TrainingError(
+            f"{spec.symbol}: the training was stopped after {spec.training.time_limit_minutes:g} minutes "
+            "(training.time_limit_minutes). Raise the limit, or lower training.max_epochs."
+        )
+    if status < 0:
+        return TrainingError(
+            f"{spec.symbol}: the training process was ended by {signal.Signals(-status).name}; this machine may be out "
+            f"of memory, or someone stopped it. Its log is {log}; start the run again."
+        )
+    failure_path = spec.output / FAILURE_FILE
+    if failure_path.exists():
+        failure = json.loads(failure_path.read_bytes())
+        return _RAISED_BY_WORKERS.get(failure["class"], TrainingError)(f"{spec.symbol}: {failure['message']}")
+    tail = log.read_text(errors="replace")[-_STDERR_TAIL_CHARACTERS:].strip()
+    return TrainingError(
+        f"{spec.symbol}: the training process ended with status {status} and left no reason but its log {log}, "
+        f"which ends: {tail or '(nothing)'}"
+    )
