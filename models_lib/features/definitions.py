@@ -19,7 +19,16 @@ from typing import Final
 import numpy as np
 
 from models_lib.features.kernels import Column
-from models_lib.features.measures import DAY_MINUTES, VOLATILITY_FLOOR, WEEK_MINUTES, Measures
+from models_lib.features.measures import (
+    DAY_MINUTES,
+    VARIANCE_FLOOR,
+    VOLATILITY_FLOOR,
+    WEEK_MINUTES,
+    Measures,
+    floored,
+    log,
+    root,
+)
 
 FEATURE_SET: Final = "current"
 """Name of this list."""
@@ -52,7 +61,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("g_60_over_vol_60", "trend", 60, "g_60 / vol(60)", lambda m: m.gap(60) / m.volatility(60)),
     Feature("g_60_over_vol_240", "trend", 240, "g_60 / vol(240)", lambda m: m.gap(60) / m.volatility(240)),
     Feature("g_60_over_vol_1440", "trend", 1440, "g_60 / vol(1440)", lambda m: m.gap(60) / m.volatility(1440)),
-    Feature("g_60_over_parkinson_60", "trend", 59, "g_60 / Parkinson volatility of 60 bars", lambda m: m.gap(60) / np.sqrt(m.parkinson_variance(60))),
+    Feature("g_60_over_parkinson_60", "trend", 59, "g_60 / Parkinson volatility of 60 bars", lambda m: m.gap(60) / root(m.parkinson_variance(60))),
     Feature("abs_g_60_over_vol_60", "trend", 60, "|g_60| / vol(60)", lambda m: np.abs(m.gap(60)) / m.volatility(60)),
     Feature("g_15_over_vol_60", "trend", 60, "(log close - mean of 15 log closes) / vol(60)", lambda m: m.gap(15) / m.volatility(60)),
     Feature("g_30_over_vol_60", "trend", 60, "(log close - mean of 30 log closes) / vol(60)", lambda m: m.gap(30) / m.volatility(60)),
@@ -67,20 +76,20 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("log_vol_60", "volatility", 60, "log vol(60)", lambda m: m.log_volatility(60)),
     Feature("log_vol_240", "volatility", 240, "log vol(240)", lambda m: m.log_volatility(240)),
     Feature("log_vol_1440", "volatility", 1440, "log vol(1440)", lambda m: m.log_volatility(1440)),
-    Feature("log_ewm_vol_30", "volatility", 240, "half the log of the exponential mean (span 30) of squared log returns, floored", lambda m: 0.5 * np.log(np.maximum(m.ema(m.square(), 30), VOLATILITY_FLOOR**2))),
-    Feature("log_parkinson_15", "volatility", 14, "log of the Parkinson volatility of 15 bars", lambda m: 0.5 * np.log(m.parkinson_variance(15))),
-    Feature("log_parkinson_60", "volatility", 59, "log of the Parkinson volatility of 60 bars", lambda m: 0.5 * np.log(m.parkinson_variance(60))),
-    Feature("log_garman_klass_60", "volatility", 59, "log of the Garman-Klass volatility of 60 bars", lambda m: 0.5 * np.log(m.garman_klass_variance(60))),
+    Feature("log_ewm_vol_30", "volatility", 240, "half the log of the exponential mean (span 30) of squared log returns, floored", lambda m: 0.5 * log(floored(m.ema(m.square(), 30), VARIANCE_FLOOR))),
+    Feature("log_parkinson_15", "volatility", 14, "log of the Parkinson volatility of 15 bars", lambda m: 0.5 * log(m.parkinson_variance(15))),
+    Feature("log_parkinson_60", "volatility", 59, "log of the Parkinson volatility of 60 bars", lambda m: 0.5 * log(m.parkinson_variance(60))),
+    Feature("log_garman_klass_60", "volatility", 59, "log of the Garman-Klass volatility of 60 bars", lambda m: 0.5 * log(m.garman_klass_variance(60))),
     Feature("inverse_vol_15", "volatility", 15, "0.0001 / (0.0001 + vol(15))", lambda m: 1e-4 / (1e-4 + m.volatility(15))),
     Feature("inverse_vol_60", "volatility", 60, "0.0001 / (0.0001 + vol(60))", lambda m: 1e-4 / (1e-4 + m.volatility(60))),
     Feature("inverse_vol_240", "volatility", 240, "0.0001 / (0.0001 + vol(240))", lambda m: 1e-4 / (1e-4 + m.volatility(240))),
     Feature("log_vol_5_over_60", "volatility", 60, "log vol(5) - log vol(60)", lambda m: m.log_volatility(5) - m.log_volatility(60)),
     Feature("log_vol_15_over_240", "volatility", 240, "log vol(15) - log vol(240)", lambda m: m.log_volatility(15) - m.log_volatility(240)),
     Feature("log_vol_60_over_1440", "volatility", 1440, "log vol(60) - log vol(1440)", lambda m: m.log_volatility(60) - m.log_volatility(1440)),
-    Feature("log_range_60", "volatility", 59, "log of log(highest high / lowest low of 60 bars), floored", lambda m: np.log(np.maximum(np.log(m.highest(60) / m.lowest(60)), VOLATILITY_FLOOR))),
-    Feature("log_atr_14", "volatility", 216, "log of (Wilder's average true range of 14 bars / close)", lambda m: np.log(m.average_true_range(14))),
-    Feature("log_atr_14_over_60", "volatility", 952, "log of the average true range of 14 bars over that of 60", lambda m: np.log(m.average_true_range(14) / m.average_true_range(60))),
-    Feature("log_jump_ratio_60", "volatility", 61, "log of the mean squared return over the bipower variation of 60 bars", lambda m: np.log(m.variance(60) / m.bipower_variance(60))),
+    Feature("log_range_60", "volatility", 59, "log of log(highest high / lowest low of 60 bars), floored", lambda m: log(floored(log(m.highest(60) / m.lowest(60)), VOLATILITY_FLOOR))),
+    Feature("log_atr_14", "volatility", 216, "log of (Wilder's average true range of 14 bars / close)", lambda m: log(m.average_true_range(14))),
+    Feature("log_atr_14_over_60", "volatility", 952, "log of the average true range of 14 bars over that of 60", lambda m: log(m.average_true_range(14) / m.average_true_range(60))),
+    Feature("log_jump_ratio_60", "volatility", 61, "log of the mean squared return over the bipower variation of 60 bars", lambda m: log(m.variance(60) / m.bipower_variance(60))),
     # Returns in units of volatility
     Feature("return_1_over_vol_60", "return", 60, "log return of 1 bar / vol(60)", lambda m: m.change(1) / m.volatility(60)),
     Feature("return_5_over_vol_60", "return", 60, "log return of 5 bars / vol(60)", lambda m: m.change(5) / m.volatility(60)),

@@ -9,6 +9,7 @@ Every divisor has a floor, so constant prices and stretches without volume give 
 What does not belong here: which combinations are features (definitions.py), loops over rows (kernels.py).
 """
 
+import math
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -33,6 +34,7 @@ QUIET_SHARE: Final = 0.01
 """Volumes are compared after adding this share of the last day's mean volume."""
 TIE: Final = 1e-10
 """Two prices nearer than this share of the price are equal: ticks are at least 1e-8, rounding errors 1e-16."""
+LOG_2: Final = math.log(2.0)
 DAY_MINUTES: Final = 1440
 WEEK_MINUTES: Final = 10_080
 NOTHING: Final = 1e-300
@@ -65,6 +67,24 @@ def _remembered(measure: "Callable[Concatenate[Measures, _P], _R]") -> "Callable
         return known
 
     return lookup
+
+
+def log(values: Column) -> Column:
+    """Natural logarithm."""
+    out: Column = np.log(values)
+    return out
+
+
+def root(values: Column) -> Column:
+    """Square root."""
+    out: Column = np.sqrt(values)
+    return out
+
+
+def floored(values: Column, floor: Column | float) -> Column:
+    """The values, nowhere below the floor."""
+    out: Column = np.maximum(values, floor)
+    return out
 
 
 def previous(values: Column) -> Column:
@@ -108,7 +128,7 @@ class Measures:
     @_remembered
     def log_close(self) -> Column:
         """Natural logarithm of the close."""
-        return np.log(self.close)
+        return log(self.close)
 
     @_remembered
     def change(self, bars: int) -> Column:
@@ -136,7 +156,7 @@ class Measures:
     @_remembered
     def score(self, window: int) -> Column:
         """The gap over the standard deviation of the same log closes; Bollinger's %B moved and stretched."""
-        return self.gap(window) / np.maximum(self.level(window)[1], VOLATILITY_FLOOR)
+        return self.gap(window) / floored(self.level(window)[1], VOLATILITY_FLOOR)
 
     @_remembered
     def ema_log_close(self, span: int) -> Column:
@@ -163,41 +183,41 @@ class Measures:
     @_remembered
     def variance(self, window: int) -> Column:
         """Mean of the last `window` squared log returns, floored."""
-        return np.maximum(self.mean(self.square(), window), VARIANCE_FLOOR)
+        return floored(self.mean(self.square(), window), VARIANCE_FLOOR)
 
     @_remembered
     def volatility(self, window: int) -> Column:
         """Realised volatility: root of the mean squared log return, floored."""
-        return np.sqrt(self.variance(window))
+        return root(self.variance(window))
 
     @_remembered
     def log_volatility(self, window: int) -> Column:
         """Logarithm of the realised volatility."""
-        return 0.5 * np.log(self.variance(window))
+        return log(self.volatility(window))
 
     @_remembered
     def range_square(self) -> Column:
         """Squared log(high / low) of each bar."""
-        span = np.log(self.high / self.low)
+        span = log(self.high / self.low)
         return span * span
 
     @_remembered
     def parkinson_variance(self, window: int) -> Column:
         """Parkinson 1980: mean squared log(high / low) over 4 ln 2, floored."""
-        return np.maximum(self.mean(self.range_square(), window) / (4.0 * np.log(2.0)), VARIANCE_FLOOR)
+        return floored(self.mean(self.range_square(), window) / (4.0 * LOG_2), VARIANCE_FLOOR)
 
     @_remembered
     def garman_klass_variance(self, window: int) -> Column:
         """Garman, Klass 1980: mean of 0.5 log(high/low)^2 - (2 ln 2 - 1) log(close/open)^2, floored."""
-        body = np.log(self.close / self.open)
-        bar = 0.5 * self.range_square() - (2.0 * np.log(2.0) - 1.0) * (body * body)
-        return np.maximum(self.mean(bar, window), VARIANCE_FLOOR)
+        body = log(self.close / self.open)
+        bar = 0.5 * self.range_square() - (2.0 * LOG_2 - 1.0) * (body * body)
+        return floored(self.mean(bar, window), VARIANCE_FLOOR)
 
     @_remembered
     def bipower_variance(self, window: int) -> Column:
         """Barndorff-Nielsen, Shephard 2004: pi/2 times the mean of |r(t)| |r(t-1)|, which jumps hardly touch; floored."""
         size = np.abs(self.change(1))
-        return np.maximum(self.mean(size * previous(size), window) * (0.5 * np.pi), VARIANCE_FLOOR)
+        return floored(self.mean(size * previous(size), window) * (0.5 * np.pi), VARIANCE_FLOOR)
 
     @_remembered
     def true_range(self) -> Column:
@@ -208,7 +228,7 @@ class Measures:
     @_remembered
     def average_true_range(self, window: int) -> Column:
         """Wilder's mean of the true range, as a share of the close, floored."""
-        return np.maximum(self.wilder(self.true_range(), window) / self.close, VOLATILITY_FLOOR)
+        return floored(self.wilder(self.true_range(), window) / self.close, VOLATILITY_FLOOR)
 
     # Ranges
 
@@ -226,12 +246,12 @@ class Measures:
     def range_position(self, window: int) -> Column:
         """Close within the range of the last `window` bars, -1 at its low, 1 at its high, 0 where there is no range."""
         high, low = self.highest(window), self.lowest(window)
-        return ((self.close - low) - (high - self.close)) / np.maximum(high - low, TIE * self.close)
+        return ((self.close - low) - (high - self.close)) / floored(high - low, TIE * self.close)
 
     @_remembered
     def bar_range(self) -> Column:
         """High minus low, never below a tie."""
-        return np.maximum(self.high - self.low, TIE * self.close)
+        return floored(self.high - self.low, TIE * self.close)
 
     # Oscillators
 
@@ -239,7 +259,7 @@ class Measures:
     def relative_strength(self, window: int) -> Column:
         """Wilder's RSI of log returns, from -1 to 1: smoothed return over smoothed |return|."""
         change = self.change(1)
-        return self.wilder(change, window) / np.maximum(self.wilder(np.abs(change), window), VOLATILITY_FLOOR)
+        return self.wilder(change, window) / floored(self.wilder(np.abs(change), window), VOLATILITY_FLOOR)
 
     @_remembered
     def commodity_channel(self, window: int) -> Column:
@@ -247,7 +267,7 @@ class Measures:
         typical = self.typical_price()
         mean, _ = rolling_mean_and_std(typical, window, self.minute)
         deviation = rolling_mean_deviation(typical, mean, window)
-        return (typical - mean) / np.maximum(deviation, VOLATILITY_FLOOR * self.close)
+        return (typical - mean) / floored(deviation, VOLATILITY_FLOOR * self.close)
 
     @_remembered
     def typical_price(self) -> Column:
@@ -261,7 +281,7 @@ class Measures:
         move = typical - previous(typical)
         flow = typical * self.volume
         signed = np.sign(move) * (np.abs(move) > TIE * typical) * flow
-        total = np.maximum(self.mean(flow, window), self.quiet_volume() * self.close)
+        total = floored(self.mean(flow, window), self.quiet_volume() * self.close)
         return self.mean(signed, window) / total
 
     @_remembered
@@ -269,9 +289,9 @@ class Measures:
         """Wilder's (+DI - -DI) / (+DI + -DI), from -1 to 1; a tie of both moves counts as none."""
         up, down = self.high - previous(self.high), previous(self.low) - self.low
         tie = TIE * self.close
-        plus = self.wilder((up > down + tie) * np.maximum(up, 0.0), window)
-        minus = self.wilder((down > up + tie) * np.maximum(down, 0.0), window)
-        return (plus - minus) / np.maximum(plus + minus, 0.1 * VOLATILITY_FLOOR * self.close)
+        plus = self.wilder((up > down + tie).astype(np.float64) * np.maximum(up, 0.0), window)
+        minus = self.wilder((down > up + tie).astype(np.float64) * np.maximum(down, 0.0), window)
+        return (plus - minus) / floored(plus + minus, 0.1 * VOLATILITY_FLOOR * self.close)
 
     # Shape of the returns
 
@@ -283,7 +303,7 @@ class Measures:
         third, fourth = self.mean(square * change, window), self.mean(square * square, window)
         centre = first * first
         return (
-            np.maximum(second - centre, VARIANCE_FLOOR),
+            floored(second - centre, VARIANCE_FLOOR),
             third - 3.0 * first * second + 2.0 * centre * first,
             np.maximum(fourth - 4.0 * first * third + 6.0 * centre * second - 3.0 * centre * centre, 0.0),
         )
@@ -292,13 +312,13 @@ class Measures:
     def skewness(self, window: int) -> Column:
         """Third central moment of the log returns over the variance to the 3/2."""
         variance, third, _ = self.central_moments(window)
-        return third / (variance * np.sqrt(variance))
+        return third / (variance * root(variance))
 
     @_remembered
     def log_kurtosis(self, window: int) -> Column:
         """Logarithm of the fourth central moment over the squared variance, floored; about 1.1 for a Gaussian."""
         variance, _, fourth = self.central_moments(window)
-        return np.log((fourth + VARIANCE_FLOOR * VARIANCE_FLOOR) / (variance * variance))
+        return log((fourth + VARIANCE_FLOOR * VARIANCE_FLOOR) / (variance * variance))
 
     @_remembered
     def falling_share(self, window: int) -> Column:
@@ -316,7 +336,7 @@ class Measures:
     def efficiency(self, window: int) -> Column:
         """Kaufman 1995, signed: net log return of `window` bars over the sum of their |log returns|, -1 to 1."""
         path = self.mean(np.abs(self.change(1)), window) * window
-        return self.change(window) / np.maximum(path, VOLATILITY_FLOOR)
+        return self.change(window) / floored(path, VOLATILITY_FLOOR)
 
     # Volume
 
@@ -334,19 +354,19 @@ class Measures:
     def log_volume_ratio(self, window: int, base: int) -> Column:
         """Logarithm of mean volume of `window` bars over that of `base` bars, both above the quiet volume."""
         quiet = self.quiet_volume()
-        return np.log((self.mean_volume(window) + quiet) / (self.mean_volume(base) + quiet))
+        return log((self.mean_volume(window) + quiet) / (self.mean_volume(base) + quiet))
 
     @_remembered
     def volume_score(self, window: int) -> Column:
         """Volume minus its mean of the last `window` bars, over their standard deviation."""
         mean, std = rolling_mean_and_std(self.volume, window, self.minute)
-        return (self.volume - mean) / np.maximum(std, self.quiet_volume())
+        return (self.volume - mean) / floored(std, self.quiet_volume())
 
     @_remembered
     def signed_volume(self, window: int) -> Column:
         """On-balance volume of the last `window` bars over their volume, from -1 to 1."""
         signed = self.mean(np.sign(self.change(1)) * self.volume, window)
-        return signed / np.maximum(self.mean_volume(window), self.quiet_volume())
+        return signed / floored(self.mean_volume(window), self.quiet_volume())
 
     @_remembered
     def weighted_gap(self, window: int) -> Column:
