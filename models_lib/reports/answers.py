@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models_lib.reports import wording
-from models_lib.reports.inputs import Bounds, Figure, Figures, GateRow, ReportInputs
+from models_lib.reports.inputs import Figure, Figures, GateRow, ReportInputs
 from models_lib.reports.wording import Say
 
 Tone = Literal["good", "bad", "weak", "unknown"]
@@ -103,12 +103,15 @@ def _beats_the_rule(figures: Figures | None) -> Answer:
     question = "Better than a one-line rule?"
     if figures is None or figures.nll_improvement.value is None:
         return Answer(question, "Not measured", "unknown", "The model was not compared with the rule.")
-    accuracy = f"Accuracy {wording.percent(figures.accuracy)}, the rule's {wording.percent(figures.mechanical_rule_accuracy)}. "
+    accuracy = (
+        f"Accuracy {wording.percent(figures.accuracy)}, the rule's {wording.percent(figures.mechanical_rule_accuracy)}: "
+        f"{_with_range(figures.lift, wording.signed_points)}. "
+    )
     improvement = figures.nll_improvement
-    nll = f"NLL gained on it: {wording.signed(improvement.value)} ({_range(improvement.interval)})."
+    nll = f"NLL gained on it: {_with_range(improvement)}."
     match improvement.above:
         case "yes":
-            word, tone = _rule_word(figures.lift.value)
+            word, tone = _rule_word(figures.lift)
             return Answer(question, word, tone, accuracy + nll)
         case "no":
             return Answer(question, "No, worse", "bad", accuracy + nll)
@@ -118,11 +121,15 @@ def _beats_the_rule(figures: Figures | None) -> Answer:
             return Answer(question, "Not measured", "unknown", accuracy + nll)
 
 
-def _rule_word(lift: float | None) -> tuple[str, Tone]:
-    """Better probabilities are a yes; when fewer calls are right than the rule's, the word says so."""
-    if lift is not None and lift >= 0:
-        return "Yes", "good"
-    return "In probabilities only", "weak"
+def _rule_word(lift: Figure) -> tuple[str, Tone]:
+    """Better probabilities are a yes; the word says so when the calls themselves are no better than the rule's."""
+    match lift.above:
+        case "yes":
+            return "Yes", "good"
+        case "no":
+            return "In probabilities only", "weak"
+        case _:
+            return "Yes, in its probabilities", "good"
 
 
 def _knows_direction(figures: Figures | None) -> Answer:
@@ -131,9 +138,8 @@ def _knows_direction(figures: Figures | None) -> Answer:
         return Answer(question, "Not measured", "unknown", "Direction was not measured.")
     driftless, calls = figures.driftless_improvement, figures.directional_accuracy
     numbers = (
-        f"Its calls have the right direction: {wording.percent(calls.value)} "
-        f"({_range(calls.interval, wording.percent)}); a coin's: 50 %. "
-        f"NLL gained on volatility alone: {wording.signed(driftless.value)} ({_range(driftless.interval)})."
+        f"Its calls have the right direction: {_with_range(calls, wording.percent)}; a coin's: 50 %. "
+        f"NLL gained on volatility alone: {_with_range(driftless)}."
     )
     if driftless.above is None or calls.against(0.5) is None:
         return Answer(question, "Not measured", "unknown", numbers)
@@ -145,11 +151,11 @@ def _knows_direction(figures: Figures | None) -> Answer:
 
 
 def _pays(inputs: ReportInputs) -> Answer:
-    question = f"Does it pay after costs of {inputs.costs_bp:g} bp?"
+    question = "Does it pay after costs?"
     edge = Figure() if inputs.figures is None else inputs.figures.edge_after_costs_bp
     if edge.value is None:
         return Answer(question, "Not measured", "unknown", "No edge after costs measured.")
-    numbers = f"{wording.basis_points(edge.value)} a call ({_range(edge.interval, wording.basis_points)})."
+    numbers = f"{_with_range(edge, wording.basis_points)} a call, after {inputs.costs_bp:g} bp of costs."
     if not edge.value > 0:
         return Answer(question, "No", "bad", f"No edge after costs measured: {numbers}")
     if edge.above is None:
@@ -159,5 +165,8 @@ def _pays(inputs: ReportInputs) -> Answer:
     return Answer(question, "Not shown", "weak", f"Positive, but the interval holds zero: {numbers}")
 
 
-def _range(bounds: Bounds | None, say: Say = wording.signed) -> str:
-    return "interval not measured" if bounds is None else wording.interval(bounds, say)
+def _with_range(figure: Figure, say: Say = wording.signed) -> str:
+    if figure.value is None:
+        return wording.NOT_MEASURED
+    bounds = "interval not measured" if figure.interval is None else wording.interval(figure.interval, say)
+    return f"{say(figure.value)} ({bounds})"

@@ -71,6 +71,8 @@ def ladder(figures: Figures, best_possible_accuracy: float | None) -> tuple[Rung
     ]
     if best_possible_accuracy is not None:
         meaning = "computed from the planted market's formula"
+        if figures.accuracy is not None:
+            meaning += f"; the model reaches {wording.percent(figures.accuracy / best_possible_accuracy)} of it"
         rungs.append(Rung("Best possible", meaning, best_possible_accuracy, None, gives_nll=False))
     return tuple(rungs)
 

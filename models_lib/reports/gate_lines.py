@@ -28,7 +28,7 @@ class GateLine:
 
 _NATS: Say = wording.signed
 _SHAPES: dict[str, tuple[str, str, Say]] = {
-    "scaler_present": ("the saved file holds its input scaler", "", wording.number),
+    "scaler_present": ("the saved file holds its input scaler; smallest scale", "above ", wording.number),
     "feature_normalisation": (
         "scaled features have mean 0 and deviation 1; the worst distance",
         "below ",
@@ -37,15 +37,23 @@ _SHAPES: dict[str, tuple[str, str, Say]] = {
     "logit_range": ("largest logit in size", "below ", wording.number),
     "overconfidence": ("predictions that are more than 99 % sure", "below ", wording.percent),
     "class_balance": ("smallest and largest share that a class takes of the predictions", "", wording.percent),
-    "finite": ("no NaN or infinity in features, logits, probabilities, weights", "", wording.number),
+    "finite": ("no NaN or infinity in features, logits, probabilities, weights; how many", "exactly ", wording.number),
     "calibration_error": ("distance between confidence and what came true (ECE)", "below ", wording.percent),
     "accuracy": ("share of right predictions; comparable only for the same label", "at least ", wording.percent),
-    "beats_mechanical_rule": ("better NLL than the calibrated one-line rule, beyond chance", "above ", _NATS),
-    "beats_driftless_rule": ("better NLL than all that volatility alone can say, beyond chance", "above ", _NATS),
-    "not_worse_than_champion": ("NLL against the champion's on later rows, not surely worse", "at least ", _NATS),
+    "beats_mechanical_rule": ("NLL gained on the calibrated one-line rule; low end of its interval", "above ", _NATS),
+    "beats_driftless_rule": ("NLL gained on what volatility alone can say; low end of its interval", "above ", _NATS),
+    "not_worse_than_champion": (
+        "NLL gained on the champion on later rows; high end of its interval",
+        "at least ",
+        _NATS,
+    ),
     "confidence_band": ("mean confidence", "", wording.percent),
     "edge_after_costs": ("mean return of its calls after costs", "above ", wording.basis_points),
-    "feature_drift": ("newest week's features against training (PSI, worst)", "at most ", wording.number),
+    "feature_drift": (
+        "newest week against training (PSI) of the worst feature; its own limit",
+        "at most ",
+        wording.number,
+    ),
 }
 
 
@@ -70,7 +78,9 @@ def moved_limits(name: str, section: GatesSection) -> str:
 def _line(gate: GateRow, section: GatesSection) -> GateLine:
     meaning, comparison, say = _SHAPES.get(gate.name, ("", "", wording.number))
     limit = "" if gate.limit is None else f"{comparison}{_round(_said(gate.limit, say))}"
-    remarks = tuple(remark for remark in (gate.note, moved_limits(gate.name, section)) if remark)
+    remarks = tuple(
+        remark for remark in (gate.note, moved_limits(gate.name, section)) if remark and remark != wording.NOT_MEASURED
+    )
     return GateLine(
         name=gate.name,
         meaning=meaning,
@@ -78,7 +88,7 @@ def _line(gate: GateRow, section: GatesSection) -> GateLine:
         measured=gate.value is not None,
         value=_said(gate.value, say),
         limit=limit,
-        split=gate.split,
+        split=gate.split.replace("_", " "),
         remarks=remarks,
     )
 
@@ -92,5 +102,5 @@ def _said(value: float | bool | Bounds | None, say: Say) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, tuple):
-        return wording.interval(value, say)
+        return say(value[0]) if value[0] == value[1] else wording.interval(value, say)
     return say(value)

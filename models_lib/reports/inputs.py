@@ -7,13 +7,15 @@ What does not belong here: how the values were measured, and how they look.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models_lib.config import GatesSection, Severity
+from models_lib.calibration import TemperatureSweep
+from models_lib.config import EvaluationSection, GatesSection, Severity
+from models_lib.evaluation.metrics import ReliabilityBins
 
 Outcome = Literal["promoted", "passed", "held", "failed"]
 """`passed`: every blocking gate passed, and promotion is decided after the page is written."""
@@ -165,10 +167,23 @@ class Intervals:
     """How the intervals were made."""
 
     blocks: int | None
-    """Moving blocks in the test part; None where too few for an interval."""
+    """Whole blocks in the test part; None where nobody counted."""
+    min_blocks: int
+    """With fewer blocks there is no interval."""
     block_bars: int
     samples: int
     seed: int
+
+    @classmethod
+    def from_metrics(cls, metrics: Mapping[str, Any], section: EvaluationSection) -> Self:
+        """The intervals behind a `metrics.test` mapping that holds `blocks` and `block_bars`."""
+        return cls(
+            blocks=metrics["blocks"],
+            min_blocks=section.min_blocks,
+            block_bars=metrics["block_bars"],
+            samples=section.bootstrap_samples,
+            seed=section.bootstrap_seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,32 +201,6 @@ class EpochRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reliability:
-    """Confidence against what came true, in equal-width bins of the test rows; empty bins have count 0."""
-
-    edges: NDArray[np.float64]
-    """[b + 1], ascending in [0, 1]."""
-    counts: NDArray[np.int64]
-    """[b]."""
-    mean_confidence: NDArray[np.float64]
-    """[b], any value where the count is 0."""
-    accuracy: NDArray[np.float64]
-    """[b], any value where the count is 0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepLine:
-    """The validation rows at one temperature."""
-
-    temperature: float
-    mean_confidence: float
-    share_over_90: float
-    share_over_99: float
-    ece: float
-    nll: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Temperature:
     """The fitted temperature, and the sweep that informs beside it."""
 
@@ -219,11 +208,7 @@ class Temperature:
     """Divides the raw logits; the one in the bundle."""
     learned: float | None
     """What the network had learned itself; replaced by `fitted`."""
-    sweep: tuple[SweepLine, ...]
-    in_band: float | None
-    """Temperature of the sweep that meets the target confidence with an ECE below the gate; None where none does."""
-    reason: str
-    """Why that one, or why none."""
+    sweep: TemperatureSweep
     target_low: float
     target_high: float
     ece_limit: float
@@ -266,6 +251,38 @@ class DataWindow:
     embargo_minutes: int
     warnings: tuple[str, ...] = ()
 
+    @classmethod
+    def from_json(cls, candles: Mapping[str, Any], splits: Mapping[str, Any] | None) -> Self:
+        """From the JSON forms of the candle report and of the splits (None: the split never happened)."""
+        return cls(
+            first=_time(candles["first"]),
+            last=_time(candles["last"]),
+            rows=candles["rows"],
+            expected_minutes=candles["expected_minutes"],
+            missing_minutes=candles["missing_minutes"],
+            filled_minutes=candles["filled_minutes"],
+            holes=tuple(
+                Hole(start=_time(gap["start"]), end=_time(gap["end"]), minutes=gap["minutes"])
+                for gap in candles["gaps"]
+            ),
+            parts=_parts(splits) if splits else (),
+            purge_minutes=splits["purge_minutes"] if splits else 0,
+            embargo_minutes=splits["embargo_minutes"] if splits else 0,
+            warnings=tuple(candles["warnings"]),
+        )
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _parts(splits: Mapping[str, Any]) -> tuple[Part, ...]:
+    spans = {name: [datetime.fromtimestamp(ms / 1_000, UTC) for ms in span] for name, span in splits["spans"].items()}
+    return tuple(
+        Part(name=name, first=spans[name][0], last=spans[name][1], rows=splits["rows"][name])
+        for name in ("train", "validation", "test")
+    )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportInputs:
@@ -303,7 +320,7 @@ class ReportInputs:
     """Counted from 1, as in `history`."""
     confusion: NDArray[np.int64] | None
     """[3, 3] rows of the test part: true class by row, predicted class by column."""
-    reliability: Reliability | None
+    reliability: ReliabilityBins | None
     probabilities: NDArray[np.float32] | None
     """[n, 3] of the test rows, after temperature."""
     logits: NDArray[np.float32] | None

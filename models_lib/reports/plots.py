@@ -23,7 +23,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullForm
 from matplotlib.typing import RcKeyType
 from numpy.typing import NDArray
 
-from models_lib.reports.inputs import EpochRow, Reliability, Temperature
+from models_lib.evaluation.metrics import ReliabilityBins
+from models_lib.reports.inputs import EpochRow, Temperature
 
 INK, MUTED, LINE, BLUE, ORANGE, GREEN = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _THEME = {INK: "--ink", MUTED: "--muted", LINE: "--line", BLUE: "--blue", ORANGE: "--orange", GREEN: "--green"}
@@ -76,7 +77,7 @@ def training_curves(history: Sequence[EpochRow], best_epoch: int | None) -> Mark
         return finish()
 
 
-def reliability_diagram(reliability: Reliability) -> Markup:
+def reliability_diagram(reliability: ReliabilityBins) -> Markup:
     """Share that came true against the confidence, with the rows of each bin below."""
     filled = reliability.counts > 0
     centres = (reliability.edges[:-1] + reliability.edges[1:]) / 2
@@ -84,7 +85,7 @@ def reliability_diagram(reliability: Reliability) -> Markup:
         curve, rows = axes
         curve.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--", label="perfectly calibrated")
         curve.plot(
-            reliability.mean_confidence[filled],
+            reliability.confidence[filled],
             reliability.accuracy[filled],
             color=BLUE,
             marker="o",
@@ -148,24 +149,29 @@ def logit_histogram(logits_NC: NDArray[np.float64], limit: float) -> Markup:
 
 def temperature_sweep(temperature: Temperature) -> Markup:
     """NLL, and calibration error beside mean confidence, over the temperature; the fitted one is marked."""
-    values = [line.temperature for line in temperature.sweep]
+    values = [line.temperature for line in temperature.sweep.rows]
     with _canvas("sweep", "Validation NLL, calibration error and mean confidence by temperature", rows=2) as (
         axes,
         finish,
     ):
         nll, shares = axes
-        nll.plot(values, [line.nll for line in temperature.sweep], color=BLUE, marker="o", ms=4, label="NLL")
+        nll.plot(values, [line.nll for line in temperature.sweep.rows], color=BLUE, marker="o", ms=4, label="NLL")
         shares.axhspan(100 * temperature.target_low, 100 * temperature.target_high, color=GREEN, alpha=0.15, lw=0)
         shares.plot(
             values,
-            [100 * line.mean_confidence for line in temperature.sweep],
+            [100 * line.mean_confidence for line in temperature.sweep.rows],
             color=GREEN,
             marker="o",
             ms=4,
             label="mean confidence, % (band: target)",
         )
         shares.plot(
-            values, [100 * line.ece for line in temperature.sweep], color=ORANGE, ls="--", marker=".", label="ECE, %"
+            values,
+            [100 * line.ece for line in temperature.sweep.rows],
+            color=ORANGE,
+            ls="--",
+            marker=".",
+            label="ECE, %",
         )
         for panel in axes:
             panel.set_xscale("log")

@@ -113,8 +113,10 @@ def _figures(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
         [title, *(_with_interval(metrics, key, say) for metrics in judged.values())] for title, key, say in _FIGURES
     ]
-    for part in ("train", "validation", "test"):
-        rows.append([f"{part} rows", *(wording.whole((symbols[symbol]["rows"] or {}).get(part)) for symbol in judged)])
+    rows += [
+        [f"{part} rows", *(wording.whole((symbols[symbol]["rows"] or {}).get(part)) for symbol in judged)]
+        for part in ("train", "validation", "test")
+    ]
     rows.append(["temperature", *(wording.decimal(symbols[symbol]["temperature"]) for symbol in judged)])
     table = _table(["test rows", *judged], rows)
     return f"## Figures\n\nIn brackets: 95 % intervals by moving blocks.\n\n{table}"

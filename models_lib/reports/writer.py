@@ -79,6 +79,6 @@ def _charts(report: ReportInputs) -> dict[str, Markup]:
         charts["logits"] = plots.logit_histogram(
             report.logits.astype(np.float64), report.gates_section.logit_range.limit
         )
-    if report.temperature is not None and report.temperature.sweep:
+    if report.temperature is not None and report.temperature.sweep.rows:
         charts["sweep"] = plots.temperature_sweep(report.temperature)
     return charts

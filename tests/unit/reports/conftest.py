@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from models_lib.calibration import SweepRow, TemperatureSweep
 from models_lib.config import GatesSection
+from models_lib.evaluation.metrics import ReliabilityBins
 from models_lib.reports.inputs import (
     DataWindow,
     EpochRow,
@@ -16,9 +18,7 @@ from models_lib.reports.inputs import (
     Hole,
     Intervals,
     Part,
-    Reliability,
     ReportInputs,
-    SweepLine,
     Temperature,
 )
 from models_lib.reports.writer import render_report
@@ -56,10 +56,10 @@ def reliability_of(probabilities, classes, bins=15):
     place = np.minimum((confidence * bins).astype(int), bins - 1)
     counts = np.bincount(place, minlength=bins)
     divisor = np.maximum(counts, 1)
-    return Reliability(
+    return ReliabilityBins(
         edges=np.linspace(0, 1, bins + 1),
         counts=counts,
-        mean_confidence=np.bincount(place, confidence, minlength=bins) / divisor,
+        confidence=np.bincount(place, confidence, minlength=bins) / divisor,
         accuracy=np.bincount(place, right, minlength=bins) / divisor,
     )
 
@@ -101,7 +101,7 @@ def temperature():
         confidence = 1 / 3 + (2 / 3) / (1 + 0.7 * value)
         off = abs(confidence - 0.725)
         lines.append(
-            SweepLine(
+            SweepRow(
                 temperature=value,
                 mean_confidence=confidence,
                 share_over_90=max(0.0, confidence - 0.5),
@@ -113,9 +113,7 @@ def temperature():
     return Temperature(
         fitted=0.947,
         learned=2.31,
-        sweep=tuple(lines),
-        in_band=1.0,
-        reason="It has the lowest NLL of those in the band.",
+        sweep=TemperatureSweep(tuple(lines), 1.0, "It has the lowest NLL of those in the band."),
         target_low=0.60,
         target_high=0.75,
         ece_limit=0.05,
@@ -150,7 +148,7 @@ def good_figures():
 
 def good_gates():
     return (
-        gate("scaler_present", True, None, split="file"),
+        gate("scaler_present", 0.0021, 0.0, split="saved_file"),
         gate(
             "feature_normalisation",
             0.0004,
@@ -161,12 +159,12 @@ def good_gates():
         gate("logit_range", 8.42, 15.0),
         gate("overconfidence", 0.068, 0.10),
         gate("class_balance", (0.309, 0.348), (0.15, 0.60)),
-        gate("finite", True, None),
+        gate("finite", 0.0, 0.0),
         gate("calibration_error", 0.017, 0.05),
         gate("accuracy", 0.741, 0.68),
         gate("beats_mechanical_rule", 0.021, 0.0, note="lower end of the interval; lift +0.005, at least -0.010"),
         gate("beats_driftless_rule", -0.009, 0.0, severity="advisory", passed=False, note="lower end of the interval"),
-        gate("confidence_band", 0.731, (0.60, 0.85), severity="advisory"),
+        gate("confidence_band", (0.731, 0.731), (0.60, 0.85), severity="advisory"),
         gate("edge_after_costs", -9.8, 0.0, severity="advisory", passed=False),
         gate("feature_drift", 0.19, 0.25, severity="advisory"),
     )
@@ -189,7 +187,7 @@ def good_report():
         gates=good_gates(),
         gates_section=GatesSection(),
         figures=good_figures(),
-        intervals=Intervals(blocks=43, block_bars=240, samples=2_000, seed=1),
+        intervals=Intervals(blocks=43, min_blocks=30, block_bars=240, samples=2_000, seed=1),
         history=tuple(
             EpochRow(
                 epoch=i + 1,
@@ -229,7 +227,7 @@ def held_report():
         if row.name == "accuracy"
         else dataclasses.replace(row, value=-0.004, passed=False)
         if row.name == "beats_mechanical_rule"
-        else dataclasses.replace(row, value=0.44, passed=False)
+        else dataclasses.replace(row, value=(0.44, 0.44), passed=False)
         if row.name == "confidence_band"
         else row
         for row in good_gates()
@@ -279,7 +277,7 @@ def broken_report():
         for i in range(5_000)
     )
     broken = {
-        "scaler_present": (False, "no mean and scale in the saved file"),
+        "scaler_present": (None, "the file holds no scaler"),
         "feature_normalisation": (79_568.14, "worst: close"),
         "logit_range": (52_011.0, ""),
         "overconfidence": (0.998, ""),
@@ -357,7 +355,7 @@ def unmeasured_report():
         reason="beats_mechanical_rule could not be measured.",
         gates=gates,
         figures=figures,
-        intervals=Intervals(blocks=None, block_bars=240, samples=2_000, seed=1),
+        intervals=Intervals(blocks=12, min_blocks=30, block_bars=240, samples=2_000, seed=1),
         confusion=None,
         reliability=None,
         probabilities=None,
