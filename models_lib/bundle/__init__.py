@@ -1,0 +1,70 @@
+"""Bundles: a model as an immutable folder that is known by its hash and refused when anything about it is wrong.
+
+`write_bundle` makes a candidate, `add_run_facts` lays the run's facts and reports beside it, `load_bundle` opens one
+after every check, `verify_bundle` says what each check found. No pickle is written and none is read.
+
+Names are imported when they are first used: verifying hashes, as a rollback does, needs neither numba nor torch.
+
+What does not belong here: where bundles are kept and which of them is champion (models_lib.registry).
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models_lib.bundle.facts import GateFact, RunFacts
+    from models_lib.bundle.golden import Golden, record_golden
+    from models_lib.bundle.hashes import verify_hashes
+    from models_lib.bundle.manifest import (
+        FeatureFacts,
+        LabelFacts,
+        Manifest,
+        Span,
+        SplitFacts,
+        identity_of_training,
+    )
+    from models_lib.bundle.predictor import Predictor
+    from models_lib.bundle.reader import Bundle, Finding, is_sound, load_bundle, verify_bundle
+    from models_lib.bundle.tensors import with_temperature
+    from models_lib.bundle.write import add_run_facts, write_bundle
+
+_MODULES = {
+    "facts": ("GateFact", "RunFacts"),
+    "golden": ("Golden", "record_golden"),
+    "hashes": ("verify_hashes",),
+    "manifest": ("FeatureFacts", "LabelFacts", "Manifest", "Span", "SplitFacts", "identity_of_training"),
+    "predictor": ("Predictor",),
+    "reader": ("Bundle", "Finding", "is_sound", "load_bundle", "verify_bundle"),
+    "tensors": ("with_temperature",),
+    "write": ("add_run_facts", "write_bundle"),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Bundle",
+    "FeatureFacts",
+    "Finding",
+    "GateFact",
+    "Golden",
+    "LabelFacts",
+    "Manifest",
+    "Predictor",
+    "RunFacts",
+    "Span",
+    "SplitFacts",
+    "add_run_facts",
+    "identity_of_training",
+    "is_sound",
+    "load_bundle",
+    "record_golden",
+    "verify_bundle",
+    "verify_hashes",
+    "with_temperature",
+    "write_bundle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,101 @@
+"""run.json: the facts of the run that made and judged a bundle. They lie beside it, outside its identity.
+
+Two runs of the same training give the same bundle and two sets of facts. The registry reads the gate report from here.
+
+What does not belong here: anything that the model's answers depend on (manifest.py).
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+
+from models_lib.bundle.layout import RUN_FILE
+from models_lib.bundle.parsing import Sha256, parse_part
+from models_lib.config import GatesSection
+from models_lib.config.sections import Severity, SymbolName
+
+CHAMPION_GATE = "not_worse_than_champion"
+FACTS_VERSION: Final = 1
+
+RunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+Figure = float | tuple[float, float] | None
+
+
+class Fact(BaseModel):
+    """A frozen, closed piece of run.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class GateFact(Fact):
+    """What one gate measured and decided, as `GateResult.to_json` gives it."""
+
+    name: str
+    split: str
+    value: Figure
+    """None: not measured, which never passes."""
+    limit: Figure
+    severity: Severity
+    passed: bool
+    note: str = ""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether this result keeps the bundle from being promoted."""
+        return self.severity == "blocking" and not self.passed
+
+
+class RunFacts(Fact):
+    """Where a bundle comes from and how it was judged."""
+
+    facts_version: Literal[1] = FACTS_VERSION
+    run_id: RunId
+    symbol: SymbolName
+    bundle: Sha256
+    """Hash of the bundle that these facts are about."""
+    started_at: AwareDatetime
+    judged_at: AwareDatetime
+    host: str
+    commit: str | None
+    """Commit of the code; None outside a repository."""
+    uncommitted_diff: str | None
+    """What differed from that commit; empty for nothing, None outside a repository."""
+    versions: dict[str, str]
+    """Library -> version."""
+    backend: str
+    cost_usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    champion: Sha256 | None
+    """The champion that the bundle was judged against; promotion compares and sets against it."""
+    gates: tuple[GateFact, ...]
+    metrics: dict[str, JsonValue]
+    words: tuple[str, ...] = ()
+    """Words that every verdict, notification and signal of this bundle carries."""
+    config: dict[str, JsonValue]
+    """The resolved configuration of the run."""
+    data: dict[str, JsonValue] = {}
+    """What the checks of the candles found."""
+    seconds: dict[str, float] = {}
+    """Duration of each step."""
+
+    def failed_blocking(self) -> tuple[str, ...]:
+        """Names of the blocking gates that failed."""
+        return tuple(gate.name for gate in self.gates if gate.blocks)
+
+    def missing_gates(self) -> tuple[str, ...]:
+        """Gates that have no result: what was not measured has failed. The champion's counts if there was one."""
+        wanted = [name for name in GatesSection.model_fields if name != CHAMPION_GATE or self.champion is not None]
+        judged = {gate.name for gate in self.gates}
+        return tuple(name for name in wanted if name not in judged)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as written to run.json."""
+        return self.model_dump(mode="json")
+
+
+def parse_facts(content: bytes) -> RunFacts:
+    """The facts in run.json.
+
+    Raises:
+        BundleError: damaged.
+    """
+    return parse_part(RunFacts, content, name=RUN_FILE)

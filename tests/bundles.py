@@ -1,0 +1,179 @@
+"""Small true bundles for the tests of bundle, registry, tasks and flows: an untrained v8 network on a random walk."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from models_lib.bundle import (
+    FeatureFacts,
+    GateFact,
+    LabelFacts,
+    Manifest,
+    Predictor,
+    RunFacts,
+    Span,
+    SplitFacts,
+    add_run_facts,
+    identity_of_training,
+    record_golden,
+    with_temperature,
+    write_bundle,
+)
+from models_lib.bundle.layout import HASHES_FILE, is_identity
+from models_lib.candles.schema import epoch_ms
+from models_lib.config import GatesSection, LabelSection, NetworkSection, SplitsSection, TrainingSection
+from models_lib.features import compute_features
+from models_lib.networks import build_network, state_tensors
+from models_lib.scaling import fit_scaler
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+TEMPERATURE = 1.25
+
+
+def walk_candles(rows: int = 6_000, *, seed: int = 5, hole_after: int | None = None) -> pd.DataFrame:
+    """A random walk of one-minute candles from 2026-01-01, with a hole of an hour after row `hole_after`."""
+    rng = np.random.default_rng(seed)
+    close = 79_568.0 * np.exp(np.cumsum(rng.normal(0.0, 5e-4, rows)))
+    upper, lower = close * np.abs(rng.normal(0.0, 3e-4, (2, rows)))
+    opened = np.concatenate(([79_568.0], close[:-1]))
+    minutes = np.arange(rows, dtype=np.int64)
+    if hole_after is not None:
+        minutes[hole_after + 1 :] += 60
+    stamps = pd.to_datetime(T0) + pd.to_timedelta(minutes, unit="min")
+    return pd.DataFrame(
+        {
+            "timestamp": pd.Series(stamps).astype("datetime64[ms, UTC]"),
+            "open": opened,
+            "high": np.maximum(opened, close) + upper,
+            "low": np.minimum(opened, close) - lower,
+            "close": close,
+            "volume": rng.lognormal(1.0, 1.0, rows),
+        }
+    )
+
+
+def example_manifest(candles: pd.DataFrame, *, symbol: str = "BTC-USD", seed: int = 1) -> Manifest:
+    """A manifest that goes with `example_tensors`."""
+    times = epoch_ms(candles)
+    training = TrainingSection(seed=seed)
+    return Manifest(
+        symbol=symbol,
+        family="v8",
+        features=FeatureFacts.current(),
+        label=LabelFacts(section=LabelSection(), threshold=0.000_8, span_minutes=15),
+        splits=SplitFacts(
+            section=SplitsSection(),
+            train=Span.of_ms(int(times[1_500]), int(times[4_000]), 2_501),
+            validation=Span.of_ms(int(times[4_100]), int(times[4_900]), 801),
+            test=Span.of_ms(int(times[5_000]), int(times[-1]), 1_000),
+            purge_minutes=15,
+            embargo_minutes=60,
+        ),
+        network=NetworkSection(),
+        training=identity_of_training(training),
+        data_hash=hashlib.sha256(times.tobytes()).hexdigest(),
+        seeds={"training": training.seed},
+        valid_days=7,
+    )
+
+
+def example_tensors(candles: pd.DataFrame, *, seed: int = 1) -> dict[str, np.ndarray]:
+    """Tensors of an untrained network with a fitted scaler and a temperature of 1.25."""
+    features = compute_features(candles)
+    rows = np.flatnonzero(~np.isnan(features).any(axis=1))
+    network = build_network(
+        NetworkSection(),
+        num_features=features.shape[1],
+        scaler=fit_scaler(features, rows),
+        generator=torch.Generator().manual_seed(seed),
+    )
+    return with_temperature(state_tensors(network), TEMPERATURE)
+
+
+def write_example(folder: Path, *, symbol: str = "BTC-USD", seed: int = 1, candles: pd.DataFrame | None = None) -> str:
+    """Writes a candidate and returns its hash; another seed gives another bundle."""
+    candles = walk_candles() if candles is None else candles
+    tensors = example_tensors(candles, seed=seed)
+    manifest = example_manifest(candles, symbol=symbol, seed=seed)
+    golden = record_golden(candles, Predictor(manifest.network, tensors), symbol=symbol)
+    return write_bundle(folder, tensors=tensors, manifest=manifest, golden=golden)
+
+
+def example_facts(
+    bundle: str,
+    *,
+    symbol: str = "BTC-USD",
+    run_id: str = "run-1",
+    champion: str | None = None,
+    failed: Mapping[str, str] | None = None,
+    judged_at: datetime = T0,
+) -> RunFacts:
+    """Facts of a run in which every gate passed, except `failed`: gate -> severity."""
+    failed = failed or {}
+    names = [name for name in GatesSection.model_fields if name != "not_worse_than_champion" or champion is not None]
+    gates = tuple(
+        GateFact(
+            name=name,
+            split="test",
+            value=0.0,
+            limit=1.0,
+            severity=failed.get(name, "blocking"),
+            passed=name not in failed,
+        )
+        for name in names
+    )
+    return RunFacts(
+        run_id=run_id,
+        symbol=symbol,
+        bundle=bundle,
+        started_at=T0,
+        judged_at=judged_at,
+        host="host",
+        commit=None,
+        uncommitted_diff=None,
+        versions={"numpy": np.__version__},
+        backend="local",
+        cost_usd=0.0,
+        champion=champion,
+        gates=gates,
+        metrics={"test": {"accuracy": 0.74}},
+        config={},
+    )
+
+
+def write_judged(folder: Path, *, symbol: str = "BTC-USD", seed: int = 1, **facts: Any) -> str:
+    """Writes a candidate with run facts and a report, ready for a store; returns its hash."""
+    bundle = write_example(folder, symbol=symbol, seed=seed)
+    add_run_facts(
+        folder,
+        facts=example_facts(bundle, symbol=symbol, **facts),
+        reports={"report.html": b"<!doctype html><title>report</title>"},
+    )
+    return bundle
+
+
+def reseal(folder: Path) -> str:
+    """Makes hashes.json agree with whatever lies in the folder now, as a careful forger would; returns the new hash."""
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != HASHES_FILE
+    }
+    pairs = sorted([path, digest] for path, digest in files.items() if is_identity(path))
+    bundle = hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
+    (folder / HASHES_FILE).write_text(json.dumps({"bundle": bundle, "files": files}))
+    return bundle
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Changes a JSON file in place."""
+    tree = json.loads(path.read_text())
+    change(tree)
+    path.write_text(json.dumps(tree))
