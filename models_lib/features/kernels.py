@@ -25,8 +25,8 @@ Column = NDArray[np.float64]
 
 BLOCK: Final = 256
 """Minutes between two fresh starts; a power of two."""
-MEMORY_SPANS: Final = 8
-"""An exponential mean looks back this many spans: what is older has a weight of exp(-16), 1e-7."""
+MEMORY_SPANS: Final = 6
+"""An exponential mean looks back this many spans: what is older has a weight of exp(-12), 6e-6."""
 
 
 @njit(cache=True, nogil=True)
