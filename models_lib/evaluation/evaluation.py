@@ -32,7 +32,7 @@ from models_lib.evaluation.bootstrap import (
     block_interval_ratio,
 )
 from models_lib.evaluation.drift import FeatureDrift
-from models_lib.evaluation.gates import Measurements, Moments
+from models_lib.evaluation.gates import Measurements, Moments, improves
 from models_lib.evaluation.metrics import ClassificationMetrics, classification_metrics, nll_per_row
 from models_lib.evaluation.volatility import volatility_inputs
 from models_lib.labels import DOWN, UP, LabelValues, in_label_units, thresholds_of_rows
@@ -325,8 +325,7 @@ def verdict_words(evaluation: Evaluation) -> tuple[str, ...]:
     """The words that a verdict must carry: none, or what was not shown. Not measured counts as not shown."""
     words = []
     improvement = evaluation.metrics["driftless_improvement"]
-    interval = evaluation.intervals.get("driftless_improvement")
-    if improvement is None or interval is None or not (improvement > 0.0 and interval.low > 0.0):
+    if not improves(improvement, evaluation.intervals.get("driftless_improvement"), limit=0.0):
         words.append(NO_DIRECTION)
     edge = evaluation.metrics["edge_after_costs_bp"]
     if edge is None or not edge > 0.0:

@@ -28,6 +28,8 @@ from models_lib.evaluation.bootstrap import Interval
 from models_lib.evaluation.drift import FeatureDrift
 
 Figure = float | tuple[float, float] | None
+ROUNDING_NATS = 1e-6
+"""An improvement up to this is rounding of float32 logits, not skill: a tie beats nothing."""
 Moments = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -265,6 +267,13 @@ def accuracy(value: float | None, gate: LimitGate) -> GateResult:
     return _result("accuracy", "test", value, gate.limit, gate, passed=value is not None and value >= gate.limit)
 
 
+def improves(improvement: float | None, interval: Interval | None, *, limit: float) -> bool:
+    """Whether an NLL improvement and the lower end of its interval exceed the limit by more than rounding."""
+    if improvement is None or interval is None:
+        return False
+    return improvement > limit + ROUNDING_NATS and interval.low > limit + ROUNDING_NATS
+
+
 def beats_mechanical_rule(
     nll_improvement: float | None, interval: Interval | None, lift: float | None, gate: RuleGate
 ) -> GateResult:
@@ -276,7 +285,7 @@ def beats_mechanical_rule(
     lower = None if interval is None else interval.low
     if nll_improvement is None or lift is None or not math.isfinite(lift):
         return _result("beats_mechanical_rule", "test", None, gate.limit, gate, passed=False)
-    passed = lower is not None and lower > gate.limit and nll_improvement > gate.limit and lift >= gate.min_lift
+    passed = improves(nll_improvement, interval, limit=gate.limit) and lift >= gate.min_lift
     note = f"NLL improvement {nll_improvement:.4f}, lift {lift:+.4f} (at least {gate.min_lift:+.4f})"
     return _result("beats_mechanical_rule", "test", lower, gate.limit, gate, passed=passed, note=note)
 
@@ -284,7 +293,7 @@ def beats_mechanical_rule(
 def beats_driftless_rule(improvement: float | None, interval: Interval | None, gate: LimitGate) -> GateResult:
     """Passes when the NLL is below the driftless rule's, by an interval whose lower end (the value) exceeds the limit."""
     lower = None if interval is None or improvement is None else interval.low
-    passed = lower is not None and improvement is not None and lower > gate.limit and improvement > gate.limit
+    passed = improves(improvement, interval, limit=gate.limit)
     note = "" if improvement is None else f"NLL improvement {improvement:+.4f}"
     return _result("beats_driftless_rule", "test", lower, gate.limit, gate, passed=passed, note=note)
 
