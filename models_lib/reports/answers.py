@@ -50,7 +50,8 @@ def headline(inputs: ReportInputs) -> Headline:
         case "promoted":
             return Headline("PROMOTED", "good", (_trust(inputs), inputs.reason))
         case "passed":
-            return Headline("PASSED", "good", (_trust(inputs), inputs.reason))
+            later = "Promotion is decided after this page is written; the history of the symbol says what became of it."
+            return Headline("PASSED", "good", (_trust(inputs), inputs.reason, later))
 
 
 def failed_gates(gates: tuple[GateRow, ...], severity: str) -> tuple[str, ...]:

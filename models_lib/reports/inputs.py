@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models_lib.calibration import TemperatureSweep
 from models_lib.config import EvaluationSection, GatesSection, Severity
 from models_lib.evaluation.metrics import ReliabilityBins
+from models_lib.training.history import TrainingHistory
 
 Outcome = Literal["promoted", "passed", "held", "failed"]
 """`passed`: every blocking gate passed, and promotion is decided after the page is written."""
@@ -187,20 +188,6 @@ class Intervals:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochRow:
-    """One epoch of the training, judged on the validation rows with that epoch's fitted temperature."""
-
-    epoch: int
-    """Counted from 1."""
-    train_loss: float | None
-    validation_nll: float | None
-    validation_accuracy: float | None
-    temperature: float | None
-    failed_gates: tuple[str, ...] = ()
-    """Blocking gates that failed in this epoch."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Temperature:
     """The fitted temperature, and the sweep that informs beside it."""
 
@@ -315,9 +302,7 @@ class ReportInputs:
     """The limits in force; those that differ from the shipped ones are pointed out."""
     figures: Figures | None
     intervals: Intervals | None
-    history: tuple[EpochRow, ...]
-    best_epoch: int | None
-    """Counted from 1, as in `history`."""
+    history: TrainingHistory | None
     confusion: NDArray[np.int64] | None
     """[3, 3] rows of the test part: true class by row, predicted class by column."""
     reliability: ReliabilityBins | None

@@ -24,7 +24,8 @@ from matplotlib.typing import RcKeyType
 from numpy.typing import NDArray
 
 from models_lib.evaluation.metrics import ReliabilityBins
-from models_lib.reports.inputs import EpochRow, Temperature
+from models_lib.reports.inputs import Temperature
+from models_lib.training.history import TrainingHistory
 
 INK, MUTED, LINE, BLUE, ORANGE, GREEN = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _THEME = {INK: "--ink", MUTED: "--muted", LINE: "--line", BLUE: "--blue", ORANGE: "--orange", GREEN: "--green"}
@@ -54,26 +55,34 @@ _SETTINGS: dict[RcKeyType, Any] = {
 _drawing = threading.Lock()  # matplotlib's settings are global, and several symbols may be drawn at once
 
 
-def training_curves(history: Sequence[EpochRow], best_epoch: int | None) -> Markup:
+def training_curves(history: TrainingHistory) -> Markup:
     """Loss and validation NLL over the epochs, validation accuracy below; the kept epoch is marked."""
-    epochs = [row.epoch for row in history]
+    epochs = [row.epoch for row in history.epochs]
     with _canvas("training", "Training loss, validation NLL and accuracy by epoch", rows=2) as (axes, finish):
         loss, accuracy = axes
         loss.plot(
-            epochs, _numbers([row.validation_nll for row in history]), color=BLUE, marker="o", label="validation NLL"
+            epochs,
+            _numbers([row.validation_nll for row in history.epochs]),
+            color=BLUE,
+            marker="o",
+            label="validation NLL",
         )
         loss.plot(
-            epochs, _numbers([row.train_loss for row in history]), color=ORANGE, ls="--", marker=".", label="train loss"
+            epochs,
+            _numbers([row.train_loss for row in history.epochs]),
+            color=ORANGE,
+            ls="--",
+            marker=".",
+            label="train loss",
         )
-        percent = 100 * _numbers([row.validation_accuracy for row in history])
+        percent = 100 * _numbers([row.validation_accuracy for row in history.epochs])
         accuracy.plot(epochs, percent, color=GREEN, marker="o", label="validation accuracy, %")
         for panel in axes:
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            if best_epoch is not None:
-                panel.axvline(best_epoch, color=INK, lw=1, ls=":")
+            panel.axvline(history.best_epoch, color=INK, lw=1, ls=":")
             _legend(panel)
         loss.tick_params(labelbottom=False)
-        accuracy.set_xlabel("epoch" if best_epoch is None else f"epoch (dotted: epoch {best_epoch}, the one kept)")
+        accuracy.set_xlabel(f"epoch (dotted: epoch {history.best_epoch}, the one kept)")
         return finish()
 
 

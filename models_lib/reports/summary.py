@@ -20,7 +20,10 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     """One line a symbol: promoted, held (which gates) or failed (why), in the summary's order."""
     symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
     width = max((len(symbol) for symbol in symbols), default=0)
-    return [f"{symbol:<{width}}  {entry['outcome']:<8}  {_told(entry)}" for symbol, entry in symbols.items()]
+    return [
+        f"{symbol:<{width}}  {entry['outcome']:<8}  {' '.join(_told(entry).removeprefix(f'{symbol}: ').split())}"
+        for symbol, entry in symbols.items()
+    ]
 
 
 def summary_markdown(summary: Mapping[str, Any]) -> str:
@@ -37,10 +40,12 @@ def summary_markdown(summary: Mapping[str, Any]) -> str:
 
 
 def verdict_words(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """The words that the verdict of this symbol must carry; none where nothing was judged."""
+    """The words that the verdict of this symbol must carry: those of the entry, or derived from its gates and metrics."""
     metrics = _test_metrics(entry)
     if metrics is None:
         return ()
+    if "words" in entry:
+        return tuple(entry["words"])
     words = []
     if not any(gate["name"] == "beats_driftless_rule" and gate["passed"] for gate in entry["gates"]):
         words.append(NO_DIRECTION)
@@ -61,7 +66,8 @@ def _told(entry: Mapping[str, Any]) -> str:
         f"NLL {wording.decimal(metrics['nll'])} (rule {wording.decimal(metrics['mechanical_rule_nll'])}, "
         f"driftless {wording.decimal(metrics['driftless_rule_nll'])})"
     )
-    return "; ".join(part for part in (_held_by(entry), reason, figures, *words) if part)
+    told = reason.removeprefix(f"{entry['outcome']} ")
+    return "; ".join(part for part in (_held_by(entry), told, figures, *words) if part)
 
 
 def _held_by(entry: Mapping[str, Any]) -> str:

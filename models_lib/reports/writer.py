@@ -19,8 +19,14 @@ from models_lib.reports.answers import four_answers, headline
 from models_lib.reports.comparison import differences, ladder
 from models_lib.reports.gate_lines import gate_lines
 from models_lib.reports.inputs import ReportInputs
+from models_lib.training.history import Stop
 
 _LONGEST_HOLES = 10
+_STOP_WORDS: dict[Stop, str] = {
+    "max_epochs": "all epochs done",
+    "patience": "no better epoch for too long",
+    "gates": "the same blocking gates failed epoch after epoch",
+}
 
 
 def write_report(path: Path, report: ReportInputs) -> str:
@@ -61,16 +67,19 @@ def render_report(report: ReportInputs) -> str:
         hole_stretches=timeline.hole_stretches(data) if data else (),
         longest_holes=timeline.longest_holes(data, _LONGEST_HOLES) if data else (),
         not_measured=wording.NOT_MEASURED,
+        stop_words=_STOP_WORDS,
         class_names=("DOWN", "NEUTRAL", "UP"),
     )
-    return re.sub(r"(?<=\d) (?=%|bp\b|points\b)", "\N{NO-BREAK SPACE}", page)  # a number keeps its unit beside it
+    return re.sub(
+        r"(?<=\d) (?=(?:%|bp|points|min|h|s|days)(?!\w))", "\N{NO-BREAK SPACE}", page
+    )  # a number keeps its unit beside it
 
 
 def _charts(report: ReportInputs) -> dict[str, Markup]:
     """The charts that have something to show, by name."""
     charts: dict[str, Markup] = {}
-    if report.history:
-        charts["training"] = plots.training_curves(report.history, report.best_epoch)
+    if report.history is not None and report.history.epochs:
+        charts["training"] = plots.training_curves(report.history)
     if report.reliability is not None and report.reliability.counts.sum() > 0:
         charts["reliability"] = plots.reliability_diagram(report.reliability)
     if report.probabilities is not None and len(report.probabilities):

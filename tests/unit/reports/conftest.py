@@ -11,7 +11,6 @@ from models_lib.config import GatesSection
 from models_lib.evaluation.metrics import ReliabilityBins
 from models_lib.reports.inputs import (
     DataWindow,
-    EpochRow,
     Figure,
     Figures,
     GateRow,
@@ -22,6 +21,7 @@ from models_lib.reports.inputs import (
     Temperature,
 )
 from models_lib.reports.writer import render_report
+from models_lib.training.history import EpochRecord, TrainingHistory
 
 START = datetime(2026, 9, 1, tzinfo=UTC)
 NO_DIRECTION = "calibrated volatility; no directional skill shown"
@@ -120,6 +120,28 @@ def temperature():
     )
 
 
+def history(*, epochs=8, best=4, stop="patience", failed=()):
+    records = tuple(
+        EpochRecord(
+            epoch=i + 1,
+            train_loss=0.78 - 0.03 * i,
+            validation_nll=0.64 - 0.02 * min(i, best - 1) + 0.004 * max(0, i - best + 1),
+            validation_accuracy=0.715 + 0.008 * min(i, best - 1),
+            temperature=0.95,
+            temperature_at_bound=False,
+            learned_temperature=2.3,
+            largest_logit=8.4,
+            learning_rate=1e-3,
+            gradient_norm=0.4,
+            failed_gates=failed,
+            gates=(),
+            seconds=5.1,
+        )
+        for i in range(epochs)
+    )
+    return TrainingHistory(epochs=records, best_epoch=best, stop=stop, stopped_by=failed, device="cpu")
+
+
 def good_figures():
     return Figures(
         accuracy=0.741,
@@ -188,17 +210,7 @@ def good_report():
         gates_section=GatesSection(),
         figures=good_figures(),
         intervals=Intervals(blocks=43, min_blocks=30, block_bars=240, samples=2_000, seed=1),
-        history=tuple(
-            EpochRow(
-                epoch=i + 1,
-                train_loss=0.78 - 0.03 * i,
-                validation_nll=0.64 - 0.02 * min(i, 3) + 0.004 * max(0, i - 3),
-                validation_accuracy=0.715 + 0.008 * min(i, 3),
-                temperature=0.95,
-            )
-            for i in range(8)
-        ),
-        best_epoch=4,
+        history=history(),
         confusion=confusion_of(probabilities, classes),
         reliability=reliability_of(probabilities, classes),
         probabilities=probabilities,
@@ -319,10 +331,7 @@ def broken_report():
         confusion=confusion_of(probabilities, classes),
         reliability=reliability_of(probabilities, classes),
         data=dataclasses.replace(window, holes=holes, missing_minutes=30_000, rows=42_000),
-        history=tuple(
-            dataclasses.replace(row, failed_gates=("logit_range", "overconfidence"))
-            for row in good_report().history[:3]
-        ),
+        history=history(epochs=3, best=3, stop="gates", failed=("logit_range", "overconfidence")),
         simulated_market="null",
         data_origin="simulated market, seed 7, 50 days",
     )
@@ -374,8 +383,7 @@ def failed_report():
         gates=(),
         figures=None,
         intervals=None,
-        history=(),
-        best_epoch=None,
+        history=None,
         data=None,
         bundle_hash=None,
         verdict_words=(),

@@ -1,0 +1,253 @@
+"""The page as a whole: self-contained, whole, escaped, and honest about what nobody measured."""
+
+import dataclasses
+import re
+from datetime import datetime, timedelta
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models_lib.config import GatesSection, LimitGate
+from models_lib.files import sha256_file
+from models_lib.reports.inputs import Hole
+from models_lib.reports.writer import render_report, write_report
+
+NAMES = ("good", "held", "broken", "unmeasured", "failed")
+VOID = {"meta", "br", "img", "input", "link", "hr"}
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and visible text, and notices tags that do not close in order."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.tags, self.text, self.disorder = [], [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.disorder.append((tag, self.getpos()))
+
+    def handle_data(self, data):
+        if "style" not in self.open and data.strip():
+            self.text.append(data)
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def words(page):
+    return re.sub(r"\s+", " ", " ".join(Reader(page).text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_asks_for_nothing_outside_itself(pages, name):
+    page, reader = pages[name], Reader(pages[name])
+    policy = [tag for tag in reader.of("meta") if tag.get("http-equiv") == "Content-Security-Policy"]
+    assert policy[0]["content"] == "default-src 'none'; style-src 'unsafe-inline'"
+    assert not {tag for tag, _ in reader.tags} & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    references = [
+        value
+        for _, attributes in reader.tags
+        for key, value in attributes.items()
+        if key in {"src", "href", "xlink:href", "srcset", "action", "poster", "data"}
+    ]
+    assert all(value.startswith("#") for value in references)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    assert "://" not in page
+    assert "@import" not in page
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_is_well_formed_and_its_anchors_are_distinct(pages, name):
+    reader = Reader(pages[name])
+    assert reader.disorder == []
+    assert reader.open == []
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    wanted = {value[1:] for _, attributes in reader.tags for key, value in attributes.items() if key == "href"}
+    assert wanted <= set(ids)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_can_be_read_without_eyes(pages, name):
+    reader = Reader(pages[name])
+    assert reader.of("html")[0]["lang"] == "en"
+    assert all(attributes.get("aria-label") and attributes["role"] == "img" for attributes in reader.of("svg"))
+    assert all("scope" in attributes for attributes in reader.of("th"))
+    assert len([tag for tag, _ in reader.tags if tag == "h1"]) == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_never_shows_the_words_of_a_programming_language(pages, name):
+    shown = words(pages[name])
+    assert not re.search(r"\b(None|True|False|nan %|Undefined)\b", shown)
+    assert "{{" not in shown
+    assert "{%" not in shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_charts_follow_the_theme_and_the_page_has_no_marker_colour_left(pages, name):
+    assert not re.search(r"#0[1-6]0[1-6]0[1-6]", pages[name])
+
+
+def test_page_of_two_years_with_thousands_of_holes_stays_below_600_kb(samples):
+    random = np.random.default_rng(0)
+    rows = 157_000
+    logits = random.normal(0, 3, (rows, 3)).astype(np.float32)
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    data = samples["good"].data
+    holes = tuple(
+        Hole(
+            start=data.first + timedelta(minutes=70 * i),
+            end=data.first + timedelta(minutes=70 * i + 6),
+            minutes=6,
+        )
+        for i in range(15_000)
+    )
+    last = data.first + timedelta(days=730)
+    report = dataclasses.replace(
+        samples["good"],
+        logits=logits,
+        probabilities=probabilities,
+        data=dataclasses.replace(data, last=last, holes=holes),
+    )
+    assert len(render_report(report).encode()) < 600_000
+
+
+def test_page_puts_the_rules_beside_the_accuracy_and_carries_the_words_of_the_verdict(pages):
+    shown = words(pages["good"])
+    for told in (
+        "BTC-USD PROMOTED",
+        "Majority class",
+        "35.1 %",
+        "One-line rule",
+        "73.6 %",
+        "Driftless rule",
+        "0.585",
+        "This model",
+        "74.1 %",
+        "calibrated volatility; no directional skill shown",
+        "no edge after costs measured",
+        "43 blocks of 240 bars",
+        "the 10,400 test rows carry as much as 1,840 independent ones",
+    ):
+        assert told in shown
+
+
+def test_page_says_not_measured_wherever_nothing_was_measured(pages):
+    shown = words(pages["unmeasured"])
+    assert "No intervals: 12 blocks of 240 bars, at least 30 are needed. Effective rows: not measured." in shown
+    for title in ("Reliability", "Confidence", "Confusion", "Logits", "Temperature sweep", "Seconds per step"):
+        assert f"{title} not measured" in shown
+    assert "data hash not measured" in shown
+    assert "NLL gained on the driftless rule above 0 it knows more than volatility not measured not measured" in shown
+
+
+def test_page_of_a_symbol_that_failed_says_why_and_claims_nothing(pages):
+    shown = words(pages["failed"])
+    assert "BTC-USD FAILED" in shown
+    assert "close must be above 0, row 17" in shown
+    assert "none was written" in shown
+    assert "PASSED" not in shown
+    assert "74.1" not in shown
+
+
+def test_page_of_a_simulated_market_warns_first(samples, pages):
+    shown = words(pages["broken"])
+    assert shown.index("nothing on this page says anything about real prices") < shown.index("SOL-USD HELD")
+    assert "real prices" not in words(pages["good"])
+
+
+def test_page_of_the_planted_market_shows_the_best_possible_accuracy(samples):
+    shown = words(render_report(dataclasses.replace(samples["good"], best_possible_accuracy=0.752)))
+    assert "Best possible" in shown
+    assert "the model reaches 98.5 % of it" in shown  # 0.741 / 0.752 = 0.98537
+
+
+def test_a_moved_limit_is_pointed_out(samples):
+    section = GatesSection(accuracy=LimitGate(limit=0.4))
+    shown = words(render_report(dataclasses.replace(samples["good"], gates_section=section)))
+    assert "Changed by the configuration: limit 0.4, shipped 0.68." in shown
+    assert "Changed by" not in words(render_report(samples["good"]))
+
+
+def test_foreign_text_is_shown_and_never_obeyed(samples):
+    hostile = "<script>alert(1)</script> & \"quoted\" <img src=x onerror='y'>"
+    report = dataclasses.replace(
+        samples["held"],
+        reason=hostile,
+        label_meaning=hostile,
+        provenance={hostile: hostile},
+        gates=(dataclasses.replace(samples["held"].gates[0], name=hostile, note=hostile), *samples["held"].gates[1:]),
+    )
+    reader = Reader(render_report(report))
+    assert not {tag for tag, _ in reader.tags} & {"script", "img"}
+    assert hostile in "".join(reader.text)
+
+
+def test_same_inputs_give_the_same_bytes(samples, pages):
+    assert render_report(samples["good"]) == pages["good"]
+
+
+def test_write_report_writes_the_page_whole_and_returns_its_hash(tmp_path: Path, samples, pages):
+    path = tmp_path / "reports" / "BTC-USD.html"
+    assert write_report(path, samples["good"]) == sha256_file(path)
+    assert path.read_text() == pages["good"]
+    assert [file.name for file in path.parent.iterdir()] == ["BTC-USD.html"]
+
+
+def test_template_is_a_part_of_the_package():
+    assert resources.files("models_lib.reports").joinpath("templates/report.html.j2").is_file()
+
+
+@pytest.mark.parametrize("outcome", ["promoted", "passed"])
+def test_a_good_verdict_over_a_failed_blocking_gate_is_refused(samples, outcome):
+    with pytest.raises(
+        ValueError, match=r"must not say .* with failed blocking gates: accuracy, beats_mechanical_rule"
+    ):
+        dataclasses.replace(samples["held"], outcome=outcome)
+
+
+def test_a_good_verdict_without_any_gate_is_refused(samples):
+    with pytest.raises(ValueError, match="without a blocking gate measured"):
+        dataclasses.replace(samples["good"], gates=())
+
+
+def test_a_naive_time_is_refused(samples):
+    with pytest.raises(ValueError, match="aware"):
+        dataclasses.replace(samples["good"], written_at=datetime(2026, 11, 21))  # noqa: DTZ001 - the subject of the test
+
+
+def test_logits_that_are_not_finite_leave_a_page_without_their_chart(samples):
+    logits = np.full((10, 3), np.nan, dtype=np.float32)
+    shown = words(render_report(dataclasses.replace(samples["held"], logits=logits)))
+    assert "Logits not measured" in shown
+
+
+def test_reliability_chart_is_never_cut_where_the_model_is_worst(samples):
+    """A model that is always sure and mostly wrong: its only point lies low at the right edge and must be drawn."""
+    page = render_report(samples["broken"])
+    chart = page[page.index("Reliability diagram") :]
+    points = re.findall(
+        r'<use href="#m\w+" x="([\d.]+)" y="([\d.]+)" style="fill: var\(--blue\)', chart[: chart.index("</svg>")]
+    )
+    box = [float(number) for number in re.search(r'viewBox="([^"]*)"', page).group(1).split()]
+    assert points
+    assert all(0 < float(x) < box[2] and 0 < float(y) < box[3] for x, y in points)
+
+
+def test_numbers_keep_their_units_on_the_same_line(pages):
+    assert "74.1\N{NO-BREAK SPACE}%" in pages["good"]
+    assert not re.search(r"\d (%|bp)", pages["good"])

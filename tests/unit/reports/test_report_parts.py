@@ -1,0 +1,175 @@
+"""Wording, gate lines, and the strip of the data window."""
+
+import dataclasses
+import itertools
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models_lib.config import EvaluationSection, GatesSection
+from models_lib.evaluation.gates import GateResult
+from models_lib.reports import timeline, wording
+from models_lib.reports.gate_lines import gate_lines
+from models_lib.reports.inputs import DataWindow, GateRow, Hole, Intervals
+
+SAYS = [wording.decimal, wording.number, wording.signed, wording.percent, wording.basis_points, wording.whole]
+
+
+@pytest.mark.parametrize("say", [*SAYS, wording.signed_points, wording.duration])
+def test_what_was_not_measured_or_is_not_finite_is_said_so(say):
+    assert say(None) == "not measured"
+    for value in (math.nan, math.inf, -math.inf):
+        assert say(value) == f"not a finite number ({value})"
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        (wording.decimal(0.5879), "0.588"),
+        (wording.number(0.00042), "0.00042"),
+        (wording.number(79568.14), "79,568"),
+        (wording.signed(0.0), "+0.0000"),
+        (wording.signed(-0.00314), "-0.0031"),
+        (wording.percent(0.7412), "74.1 %"),
+        (wording.signed_points(-0.0123), "-1.2 points"),
+        (wording.basis_points(-9.84), "-9.8 bp"),
+        (wording.whole(1_051_200), "1,051,200"),
+        (wording.duration(0.314), "0.31 s"),
+        (wording.duration(41.72), "41.7 s"),
+        (wording.duration(187), "3 min 07 s"),
+        (wording.duration(7_512), "2 h 05 min"),
+        (wording.minutes_long(14), "14 min"),
+        (wording.minutes_long(210), "3.5 h"),
+        (wording.minutes_long(88_128), "61.2 days"),
+        (wording.interval((-1.9, 2.7), wording.basis_points), "-1.9 to +2.7 bp"),
+        (wording.interval((0.0121, 0.0304), wording.signed), "+0.0121 to +0.0304"),
+        (wording.interval(None, wording.signed), "not measured"),
+        (wording.plural(1, "gate"), "1 gate"),
+        (wording.plural(2, "gate"), "2 gates"),
+    ],
+)
+def test_numbers_read_as_a_person_says_them(said, text):
+    assert said == text
+
+
+@given(st.floats(allow_nan=True, allow_infinity=True))
+def test_no_number_is_ever_said_as_nothing(value):
+    assert all(say(value) for say in SAYS)
+
+
+def test_gate_lines_put_failed_gates_first_and_speak_in_the_gate_s_unit(samples):
+    lines = gate_lines(samples["held"].gates, "blocking", GatesSection())
+    assert [line.name for line in lines[:3]] == ["accuracy", "beats_mechanical_rule", "scaler_present"]
+    shown = {line.name: (line.value, line.limit) for line in lines}
+    assert shown["accuracy"] == ("41.2 %", "at least 68 %")
+    assert shown["class_balance"] == ("30.9 to 34.8 %", "15 to 60 %")
+    assert shown["logit_range"] == ("8.42", "below 15")
+    assert shown["overconfidence"] == ("6.8 %", "below 10 %")
+    assert shown["beats_mechanical_rule"] == ("-0.0040", "above 0")
+    advisory = {
+        line.name: (line.value, line.limit) for line in gate_lines(samples["good"].gates, "advisory", GatesSection())
+    }
+    assert advisory["confidence_band"] == ("73.1 %", "60 to 85 %")
+    assert advisory["edge_after_costs"] == ("-9.8 bp", "above 0 bp")
+
+
+def test_gate_that_nobody_knows_is_shown_all_the_same():
+    row = GateRow(name="new_gate", split="test", value=2.0, limit=3.0, severity="blocking", passed=True)
+    (line,) = gate_lines((row,), "blocking", GatesSection())
+    assert (line.name, line.value, line.limit) == ("new_gate", "2", "3")
+
+
+def test_every_gate_of_the_configuration_is_explained(samples):
+    for name in GatesSection.model_fields:
+        row = GateRow(name=name, split="test", value=None, limit=None, severity="blocking", passed=False)
+        (line,) = gate_lines((row,), "blocking", GatesSection())
+        assert line.meaning, name
+        assert (line.value, line.measured) == ("not measured", False)
+
+
+def test_gate_row_is_read_back_from_what_the_evaluation_writes():
+    result = GateResult("class_balance", "test", (0.3, 0.4), (0.15, 0.6), "blocking", passed=True, note="DOWN 30 %")
+    assert GateRow.from_json(result.to_json()) == GateRow(
+        name="class_balance",
+        split="test",
+        value=(0.3, 0.4),
+        limit=(0.15, 0.6),
+        severity="blocking",
+        passed=True,
+        note="DOWN 30 %",
+    )
+
+
+def test_intervals_come_from_metrics_and_configuration():
+    intervals = Intervals.from_metrics({"blocks": 43, "block_bars": 240}, EvaluationSection())
+    assert intervals == Intervals(blocks=43, min_blocks=30, block_bars=240, samples=2_000, seed=1)
+
+
+CANDLES_JSON = {
+    "first": "2026-01-01T00:00Z",
+    "last": "2026-01-11T00:00Z",
+    "rows": 14_341,
+    "expected_minutes": 14_401,
+    "missing_minutes": 60,
+    "filled_minutes": 3,
+    "gaps": [{"start": "2026-01-06T00:00Z", "end": "2026-01-06T01:00Z", "minutes": 60}],
+    "warnings": ["a warning"],
+}
+MS_2026 = 1_767_225_600_000  # 2026-01-01T00:00Z
+SPLITS_JSON = {
+    "rows": {"train": 9_000, "validation": 2_000, "test": 1_900},
+    "spans": {
+        "train": [MS_2026, MS_2026 + 7 * 86_400_000],
+        "validation": [MS_2026 + 7 * 86_400_000, MS_2026 + 8 * 86_400_000],
+        "test": [MS_2026 + 8 * 86_400_000, MS_2026 + 10 * 86_400_000],
+    },
+    "purge_minutes": 15,
+    "embargo_minutes": 60,
+}
+
+
+def test_data_window_is_read_back_from_the_steps_json():
+    data = DataWindow.from_json(CANDLES_JSON, SPLITS_JSON)
+    assert data.first == datetime(2026, 1, 1, tzinfo=UTC)
+    assert data.holes == (
+        Hole(start=datetime(2026, 1, 6, tzinfo=UTC), end=datetime(2026, 1, 6, 1, tzinfo=UTC), minutes=60),
+    )
+    assert [(part.name, part.rows) for part in data.parts] == [("train", 9_000), ("validation", 2_000), ("test", 1_900)]
+    assert data.parts[2].first == datetime(2026, 1, 9, tzinfo=UTC)
+    assert DataWindow.from_json(CANDLES_JSON, None).parts == ()
+
+
+def test_strip_places_parts_and_holes_by_time():
+    data = DataWindow.from_json(CANDLES_JSON, SPLITS_JSON)
+    train, validation, test = timeline.part_stretches(data)
+    assert (train.start, train.width) == (0, 700)  # 7 of 10 days
+    assert (validation.start, validation.width) == (700, 100)
+    assert (test.start, test.width) == (800, 200)
+    (hole,) = timeline.hole_stretches(data)
+    assert (hole.start, hole.width) == (500, 4)  # 1 of 240 hours is 4.17 thousandths
+
+
+@given(st.lists(st.tuples(st.integers(0, 14_000), st.integers(1, 400)), min_size=1, max_size=300))
+def test_no_hole_is_lost_when_neighbours_are_merged(places):
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    data = dataclasses.replace(
+        DataWindow.from_json(CANDLES_JSON, SPLITS_JSON),
+        holes=tuple(
+            Hole(start=first + timedelta(minutes=at), end=first + timedelta(minutes=at + size), minutes=size)
+            for at, size in places
+        ),
+    )
+    stretches = timeline.hole_stretches(data)
+    assert len(stretches) <= timeline.STEPS
+    assert all(a.start + a.width < b.start for a, b in itertools.pairwise(stretches))
+    for at, _ in places:
+        place = timeline.STEPS * at / 14_400
+        assert any(piece.start <= place <= piece.start + piece.width for piece in stretches)
+
+
+def test_longest_holes_are_listed_in_order_of_time(samples):
+    holes = timeline.longest_holes(samples["good"].data, 3)
+    assert [hole.minutes for hole in holes] == [1_700, 45, 240]

@@ -1,0 +1,163 @@
+"""The lines and the table that a run ends with."""
+
+import subprocess
+import sys
+
+import pytest
+
+from models_lib.evaluation import evaluation
+from models_lib.reports.summary import NO_DIRECTION, NO_EDGE, outcome_lines, summary_markdown, verdict_words
+
+
+def gate(name, value, limit, *, passed, severity="blocking"):
+    return {"name": name, "split": "test", "value": value, "limit": limit, "severity": severity, "passed": passed}
+
+
+def metrics(**changes):
+    return {
+        "accuracy": 0.741,
+        "ece": 0.017,
+        "nll": 0.588,
+        "mean_confidence": 0.73,
+        "share_over_90": 0.23,
+        "share_over_99": 0.07,
+        "share_50_90": 0.73,
+        "max_abs_logit": 8.42,
+        "class_shares": [0.34, 0.31, 0.35],
+        "mechanical_rule_accuracy": 0.736,
+        "mechanical_rule_nll": 0.622,
+        "majority_accuracy": 0.351,
+        "lift": 0.005,
+        "lift_interval": [-0.003, 0.012],
+        "nll_improvement": 0.034,
+        "nll_improvement_interval": [0.021, 0.047],
+        "driftless_rule_nll": 0.585,
+        "directional_accuracy": 0.503,
+        "edge_bp": 0.4,
+        "edge_after_costs_bp": -9.8,
+        "effective_rows": 1840.0,
+        **changes,
+    }
+
+
+@pytest.fixture
+def summary():
+    promoted = {
+        "outcome": "promoted",
+        "bundle": "9b1f" * 16,
+        "reason": "first champion",
+        "gates": [
+            gate("accuracy", 0.741, 0.68, passed=True),
+            gate("class_balance", [0.31, 0.35], [0.15, 0.6], passed=True),
+            gate("beats_driftless_rule", -0.009, 0.0, passed=False, severity="advisory"),
+        ],
+        "metrics": {"test": metrics()},
+        "temperature": 0.947,
+        "rows": {"train": 47_880, "validation": 10_496, "test": 10_400},
+        "deployment": {"target": None, "outcome": "not_configured", "release": None},
+        "report": "runs/r1/BTC-USD.html",
+        "seconds": {"fetch": 0.3, "train": 41.7},
+    }
+    held = promoted | {
+        "outcome": "held",
+        "reason": "",
+        "gates": [
+            gate("accuracy", 0.412, 0.68, passed=False),
+            gate("class_balance", None, [0.15, 0.6], passed=False),
+            gate("beats_driftless_rule", 0.002, 0.0, passed=True, severity="advisory"),
+        ],
+        "metrics": {
+            "test": metrics(accuracy=0.412, nll_improvement_interval=None, effective_rows=None, edge_after_costs_bp=1.5)
+        },
+        "seconds": {"fetch": 0.3, "train": 187.0, "gates": 6.0},
+    }
+    failed = {
+        "outcome": "failed",
+        "bundle": None,
+        "reason": "SOL-USD: close must be above 0 | row 17\nFetch the window again.",
+        "gates": [],
+        "metrics": None,
+        "temperature": None,
+        "rows": None,
+        "deployment": {"target": None, "outcome": "not_configured", "release": None},
+        "report": None,
+        "seconds": {},
+    }
+    return {"run_id": "r1", "symbols": {"BTC-USD": promoted, "ETH-USD": held, "SOL-USD": failed}}
+
+
+def test_one_line_a_symbol_says_what_became_of_it_and_what_the_rules_get(summary):
+    btc, eth, sol = outcome_lines(summary)
+    assert btc == (
+        "BTC-USD  promoted  first champion; accuracy 74.1 % (rule 73.6 %), NLL 0.588 (rule 0.622, driftless 0.585); "
+        "calibrated volatility; no directional skill shown; no edge after costs measured"
+    )
+    assert eth == (
+        "ETH-USD  held      gates: accuracy, class_balance; accuracy 41.2 % (rule 73.6 %), "
+        "NLL 0.588 (rule 0.622, driftless 0.585)"
+    )
+    assert sol == "SOL-USD  failed    close must be above 0 | row 17 Fetch the window again."
+
+
+def test_a_reason_that_names_the_gates_is_not_repeated(summary):
+    summary["symbols"]["ETH-USD"]["reason"] = "held by accuracy, class_balance"
+    assert outcome_lines(summary)[1].startswith("ETH-USD  held      by accuracy, class_balance; accuracy 41.2 %")
+
+
+def test_words_follow_gates_and_edge(summary):
+    promoted, held, failed = summary["symbols"].values()
+    assert verdict_words(promoted) == (NO_DIRECTION, NO_EDGE)
+    assert verdict_words(held) == ()
+    assert verdict_words(failed) == ()
+    held["metrics"]["test"]["edge_after_costs_bp"] = None
+    assert verdict_words(held) == (NO_EDGE,)
+    held["metrics"]["test"]["edge_after_costs_bp"] = float("nan")
+    assert verdict_words(held) == (NO_EDGE,)
+    held["gates"] = []
+    assert verdict_words(held) == (NO_DIRECTION, NO_EDGE)
+
+
+def test_words_of_the_entry_are_taken_where_it_has_them(summary):
+    entry = summary["symbols"]["ETH-USD"] | {"words": [NO_EDGE]}
+    assert verdict_words(entry) == (NO_EDGE,)
+
+
+def test_words_are_the_evaluation_s_own():
+    assert (NO_DIRECTION, NO_EDGE) == (evaluation.NO_DIRECTION, evaluation.NO_EDGE)
+
+
+def test_markdown_holds_figures_beside_the_rules_and_the_gates_not_met(summary):
+    page = summary_markdown(summary)
+    assert page.startswith("# Run r1\n")
+    for line in (
+        "| accuracy | 74.1 % | 41.2 % |",
+        "| of the one-line rule | 73.6 % | 73.6 % |",
+        "| of the majority class | 35.1 % | 35.1 % |",
+        "| NLL gained on the calibrated rule | +0.0340 (+0.0210 to +0.0470) | +0.0340 (interval not measured) |",
+        "| effective test rows | 1,840 | not measured |",
+        "| ETH-USD | class_balance | blocking | not measured | 0.15 to 0.6 |",
+        "| BTC-USD | beats_driftless_rule | advisory | -0.009 | 0 |",
+        "| ETH-USD | 0.30 s | 3 min 07 s | 6.00 s | 3 min 13 s |",
+        "| SOL-USD | - | - | - | 0.00 s |",
+    ):
+        assert line in page, line
+
+
+def test_markdown_table_survives_a_reason_with_pipes_and_line_breaks(summary):
+    lines = summary_markdown(summary).splitlines()
+    (sol,) = [line for line in lines if line.startswith("| SOL-USD | **failed**")]
+    assert "close must be above 0 \\| row 17 Fetch the window again." in sol
+    assert sol.replace("\\|", "").count("|") == 6
+
+
+def test_markdown_of_a_run_in_which_everything_failed_has_no_empty_tables(summary):
+    summary["symbols"] = {"SOL-USD": summary["symbols"]["SOL-USD"]}
+    page = summary_markdown(summary)
+    assert "Figures" not in page
+    assert "Gates not met" not in page
+
+
+def test_summary_needs_no_drawing_library():
+    code = "import sys, models_lib.reports.summary; print('matplotlib' in sys.modules, 'jinja2' in sys.modules, 'torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["False", "False", "False"]
