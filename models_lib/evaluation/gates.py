@@ -268,8 +268,8 @@ def accuracy(value: float | None, gate: LimitGate) -> GateResult:
 
 
 def improves(improvement: float | None, interval: Interval | None, *, limit: float) -> bool:
-    """Whether an NLL improvement and the lower end of its interval exceed the limit by more than rounding."""
-    if improvement is None or interval is None:
+    """Whether an NLL improvement and the lower end of its interval are finite and exceed the limit by more than rounding."""
+    if improvement is None or interval is None or not math.isfinite(improvement):
         return False
     return improvement > limit + ROUNDING_NATS and interval.low > limit + ROUNDING_NATS
 
@@ -282,28 +282,45 @@ def beats_mechanical_rule(
     The value is the lower end of the 95 % interval of the improvement; it must exceed the limit, the improvement itself
     too, and the lift must reach `min_lift`.
     """
-    lower = None if interval is None else interval.low
-    if nll_improvement is None or lift is None or not math.isfinite(lift):
-        return _result("beats_mechanical_rule", "test", None, gate.limit, gate, passed=False)
-    passed = improves(nll_improvement, interval, limit=gate.limit) and lift >= gate.min_lift
-    note = f"NLL improvement {nll_improvement:.4f}, lift {lift:+.4f} (at least {gate.min_lift:+.4f})"
-    return _result("beats_mechanical_rule", "test", lower, gate.limit, gate, passed=passed, note=note)
+    passed = improves(nll_improvement, interval, limit=gate.limit) and lift is not None and lift >= gate.min_lift
+    return _result(
+        "beats_mechanical_rule",
+        "test",
+        None if interval is None else interval.low,
+        gate.limit,
+        gate,
+        passed=passed,
+        also_needed=(nll_improvement, lift),
+        note=f"NLL improvement {_said(nll_improvement)}, lift {_said(lift)} (at least {gate.min_lift:+.4f})",
+    )
 
 
 def beats_driftless_rule(improvement: float | None, interval: Interval | None, gate: LimitGate) -> GateResult:
     """Passes when the NLL is below the driftless rule's, by an interval whose lower end (the value) exceeds the limit."""
-    lower = None if interval is None or improvement is None else interval.low
-    passed = improves(improvement, interval, limit=gate.limit)
-    note = "" if improvement is None else f"NLL improvement {improvement:+.4f}"
-    return _result("beats_driftless_rule", "test", lower, gate.limit, gate, passed=passed, note=note)
+    return _result(
+        "beats_driftless_rule",
+        "test",
+        None if interval is None else interval.low,
+        gate.limit,
+        gate,
+        passed=improves(improvement, interval, limit=gate.limit),
+        also_needed=(improvement,),
+        note=f"NLL improvement {_said(improvement)}",
+    )
 
 
 def not_worse_than_champion(difference: float | None, interval: Interval | None, gate: LimitGate) -> GateResult:
     """Passes unless the interval of (champion NLL - candidate NLL) lies wholly below the limit; the value is its upper end."""
-    upper = None if interval is None or difference is None else interval.high
-    note = "" if difference is None else f"champion NLL - candidate NLL {difference:+.4f}"
-    passed = upper is not None and upper >= gate.limit
-    return _result("not_worse_than_champion", "test", upper, gate.limit, gate, passed=passed, note=note)
+    return _result(
+        "not_worse_than_champion",
+        "test",
+        None if interval is None else interval.high,
+        gate.limit,
+        gate,
+        passed=interval is not None and interval.high >= gate.limit,
+        also_needed=(difference,),
+        note=f"champion NLL - candidate NLL {_said(difference)}",
+    )
 
 
 def confidence_band(mean_confidence: float | None, share_50_90: float | None, gate: ConfidenceGate) -> GateResult:
@@ -311,21 +328,18 @@ def confidence_band(mean_confidence: float | None, share_50_90: float | None, ga
 
     The value is the mean confidence, given twice because a two-sided gate has (low, high).
     """
-    if mean_confidence is None or share_50_90 is None or not math.isfinite(share_50_90):
-        return _within("confidence_band", "test", None, gate)
     band = f"{gate.share_50_90_low:.0%}-{gate.share_50_90_high:.0%}"
-    result = _within(
+    value = None if mean_confidence is None else (mean_confidence, mean_confidence)
+    share_fits = share_50_90 is not None and gate.share_50_90_low <= share_50_90 <= gate.share_50_90_high
+    return _result(
         "confidence_band",
         "test",
-        (mean_confidence, mean_confidence),
+        value,
+        (gate.low, gate.high),
         gate,
-        note=f"{share_50_90:.1%} of predictions between 0.5 and 0.9 (wanted {band})",
-    )
-    share_fits = gate.share_50_90_low <= share_50_90 <= gate.share_50_90_high
-    return (
-        result
-        if share_fits
-        else _result(result.name, result.split, result.value, result.limit, gate, passed=False, note=result.note)
+        passed=mean_confidence is not None and gate.low <= mean_confidence <= gate.high and share_fits,
+        also_needed=(share_50_90,),
+        note=f"share of predictions between 0.5 and 0.9: {_said(share_50_90)} (wanted {band})",
     )
 
 
@@ -366,14 +380,32 @@ def _within(name: str, split: str, value: tuple[float, float] | None, gate: Band
     return _result(name, split, value, (gate.low, gate.high), gate, passed=passed, note=note)
 
 
+def _said(figure: float | None) -> str:
+    """The figure as a note says it."""
+    return "not measured" if figure is None else f"{figure:+.4f}"
+
+
 def _result(
-    name: str, split: str, value: Figure, limit: Figure, gate: Gate, *, passed: bool, note: str = ""
+    name: str,
+    split: str,
+    value: Figure,
+    limit: Figure,
+    gate: Gate,
+    *,
+    passed: bool,
+    also_needed: tuple[float | None, ...] = (),
+    note: str = "",
 ) -> GateResult:
-    """The result, with the two laws enforced: a value that is absent or not finite is None and has failed."""
-    figures = () if value is None else value if isinstance(value, tuple) else (value,)
-    measured = bool(figures) and all(math.isfinite(figure) for figure in figures)
+    """The result, with the two laws enforced here for every gate.
+
+    A value, or a figure that the gate needs beside it, that is absent or not finite makes the value None and the gate
+    fail, whatever `passed` says.
+    """
+    figures: tuple[float | None, ...] = (value if isinstance(value, tuple) else (value,)) + also_needed
+    absent = any(figure is None for figure in figures)
+    measured = not absent and all(figure is not None and math.isfinite(figure) for figure in figures)
     if not measured:
-        note = "; ".join(filter(None, ("not measured" if value is None else "not finite", note)))
+        note = "; ".join(filter(None, ("not measured" if absent else "not finite", note)))
     return GateResult(
         name=name,
         split=split,
