@@ -6,7 +6,7 @@ stand only at the front of an input (the warm-up of an earlier stage); the windo
 The law that all of them keep: **a row's bits do not depend on where the slice starts**. Sums that slide carry rounding
 errors along, so they are computed afresh from their whole window at every row whose epoch minute is a multiple of BLOCK
 (and at the first full row of the slice), and slide only within a block. Exponential means are started afresh there
-too, from MEMORY_SPANS spans back. A value therefore depends on at most `window - 1 + BLOCK - 1` earlier rows. This also
+too, from a stated number of rows back. A value therefore depends on at most `window - 1 + BLOCK - 1` earlier rows. This also
 stops the drift of rolling variances, and one absurd print cannot poison the rest of a file.
 
 No fastmath: reassociation would give other bits for another slice length. A window in which every value is the same has
@@ -25,8 +25,6 @@ Column = NDArray[np.float64]
 
 BLOCK: Final = 256
 """Minutes between two fresh starts; a power of two."""
-MEMORY_SPANS: Final = 6
-"""An exponential mean looks back this many spans: what is older has a weight of exp(-12), 6e-6."""
 
 
 @njit(cache=True, nogil=True)

@@ -17,7 +17,6 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import numpy as np
 
 from models_lib.features.kernels import (
-    MEMORY_SPANS,
     Column,
     exponential_mean,
     rolling_max,
@@ -36,6 +35,8 @@ TIE: Final = 1e-10
 """Two prices nearer than this share of the price are equal: ticks are at least 1e-8, rounding errors 1e-16."""
 LOG_2: Final = math.log(2.0)
 DAY_MINUTES: Final = 1440
+MEMORY_SPANS: Final = 8
+"""An exponential mean looks back this many spans, at most a day: what is older has a weight of exp(-16), 1e-7."""
 WEEK_MINUTES: Final = 10_080
 NOTHING: Final = 1e-300
 """Makes 0 / 0 a 0 where all volumes of the last day are zero."""
@@ -117,11 +118,11 @@ class Measures:
 
     def ema(self, values: Column, span: int) -> Column:
         """Exponential mean with weight 2 / (span + 1)."""
-        return exponential_mean(values, 2.0 / (span + 1.0), MEMORY_SPANS * span, self.minute)
+        return exponential_mean(values, 2.0 / (span + 1.0), min(MEMORY_SPANS * span, DAY_MINUTES), self.minute)
 
     def wilder(self, values: Column, window: int) -> Column:
-        """Wilder's smoothing: the exponential mean with weight 1 / window, that is of span 2 window - 1."""
-        return exponential_mean(values, 1.0 / window, MEMORY_SPANS * (2 * window - 1), self.minute)
+        """Wilder's smoothing: the exponential mean with weight 1 / window, which is that of span 2 window - 1."""
+        return self.ema(values, 2 * window - 1)
 
     # Returns and trend
 
