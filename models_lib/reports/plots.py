@@ -98,6 +98,7 @@ def reliability_diagram(reliability: ReliabilityBins) -> Markup:
             reliability.accuracy[filled],
             color=BLUE,
             marker="o",
+            clip_on=False,
             label="this model",
         )
         rows.bar(centres, reliability.counts, width=0.9 * np.diff(reliability.edges), color=BLUE)

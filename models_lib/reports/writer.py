@@ -64,7 +64,7 @@ def render_report(report: ReportInputs) -> str:
         differences=differences(figures, report.costs_bp) if figures else (),
         charts=_charts(report),
         part_stretches=timeline.part_stretches(data) if data else (),
-        hole_stretches=timeline.hole_stretches(data) if data else (),
+        missing_stretches=timeline.missing_stretches(data) if data else (),
         longest_holes=timeline.longest_holes(data, _LONGEST_HOLES) if data else (),
         not_measured=wording.NOT_MEASURED,
         stop_words=_STOP_WORDS,

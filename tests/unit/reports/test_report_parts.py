@@ -148,26 +148,44 @@ def test_strip_places_parts_and_holes_by_time():
     assert (train.start, train.width) == (0, 700)  # 7 of 10 days
     assert (validation.start, validation.width) == (700, 100)
     assert (test.start, test.width) == (800, 200)
-    (hole,) = timeline.hole_stretches(data)
-    assert (hole.start, hole.width) == (500, 4)  # 1 of 240 hours is 4.17 thousandths
+    # The hole of 60 of 14,400 minutes fills four cells of 14.4 minutes and a sixth of the fifth, rounded up to a tenth.
+    assert timeline.missing_stretches(data) == (timeline.Missing(500, 4, 1.0), timeline.Missing(504, 1, 0.2))
 
 
-@given(st.lists(st.tuples(st.integers(0, 14_000), st.integers(1, 400)), min_size=1, max_size=300))
-def test_no_hole_is_lost_when_neighbours_are_merged(places):
-    first = datetime(2026, 1, 1, tzinfo=UTC)
-    data = dataclasses.replace(
-        DataWindow.from_json(CANDLES_JSON, SPLITS_JSON),
-        holes=tuple(
-            Hole(start=first + timedelta(minutes=at), end=first + timedelta(minutes=at + size), minutes=size)
-            for at, size in places
-        ),
-    )
-    stretches = timeline.hole_stretches(data)
-    assert len(stretches) <= timeline.STEPS
-    assert all(a.start + a.width < b.start for a, b in itertools.pairwise(stretches))
-    for at, _ in places:
-        place = timeline.STEPS * at / 14_400
-        assert any(piece.start <= place <= piece.start + piece.width for piece in stretches)
+def with_holes(pieces):
+    """The window with (minutes present, minutes missing) pieces one after the other."""
+    at, holes = datetime(2026, 1, 1, tzinfo=UTC), []
+    for present, missing in pieces:
+        start = at + timedelta(minutes=present)
+        at = start + timedelta(minutes=missing)
+        holes.append(Hole(start=start, end=at, minutes=missing))
+    return dataclasses.replace(DataWindow.from_json(CANDLES_JSON, SPLITS_JSON), holes=tuple(holes))
+
+
+@given(st.lists(st.tuples(st.integers(1, 90), st.integers(1, 50)), min_size=1, max_size=100))
+def test_every_hole_is_seen_on_the_strip_and_none_is_invented(pieces):
+    data = with_holes(pieces)
+    stretches = timeline.missing_stretches(data)
+    assert all(a.start + a.width <= b.start for a, b in itertools.pairwise(stretches))
+    for hole in data.holes:
+        place = timeline.STEPS * (hole.start - data.first) / (data.last - data.first)
+        assert any(piece.start <= place < piece.start + piece.width for piece in stretches)
+    cell_minutes = 14.4
+    shown = sum(piece.width * piece.share for piece in stretches) * cell_minutes
+    missing = sum(hole.minutes for hole in data.holes)
+    cells = sum(piece.width for piece in stretches)
+    assert missing - 0.01 <= shown <= missing + 0.1 * cells * cell_minutes + 0.01  # shares are rounded up to a tenth
+
+
+def test_many_short_holes_do_not_look_like_one_long_one():
+    stretches = timeline.missing_stretches(with_holes([(10, 5)] * 960))  # a third of the ten days is missing
+    assert max(piece.share for piece in stretches) <= 0.4  # 14.4 minutes hold at most one hole of 5, or parts of two
+    assert sum(piece.width for piece in stretches) == timeline.STEPS
+
+
+def test_window_without_holes_has_a_clean_strip():
+    data = dataclasses.replace(DataWindow.from_json(CANDLES_JSON, SPLITS_JSON), holes=())
+    assert timeline.missing_stretches(data) == ()
 
 
 def test_longest_holes_are_listed_in_order_of_time(samples):
