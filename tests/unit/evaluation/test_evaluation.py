@@ -1,0 +1,296 @@
+"""The honest account: figures by hand, models of known skill get the verdict they deserve, broken ones get none."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from models_lib.calibration import softmax
+from models_lib.candles.schema import epoch_ms
+from models_lib.config import EvaluationSection, GatesSection, LabelSection, SplitsSection
+from models_lib.evaluation.baselines import fit_driftless_rule
+from models_lib.evaluation.evaluation import (
+    NO_DIRECTION,
+    NO_EDGE,
+    EvaluationInputs,
+    block_bars,
+    compare_with_champion,
+    evaluate,
+    measurements_of,
+    verdict_words,
+)
+from models_lib.evaluation.gates import judge
+from models_lib.evaluation.volatility import volatility_inputs
+from models_lib.labels import fit_threshold, label_classes, label_values, thresholds_of_rows
+from models_lib.splits import split_rows
+
+SUMMARY_KEYS = {
+    "accuracy",
+    "ece",
+    "nll",
+    "mean_confidence",
+    "share_over_90",
+    "share_over_99",
+    "share_50_90",
+    "max_abs_logit",
+    "class_shares",
+    "mechanical_rule_accuracy",
+    "mechanical_rule_nll",
+    "majority_accuracy",
+    "lift",
+    "lift_interval",
+    "nll_improvement",
+    "nll_improvement_interval",
+    "driftless_rule_nll",
+    "directional_accuracy",
+    "edge_bp",
+    "edge_after_costs_bp",
+    "effective_rows",
+}
+SECTION = EvaluationSection(bootstrap_samples=500)
+
+
+def market(rows: int = 60_000, *, seed: int = 0) -> pd.DataFrame:
+    """Driftless candles: a random walk whose log volatility is a slow AR(1)."""
+    rng = np.random.default_rng(seed)
+    log_volatility = np.zeros(rows)
+    shocks = rng.normal(size=rows) * 0.03
+    for t in range(1, rows):
+        log_volatility[t] = 0.998 * log_volatility[t - 1] + shocks[t]
+    close = 100 * np.exp(np.cumsum(5e-4 * np.exp(log_volatility) * rng.normal(size=rows)))
+    opened = np.concatenate(([100.0], close[:-1]))
+    stamps = pd.to_datetime(1_746_403_200_000 + 60_000 * np.arange(rows), unit="ms", utc=True)
+    return pd.DataFrame(
+        {
+            "timestamp": stamps.astype("datetime64[ms, UTC]"),
+            "open": opened,
+            "high": np.maximum(opened, close) * 1.0001,
+            "low": np.minimum(opened, close) * 0.9999,
+            "close": close,
+            "volume": 1.0,
+        }
+    )
+
+
+def inputs_of(candles: pd.DataFrame, label: LabelSection) -> EvaluationInputs:
+    """Everything but the predictions, which say nothing (all logits 0)."""
+    values = label_values(candles, label)
+    usable = np.isfinite(values.value) & np.isfinite(values.known_part) & np.isfinite(values.volatility)
+    splits = split_rows(
+        epoch_ms(candles), usable, SplitsSection(), span_minutes=15, embargo_minutes=60, symbol="BTC-USD"
+    )
+    threshold = fit_threshold(values, label, splits.train)
+    nothing = np.zeros((splits.test.size, 3))
+    return EvaluationInputs(
+        candles=candles,
+        label=label,
+        threshold=threshold,
+        values=values,
+        classes=label_classes(values, label, threshold),
+        splits=splits,
+        logits=nothing,
+        probabilities=softmax(nothing),
+        section=SECTION,
+    )
+
+
+def predicting(inputs: EvaluationInputs, logits: np.ndarray) -> EvaluationInputs:
+    return replace(inputs, logits=logits.astype(np.float32), probabilities=softmax(logits).astype(np.float32))
+
+
+def driftless_logits(inputs: EvaluationInputs) -> np.ndarray:
+    """What the driftless rule itself would say on the test rows."""
+    values, train, test = inputs.values, inputs.splits.train, inputs.splits.test
+    location = values.known_part if values.known_part_inside else np.zeros_like(values.known_part)
+    theta = thresholds_of_rows(values, inputs.label, inputs.threshold)
+    volatility = volatility_inputs(inputs.candles)
+    rule = fit_driftless_rule(location[train], theta[train], volatility[train], inputs.classes[train])
+    return rule.log_probabilities(location[test], theta[test], volatility[test])
+
+
+def knowing(inputs: EvaluationInputs, strength: float) -> np.ndarray:
+    """The driftless rule with the true direction of the future leaked into it."""
+    test = inputs.splits.test
+    forward = np.sign(inputs.values.forward_return[test])
+    return driftless_logits(inputs) + strength * np.stack((-forward, np.zeros(test.size), forward), axis=1)
+
+
+@pytest.fixture(scope="module")
+def trend() -> EvaluationInputs:
+    return inputs_of(market(), LabelSection())
+
+
+def test_metrics_hold_every_key_of_the_summary_as_plain_json(trend: EvaluationInputs) -> None:
+    evaluation = evaluate(predicting(trend, driftless_logits(trend)))
+    assert set(evaluation.metrics) >= SUMMARY_KEYS
+    text = json.dumps(evaluation.metrics, allow_nan=False)
+    assert json.loads(text) == evaluation.metrics
+    assert evaluation.metrics["blocks"] == trend.splits.test.size // 240
+    assert evaluation.metrics["effective_rows"] < trend.splits.test.size
+
+
+def test_a_model_that_is_the_driftless_rule_shows_no_direction(trend: EvaluationInputs) -> None:
+    """float32 rounding of a tie must not pass as skill, though volatility beats the mechanical rule."""
+    evaluation = evaluate(predicting(trend, driftless_logits(trend)))
+    assert evaluation.metrics["driftless_improvement"] == pytest.approx(0.0, abs=1e-6)
+    assert evaluation.metrics["nll_improvement_interval"][0] > 0
+    assert verdict_words(evaluation) == (NO_DIRECTION, NO_EDGE)
+    passed = {r.name: r.passed for r in _gates(evaluation)}
+    assert passed["beats_mechanical_rule"]
+    assert not passed["beats_driftless_rule"]
+
+
+def test_a_model_that_knows_the_direction_gets_no_such_words(trend: EvaluationInputs) -> None:
+    slight = evaluate(predicting(trend, knowing(trend, 0.3)))
+    assert slight.metrics["driftless_improvement_interval"][0] > 0
+    assert slight.metrics["directional_accuracy_interval"][0] > 0.5
+    assert slight.metrics["edge_bp_interval"][0] > 0
+    cheap = replace(trend, section=SECTION.model_copy(update={"costs_bp": 0.1}))
+    assert verdict_words(evaluate(predicting(cheap, knowing(trend, 0.3)))) == ()
+    dear = replace(trend, section=SECTION.model_copy(update={"costs_bp": 100.0}))
+    assert verdict_words(evaluate(predicting(dear, knowing(trend, 0.3)))) == (NO_EDGE,)
+
+
+def test_direction_is_judged_by_the_return_from_the_current_close_not_by_the_label(trend: EvaluationInputs) -> None:
+    """Predicting the label perfectly still shows g's direction only as far as the future goes there."""
+    test = trend.splits.test
+    perfect = 12.0 * np.eye(3)[trend.classes[test]]
+    metrics = evaluate(predicting(trend, perfect)).metrics
+    forward = trend.values.forward_return[test]
+    called = (trend.classes[test] != 1) & (forward != 0)
+    right = (forward[called] > 0) == (trend.classes[test][called] == 2)
+    assert metrics["accuracy"] == 1.0
+    assert metrics["directional_accuracy"] == pytest.approx(right.mean(), abs=1e-12)
+    assert metrics["directional_accuracy"] < 0.75
+
+
+def test_edge_by_hand(trend: EvaluationInputs) -> None:
+    test = trend.splits.test
+    calls = np.arange(test.size) % 3
+    metrics = evaluate(predicting(trend, 2.0 * np.eye(3)[calls])).metrics
+    bp = 1e4 * trend.values.forward_return[test]
+    up, down = bp[calls == 2], bp[calls == 0]
+    assert metrics["edge_bp"] == pytest.approx(up.mean() - down.mean())
+    assert metrics["edge_after_costs_bp"] == pytest.approx((up.sum() - down.sum()) / (up.size + down.size) - 10.0)
+    moved = np.concatenate((up[up != 0] > 0, down[down != 0] < 0))
+    assert metrics["directional_accuracy"] == pytest.approx(moved.mean())
+    low, high = metrics["edge_bp_interval"]
+    assert low < metrics["edge_bp"] < high
+
+
+def test_a_model_that_never_calls_a_direction_has_no_edge_and_says_so(trend: EvaluationInputs) -> None:
+    neutral = np.tile([0.0, 3.0, 0.0], (trend.splits.test.size, 1))
+    evaluation = evaluate(predicting(trend, neutral))
+    for name in ("directional_accuracy", "edge_bp", "edge_after_costs_bp"):
+        assert evaluation.metrics[name] is None
+        assert evaluation.metrics[f"{name}_interval"] is None
+    assert NO_EDGE in verdict_words(evaluation)
+    assert not {r.name: r.passed for r in _gates(evaluation)}["edge_after_costs"]
+
+
+def test_logits_that_are_not_finite_leave_the_model_unmeasured_and_the_rules_measured(trend: EvaluationInputs) -> None:
+    broken = driftless_logits(trend)
+    broken[3, 0] = np.nan
+    evaluation = evaluate(replace(trend, logits=broken))
+    assert set(evaluation.metrics) >= SUMMARY_KEYS
+    assert evaluation.metrics["accuracy"] is None
+    assert evaluation.metrics["driftless_rule_nll"] > 0
+    assert evaluation.classification is None
+    json.dumps(evaluation.metrics, allow_nan=False)
+    assert verdict_words(evaluation) == (NO_DIRECTION, NO_EDGE)
+    passed = {r.name for r in _gates(evaluation) if r.passed}
+    assert passed == {"scaler_present", "feature_normalisation"}
+
+
+def test_shuffled_predictions_fall_below_every_rule(trend: EvaluationInputs) -> None:
+    """The leak canary of the evaluation itself: with the rows shuffled, nothing is left of a good model."""
+    logits = driftless_logits(trend)
+    shuffled = logits[np.random.default_rng(0).permutation(len(logits))]
+    metrics = evaluate(predicting(trend, shuffled)).metrics
+    assert metrics["accuracy"] == pytest.approx(1 / 3, abs=0.05)
+    assert metrics["nll_improvement"] < -0.3
+    assert metrics["directional_accuracy"] == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", ["forward_return", "triple_barrier"])
+def test_labels_without_a_known_part_have_rules_too(kind: Any) -> None:
+    inputs = inputs_of(market(40_000, seed=3), LabelSection(kind=kind))
+    metrics = evaluate(inputs).metrics
+    assert metrics["nll"] == pytest.approx(np.log(3))
+    assert metrics["mechanical_rule_accuracy"] < 0.55
+    assert metrics["driftless_rule_nll"] < np.log(3)
+
+
+def test_volatility_scaled_thresholds_are_known_to_the_rules() -> None:
+    """With NEUTRAL scaled by volatility, the same unit is used by the mechanical rule, so volatility gains less."""
+    candles = market(40_000, seed=4)
+    gains = {}
+    for threshold in ("quantile", "volatility_scaled"):
+        inputs = inputs_of(candles, LabelSection(threshold=threshold))  # type: ignore[arg-type]
+        metrics = evaluate(inputs).metrics
+        gains[threshold] = metrics["mechanical_rule_nll"] - metrics["driftless_rule_nll"]
+    assert 0 < gains["volatility_scaled"] < gains["quantile"] / 2
+
+
+def test_too_few_test_rows_leave_intervals_unmeasured_and_the_gate_failed() -> None:
+    inputs = inputs_of(market(30_000, seed=5), LabelSection())  # 4,400 test rows, 18 blocks
+    evaluation = evaluate(predicting(inputs, driftless_logits(inputs)))
+    assert evaluation.metrics["nll_improvement"] > 0
+    assert evaluation.metrics["nll_improvement_interval"] is None
+    assert evaluation.metrics["effective_rows"] is None
+    gate = next(r for r in _gates(evaluation) if r.name == "beats_mechanical_rule")
+    assert gate.blocks
+    assert gate.note.startswith("not measured")
+
+
+def test_block_length_grows_with_the_test_part() -> None:
+    assert block_bars(99_999, SECTION) == 240
+    assert block_bars(100_000, SECTION) == 1_440
+
+
+def test_champion_is_compared_after_its_own_validation_only(trend: EvaluationInputs) -> None:
+    test, times = trend.splits.test, epoch_ms(trend.candles)
+    mine = predicting(trend, driftless_logits(trend))
+    weak = driftless_logits(trend) * 0.3
+    comparison = compare_with_champion(
+        mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[test[999]]) - 15 * 60_000
+    )
+    assert comparison.rows == test.size - 1_000
+    assert comparison.difference is not None
+    assert comparison.difference > 0
+    assert comparison.interval is not None
+    assert comparison.interval.low > 0
+    itself = compare_with_champion(mine, mine.logits, timestamps_ms=times, champion_validation_end_ms=0)
+    assert (itself.difference, itself.interval.low, itself.interval.high) == (0.0, 0.0, 0.0)  # type: ignore[union-attr]
+    late = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[-1]))
+    assert (late.difference, late.interval, late.rows) == (None, None, 0)
+
+
+def test_predictions_of_other_rows_are_refused(trend: EvaluationInputs) -> None:
+    with pytest.raises(ValueError, match="one row a test row"):
+        evaluate(replace(trend, logits=trend.logits[1:]))
+
+
+def test_evaluation_is_the_same_twice(trend: EvaluationInputs) -> None:
+    model = predicting(trend, knowing(trend, 0.2))
+    assert evaluate(model).metrics == evaluate(model).metrics
+
+
+def _gates(evaluation: Any) -> Any:
+    ones = np.ones(3)
+    return judge(
+        measurements_of(
+            evaluation,
+            scaler_mean=np.zeros(3),
+            scaler_scale=ones,
+            train_moments=(np.zeros(3), ones),
+            validation_moments=(np.zeros(3), ones),
+            num_non_finite={"features": 0, "weights": 0},
+            drift=None,
+            champion=None,
+        ),
+        GatesSection(),
+    )
