@@ -5,9 +5,10 @@ Two runs of the same training give the same bundle and two sets of facts. The re
 What does not belong here: anything that the model's answers depend on (manifest.py).
 """
 
-from typing import Annotated, Any, Final, Literal
+import math
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from models_lib.bundle.layout import RUN_FILE
 from models_lib.bundle.parsing import Sha256, parse_part
@@ -38,6 +39,13 @@ class GateFact(Fact):
     severity: Severity
     passed: bool
     note: str = ""
+
+    @model_validator(mode="after")
+    def _unmeasured_never_passes(self) -> Self:
+        figures = self.value if isinstance(self.value, tuple) else (self.value,)
+        if self.passed and not all(figure is not None and math.isfinite(figure) for figure in figures):
+            raise ValueError(f"gate {self.name} has no measured value, so it cannot have passed")
+        return self
 
     @property
     def blocks(self) -> bool:

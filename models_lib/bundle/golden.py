@@ -29,6 +29,8 @@ FEATURE_TOLERANCE_STD = 1e-5
 """Largest deviation of a replayed feature, in standard deviations of that feature (the scaler's scale)."""
 PROBABILITY_TOLERANCE = 1e-5
 """Largest deviation of a replayed probability."""
+LOGIT_TOLERANCE = 1e-3
+"""Largest deviation of a replayed logit: a constant on all three changes no probability, but the logit gate."""
 
 _DTYPES = {
     "timestamps": np.int64,
@@ -122,7 +124,8 @@ def replay(golden: Golden, predictor: Predictor, scale: npt.NDArray[np.float32])
         scale: the scaler's scale [F].
 
     Raises:
-        BundleError: features further than 1e-5 of their std, or probabilities further than 1e-5, from the record.
+        BundleError: features further than 1e-5 of their std, probabilities further than 1e-5, or logits further
+            than 1e-3, from the record.
     """
     features = compute_features(golden.candles())[-len(golden.features) :]
     in_std = np.abs(features.astype(np.float64) - golden.features) / scale
@@ -134,18 +137,22 @@ def replay(golden: Golden, predictor: Predictor, scale: npt.NDArray[np.float32])
             f"(at most {FEATURE_TOLERANCE_STD:g} allowed): this code computes other features than the training did. "
             f"Use the version of crpbot that wrote the bundle, or train again."
         )
-    probabilities = predictor.probabilities(features)
-    apart = _worst(np.abs(probabilities.astype(np.float64) - golden.probabilities))
-    if not apart <= PROBABILITY_TOLERANCE:
-        raise BundleError(
-            f"golden vectors: a probability comes out {apart:.3g} away from the record "
-            f"(at most {PROBABILITY_TOLERANCE:g} allowed): weights, scaler, temperature or class order are not those of "
-            f"the training. Train again."
-        )
+    logits = predictor.logits(features)
+    apart = _worst(np.abs(probabilities_of(logits).astype(np.float64) - golden.probabilities))
+    _check_answers("probability", apart, PROBABILITY_TOLERANCE)
+    _check_answers("logit", _worst(np.abs(logits.astype(np.float64) - golden.logits)), LOGIT_TOLERANCE)
     return (
         f"{len(features)} rows replayed from {len(golden.timestamps):,} candles: features within {worst:.1g} std, "
         f"probabilities within {apart:.1g}"
     )
+
+
+def _check_answers(kind: str, apart: float, tolerance: float) -> None:
+    if not apart <= tolerance:
+        raise BundleError(
+            f"golden vectors: a {kind} comes out {apart:.3g} away from the record (at most {tolerance:g} allowed): "
+            f"weights, scaler, temperature or class order are not those of the training. Train again."
+        )
 
 
 def _newest_end(timestamps: npt.NDArray[np.int64], symbol: str) -> int:

@@ -22,7 +22,7 @@ LEARNED_TEMPERATURE = "log_temperature"
 
 Array = npt.NDArray[np.generic]
 Tensors = dict[str, npt.NDArray[np.float32]]
-_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+_DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
 
 
 def encode(arrays: Mapping[str, Array]) -> bytes:

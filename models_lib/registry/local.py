@@ -1,0 +1,218 @@
+"""The store in a local folder.
+
+    store/bundles/<hash>/               bundles, immutable
+    store/verdicts/<hash>/<sha256>.json run.json of every run that judged a bundle, under the hash of its content
+    store/incoming/                     copies on their way in; what a crash left there goes at the next put
+    promoted/<SYMBOL>.json              pointers
+    ledger.jsonl                        the ledger
+    registry.lock                       flock; the kernel frees it when its holder dies, however it dies
+
+What does not belong here: rules about champions (registry.py).
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from models_lib.bundle import layout
+from models_lib.bundle.facts import RunFacts, parse_facts
+from models_lib.bundle.hashes import complete_files, verify_hashes
+from models_lib.bundle.layout import SHA256_HEX
+from models_lib.errors import BundleError, ConfigError, TransientError
+from models_lib.files import fsync_folder, sha256_bytes, write_bytes
+from models_lib.registry.store import StoredLedger, StoredPointer
+
+LOCK_TIMEOUT_SECONDS = 60.0
+"""A lock is held for milliseconds; one that is held for a minute is worth a message."""
+_LOCK_POLL_SECONDS = 0.02
+
+
+class LocalStore:
+    """The store in the folder `home`.
+
+    Args:
+        home: the state folder; made when something is first written.
+        lock_timeout_seconds: how long to wait for another process that writes.
+    """
+
+    def __init__(self, home: Path, *, lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS) -> None:
+        self._home = home.absolute()
+        self._lock_timeout_seconds = lock_timeout_seconds
+        self._ledger = self._home / "ledger.jsonl"
+        self._bundles = self._home / "store" / "bundles"
+        self._verdicts = self._home / "store" / "verdicts"
+        self._incoming = self._home / "store" / "incoming"
+
+    def put(self, folder: Path) -> str:
+        """Keeps a bundle and returns its hash, as the protocol says."""
+        from models_lib.bundle.reader import load_bundle  # noqa: PLC0415 - numba and torch only where a model is opened
+
+        bundle = load_bundle(folder)
+        files = complete_files(folder)
+        with self._writing():
+            shutil.rmtree(self._incoming, ignore_errors=True)
+            kept = self._bundles / bundle.hash
+            if kept.exists():
+                _check_kept(kept)
+            else:
+                self._admit(files, bundle.hash)
+            if bundle.facts is not None:
+                self._keep_verdict(bundle.hash, files[layout.RUN_FILE])
+        return bundle.hash
+
+    def bundle(self, bundle_hash: str) -> Path:
+        """The folder of that bundle."""
+        folder = self._bundles / bundle_hash
+        if not SHA256_HEX.fullmatch(bundle_hash) or not folder.is_dir():
+            raise BundleError(
+                f"bundle {bundle_hash[:12]} is not in the store {self._bundles}. Give its folder, or train again."
+            )
+        return folder
+
+    def find(self, prefix: str) -> tuple[str, ...]:
+        """Hashes that start with `prefix`."""
+        return tuple(name for name in _names(self._bundles) if SHA256_HEX.fullmatch(name) and name.startswith(prefix))
+
+    def verdicts(self, bundle_hash: str) -> tuple[RunFacts, ...]:
+        """Facts of every run that judged the bundle, the newest last."""
+        folder = self._verdicts / bundle_hash
+        facts = [
+            _read_verdict(folder / name, bundle_hash) for name in _names(folder) if SHA256_HEX.fullmatch(name[:-5])
+        ]
+        return tuple(sorted(facts, key=lambda fact: (fact.judged_at, fact.run_id)))
+
+    def pointer(self, symbol: str) -> StoredPointer | None:
+        """The pointer, whose version is the SHA-256 of its content."""
+        try:
+            content = self._pointer_path(symbol).read_bytes()
+        except FileNotFoundError:
+            return None
+        return StoredPointer(content, sha256_bytes(content))
+
+    def replace_pointer(self, symbol: str, content: bytes, *, expected: str | None) -> bool:
+        """Compare and set under the lock; the file is replaced by a rename."""
+        with self._writing():
+            current = self.pointer(symbol)
+            if (current.version if current else None) != expected:
+                return False
+            write_bytes(self._pointer_path(symbol), content)
+            return True
+
+    def pointed_symbols(self) -> tuple[str, ...]:
+        """Symbols with a file under promoted/."""
+        names = _names(self._home / "promoted")
+        return tuple(
+            name.removesuffix(".json") for name in names if name.endswith(".json") and not name.startswith(".")
+        )
+
+    def ledger(self) -> StoredLedger:
+        """The lines of ledger.jsonl; a last one without line end is unfinished."""
+        try:
+            content = self._ledger.read_bytes()
+        except FileNotFoundError:
+            return StoredLedger(())
+        *lines, rest = content.split(b"\n")
+        return StoredLedger(tuple(lines), unfinished=bool(rest))
+
+    def append(self, line: bytes, *, index: int) -> bool:
+        """Writes the line and its end over whatever a crash left behind the last whole line, then fsyncs."""
+        if b"\n" in line:
+            raise ValueError("a line of the ledger must not hold a line end")
+        with self._writing():
+            lines = self.ledger().lines
+            if len(lines) != index:
+                return False
+            whole = sum(len(earlier) + 1 for earlier in lines)
+            descriptor = os.open(self._ledger, os.O_WRONLY | os.O_CREAT, 0o644)
+            with os.fdopen(descriptor, "wb", buffering=0) as stream:
+                stream.truncate(whole)
+                stream.seek(whole)
+                _write_all(stream.fileno(), line + b"\n")
+                os.fsync(stream.fileno())
+            fsync_folder(self._home)
+            return True
+
+    def _pointer_path(self, symbol: str) -> Path:
+        return self._home / "promoted" / f"{symbol}.json"
+
+    def _keep_verdict(self, bundle_hash: str, content: bytes) -> None:
+        path = self._verdicts / bundle_hash / f"{sha256_bytes(content)}.json"
+        if not path.exists():
+            write_bytes(path, content)
+
+    def _admit(self, files: Mapping[str, bytes], bundle_hash: str) -> None:
+        fresh = self._incoming / secrets.token_hex(8)
+        for path, content in files.items():
+            write_bytes(fresh / path, content)
+        verify_hashes(fresh, expected_hash=bundle_hash)
+        fsync_folder(fresh)
+        self._bundles.mkdir(parents=True, exist_ok=True)
+        fresh.rename(self._bundles / bundle_hash)
+        fsync_folder(self._bundles)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Holds the lock; what the system refuses becomes an error that names the remedy."""
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+            with (self._home / "registry.lock").open("ab") as lock:
+                self._take(lock.fileno())
+                yield
+        except OSError as error:
+            raise ConfigError(
+                f"{self._home}: the store cannot be written ({error.strerror}); nothing was changed. "
+                f"Free space or give this user the right to write there, or point CRPBOT_HOME elsewhere."
+            ) from error
+
+    def _take(self, descriptor: int) -> None:
+        deadline = time.monotonic() + self._lock_timeout_seconds
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise TransientError(
+                        f"{self._home}: another process has held registry.lock for {self._lock_timeout_seconds:g} s. "
+                        f"Try again when it is done."
+                    ) from None
+                time.sleep(_LOCK_POLL_SECONDS)
+            else:
+                return
+
+
+def _check_kept(folder: Path) -> None:
+    """Refuses to call a damaged copy kept."""
+    try:
+        verify_hashes(folder)
+    except BundleError as error:
+        raise BundleError(
+            f"the copy in the store is damaged: {error} Move {folder} away, then put the bundle again."
+        ) from error
+
+
+def _read_verdict(path: Path, bundle_hash: str) -> RunFacts:
+    content = path.read_bytes()
+    facts = parse_facts(content) if sha256_bytes(content) == path.stem else None
+    if facts is None or facts.bundle != bundle_hash:
+        raise BundleError(
+            f"{path}: this verdict was changed, or is about another bundle. Remove it, then judge the bundle again."
+        )
+    return facts
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _names(folder: Path) -> list[str]:
+    """Names in the folder in order; none when it does not exist."""
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except FileNotFoundError:
+        return []

@@ -1,0 +1,333 @@
+"""Every fault that a bundle must survive: refused by load and by verify, with the same message, naming what is wrong.
+
+`plain` faults change files and nothing else. `forged` ones also bring hashes.json in line, as a careful forger or a
+faulty exporter would, so that the check behind the hashes is the one that answers.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from models_lib.bundle import is_sound, load_bundle, verify_bundle
+from models_lib.errors import BundleError, ConfigError
+from tests.bundles import edit_json, reseal
+
+Fault = Callable[[Path], object]
+MODEL, GOLDEN, MANIFEST = "model.safetensors", "golden/golden.safetensors", "manifest.json"
+
+
+def with_arrays(file: str, change: Callable[[dict[str, np.ndarray]], object]) -> Fault:
+    def fault(folder: Path) -> None:
+        arrays = {name: array.copy() for name, array in load_file(folder / file).items()}
+        change(arrays)
+        save_file(arrays, folder / file)
+
+    return fault
+
+
+def with_manifest(change: Callable[[dict], object]) -> Fault:
+    return lambda folder: edit_json(folder / MANIFEST, change)
+
+
+def put_value(name: str, value: float) -> Callable[[dict[str, np.ndarray]], object]:
+    def change(arrays: dict[str, np.ndarray]) -> None:
+        arrays[name].flat[0] = value
+
+    return change
+
+
+def swap_classes(arrays: dict[str, np.ndarray]) -> None:
+    for name in ("linears.3.weight", "linears.3.bias"):
+        arrays[name] = arrays[name][[2, 1, 0]].copy()
+
+
+def swap_names(tree: dict) -> None:
+    names = tree["features"]["names"]
+    names[0], names[1] = names[1], names[0]
+
+
+def as_bfloat16(folder: Path) -> None:
+    header = json.dumps({"scaler_mean": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]}}).encode()
+    (folder / MODEL).write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+
+
+def truncated(file: str) -> Fault:
+    return lambda folder: (folder / file).write_bytes(
+        (folder / file).read_bytes()[: (folder / file).stat().st_size // 2]
+    )
+
+
+def zero_filled(file: str) -> Fault:
+    return lambda folder: (folder / file).write_bytes(bytes((folder / file).stat().st_size))
+
+
+def link_to(file: str) -> Fault:
+    def fault(folder: Path) -> None:
+        real = folder.parent / "elsewhere"
+        (folder / file).rename(real)
+        (folder / file).symlink_to(real)
+
+    return fault
+
+
+def link_folder(folder: Path) -> None:
+    (folder / "golden").rename(folder.parent / "golden-elsewhere")
+    (folder / "golden").symlink_to(folder.parent / "golden-elsewhere")
+
+
+def list_outside(folder: Path) -> None:
+    (folder.parent / "secret").write_bytes(b"x")
+    edit_json(folder / "hashes.json", lambda tree: tree["files"].update({"../secret": "0" * 64}))
+
+
+PLAIN: dict[str, tuple[Fault, str]] = {
+    "model truncated": (truncated(MODEL), "model.safetensors changed since"),
+    "model zero-filled": (zero_filled(MODEL), "model.safetensors changed since"),
+    "golden truncated": (truncated(GOLDEN), "golden.safetensors changed since"),
+    "manifest edited": (with_manifest(lambda tree: tree.update(valid_days=700)), "manifest.json changed since"),
+    "gate report edited": (
+        lambda folder: edit_json(folder / "run.json", lambda tree: tree.update(gates=[])),
+        "run.json changed",
+    ),
+    "report edited": (
+        lambda folder: (folder / "reports/report.html").write_text("fine"),
+        "reports/report.html changed",
+    ),
+    "half upload, no model": (lambda folder: (folder / MODEL).unlink(), "model.safetensors missing"),
+    "half upload, no golden": (lambda folder: (folder / GOLDEN).unlink(), "golden.safetensors missing"),
+    "half upload, no hashes": (lambda folder: (folder / "hashes.json").unlink(), "hashes.json missing"),
+    "half upload, no report": (lambda folder: (folder / "reports/report.html").unlink(), "report.html missing"),
+    "unlisted report": (lambda folder: (folder / "reports/more.html").write_text("x"), "more.html not listed"),
+    "unlisted onnx": (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "model.onnx not listed"),
+    "hashes truncated": (truncated("hashes.json"), "hashes.json is damaged"),
+    "hashes zero-filled": (zero_filled("hashes.json"), "hashes.json is damaged"),
+    "hashes of another bundle": (
+        lambda folder: edit_json(folder / "hashes.json", lambda tree: tree.update(bundle="0" * 64)),
+        "hashes.json says 000000000000",
+    ),
+    "listed path outside": (list_outside, "'../secret', which no bundle holds"),
+}
+FORGED: dict[str, tuple[Fault, str]] = {
+    "pickle beside": (lambda folder: (folder / "scaler.pkl").write_bytes(b"x"), "'scaler.pkl' is no file of a bundle"),
+    "hidden file": (lambda folder: (folder / "reports/.x").write_bytes(b"x"), "is no file of a bundle"),
+    "strange folder": (
+        lambda folder: (folder / "golden/more").mkdir() or (folder / "golden/more/x").write_text(""),
+        "is no file",
+    ),
+    "pipe": (lambda folder: os.mkfifo(folder / "reports/pipe"), "reports/pipe is not a plain file"),
+    "link to a file": (link_to(MODEL), "model.safetensors is a link"),
+    "link to a report": (link_to("reports/report.html"), "reports/report.html is a link"),
+    "link to a folder": (link_folder, "golden is a link"),
+    "model truncated": (truncated(MODEL), "model.safetensors is damaged"),
+    "model zero-filled": (zero_filled(MODEL), "model.safetensors is damaged"),
+    "model empty": (lambda folder: (folder / MODEL).write_bytes(b""), "model.safetensors is damaged"),
+    "golden zero-filled": (zero_filled(GOLDEN), "golden.safetensors is damaged"),
+    "manifest not JSON": (truncated(MANIFEST), "manifest.json is damaged"),
+    "manifest a list": (lambda folder: (folder / MANIFEST).write_text("[]"), "must hold an object, was a list"),
+    "manifest with NaN": (with_manifest(lambda tree: tree["label"].update(threshold=float("nan"))), "NaN is not JSON"),
+    "manifest key twice": (lambda folder: (folder / MANIFEST).write_text('{"a": 1, "a": 2}'), "a key stands twice"),
+    "manifest field unknown": (with_manifest(lambda tree: tree.update(extra=1)), "extra: Extra inputs"),
+    "manifest field missing": (with_manifest(lambda tree: tree.pop("data_hash")), "data_hash: Field required"),
+    "newer schema": (with_manifest(lambda tree: tree.update(schema_version=2)), "schema version 2 is not the 1"),
+    "no schema": (with_manifest(lambda tree: tree.pop("schema_version")), "schema version None is not the 1"),
+    "schema true": (with_manifest(lambda tree: tree.update(schema_version=True)), "schema version True is not the 1"),
+    "another symbol": (
+        with_manifest(lambda tree: tree.update(symbol="ETH-USD")),
+        "a bundle of ETH-USD, not of BTC-USD",
+    ),
+    "symbol with a path": (with_manifest(lambda tree: tree.update(symbol="../../x")), "symbol: String should match"),
+    "class order": (
+        with_manifest(lambda tree: tree["label"].update(classes=["UP", "NEUTRAL", "DOWN"])),
+        "label.classes.0: Input should be 'DOWN'",
+    ),
+    "splits overlap": (
+        with_manifest(lambda tree: tree["splits"]["test"].update(first=tree["splits"]["train"]["first"])),
+        "must follow each other in time",
+    ),
+    "family": (with_manifest(lambda tree: tree.update(family="v7")), "family must equal network.family"),
+    "feature order": (with_manifest(swap_names), "the features stand in another order: number 0 is"),
+    "feature renamed": (with_manifest(lambda tree: tree["features"]["names"].__setitem__(3, "magic")), "different: "),
+    "feature removed": (
+        with_manifest(lambda tree: tree["features"]["names"].pop()),
+        "71 features where this code has 72",
+    ),
+    "feature set": (with_manifest(lambda tree: tree["features"].update(set="raw72")), "features.set is 'raw72'"),
+    "feature version": (with_manifest(lambda tree: tree["features"].update(version=99)), "features.version is 99"),
+    "warm-up": (with_manifest(lambda tree: tree["features"].update(warm_up_bars=60)), "features.warm_up_bars is 60"),
+    "serving bars": (
+        with_manifest(lambda tree: tree["features"].update(serving_bars=64)),
+        "features.serving_bars is 64",
+    ),
+    "scaler missing": (
+        with_arrays(MODEL, lambda arrays: [arrays.pop(name) for name in ("scaler_mean", "scaler_scale")]),
+        "no scaler_mean and no scaler_scale",
+    ),
+    "temperature missing": (with_arrays(MODEL, lambda arrays: arrays.pop("temperature")), "no temperature"),
+    "weight missing": (
+        with_arrays(MODEL, lambda arrays: arrays.pop("linears.1.weight")),
+        "missing ['linears.1.weight']",
+    ),
+    "weight extra": (
+        with_arrays(MODEL, lambda arrays: arrays.update(back_door=np.zeros(1, np.float32))),
+        "unknown ['back_door']",
+    ),
+    "weight mis-shaped": (
+        with_arrays(MODEL, lambda arrays: arrays.update({"linears.1.bias": np.zeros(7, np.float32)})),
+        "linears.1.bias must be float32 [128]",
+    ),
+    "scaler mis-shaped": (
+        with_arrays(MODEL, lambda arrays: arrays.update(scaler_mean=arrays["scaler_mean"][:-1].copy())),
+        "scaler_mean must be [72], was [71]",
+    ),
+    "temperature mis-shaped": (
+        with_arrays(MODEL, lambda arrays: arrays.update(temperature=np.ones((1, 1), np.float32))),
+        "temperature must be [1], was [1, 1]",
+    ),
+    "both temperatures": (
+        with_arrays(MODEL, lambda arrays: arrays.update(log_temperature=np.zeros(1, np.float32))),
+        "unknown ['temperature']",
+    ),
+    "float64": (
+        with_arrays(
+            MODEL, lambda arrays: arrays.update({"linears.0.weight": arrays["linears.0.weight"].astype(np.float64)})
+        ),
+        "linears.0.weight is float64",
+    ),
+    "half": (
+        with_arrays(
+            MODEL, lambda arrays: arrays.update({"linears.0.bias": arrays["linears.0.bias"].astype(np.float16)})
+        ),
+        "linears.0.bias is F16",
+    ),
+    "bfloat16": (as_bfloat16, "scaler_mean is BF16"),
+    "NaN weight": (with_arrays(MODEL, put_value("linears.2.weight", np.nan)), "NaN or infinity in linears.2.weight"),
+    "infinite weight": (with_arrays(MODEL, put_value("linears.2.bias", np.inf)), "NaN or infinity in linears.2.bias"),
+    "NaN scale": (with_arrays(MODEL, put_value("scaler_scale", np.nan)), "NaN or infinity in scaler_scale"),
+    "scale 0": (with_arrays(MODEL, put_value("scaler_scale", 0.0)), "the smallest was 0 (feature 0)"),
+    "scale negative": (with_arrays(MODEL, put_value("scaler_scale", -1.0)), "the smallest was -1"),
+    "temperature 0": (with_arrays(MODEL, put_value("temperature", 0.0)), "temperature must be above 0, was 0"),
+    "temperature negative": (
+        with_arrays(MODEL, put_value("temperature", -1.5)),
+        "temperature must be above 0, was -1.5",
+    ),
+    "temperature of the learned": (with_arrays(MODEL, put_value("temperature", 2.5)), "a probability comes out"),
+    "logits shifted": (
+        with_arrays(MODEL, lambda arrays: arrays["linears.3.bias"].__iadd__(1.0)),
+        "a logit comes out 0.8 away",
+    ),
+    "class rows swapped": (with_arrays(MODEL, swap_classes), "a probability comes out"),
+    "scaler of another run": (
+        with_arrays(MODEL, lambda arrays: arrays.update(scaler_mean=arrays["scaler_mean"] + 0.5)),
+        "a probability comes out",
+    ),
+    "running statistics reset": (
+        with_arrays(
+            MODEL, lambda arrays: arrays.update({"norms.0.running_mean": arrays["norms.0.running_mean"] + 0.3})
+        ),
+        "a probability comes out",
+    ),
+    "golden features moved": (
+        with_arrays(GOLDEN, lambda arrays: arrays["features"].__iadd__(1e-2)),
+        "std away from the record",
+    ),
+    "golden candles moved": (
+        with_arrays(GOLDEN, lambda arrays: arrays["ohlcv"][-1].__imul__(1.001)),
+        "std away from the record",
+    ),
+    "golden probabilities moved": (
+        with_arrays(GOLDEN, lambda arrays: arrays["probabilities"].__iadd__(2e-5)),
+        "a probability comes out 2e-05 away",
+    ),
+    "golden NaN": (with_arrays(GOLDEN, put_value("features", np.nan)), "NaN or infinity among the values"),
+    "golden empty": (
+        with_arrays(
+            GOLDEN,
+            lambda arrays: arrays.update({name: arrays[name][:0] for name in ("features", "logits", "probabilities")}),
+        ),
+        "0 rows from 4159 candles prove nothing",
+    ),
+    "golden shuffled": (
+        with_arrays(GOLDEN, lambda arrays: arrays["timestamps"].__setitem__(5, 0)),
+        "not in order of time",
+    ),
+    "golden incomplete": (with_arrays(GOLDEN, lambda arrays: arrays.pop("ohlcv")), "must hold features, logits, ohlcv"),
+    "golden mis-shaped": (
+        with_arrays(GOLDEN, lambda arrays: arrays.update(logits=arrays["logits"][:-1].copy())),
+        "logits must be [64, 3], was [63, 3]",
+    ),
+    "golden half": (
+        with_arrays(GOLDEN, lambda arrays: arrays.update(features=arrays["features"].astype(np.float64))),
+        "features must be float32, was float64",
+    ),
+    "facts of another bundle": (
+        lambda folder: edit_json(folder / "run.json", lambda tree: tree.update(bundle="1" * 64)),
+        "run.json is about bundle 111111111111",
+    ),
+    "unmeasured gate passed": (
+        lambda folder: edit_json(folder / "run.json", lambda tree: tree["gates"][0].update(value=None)),
+        "cannot have passed",
+    ),
+}
+
+
+def assert_refused(folder: Path, message: str) -> None:
+    with pytest.raises(BundleError) as refusal:
+        load_bundle(folder, symbol="BTC-USD")
+    assert message in str(refusal.value)
+    findings = verify_bundle(folder, symbol="BTC-USD")
+    assert not is_sound(findings)
+    assert findings[-1].level == "error"
+    assert findings[-1].message == str(refusal.value)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_fault_is_refused(bundle: Path, name: str) -> None:
+    fault, message = PLAIN[name]
+    fault(bundle)
+    assert_refused(bundle, message)
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_forged_fault_is_refused(bundle: Path, name: str) -> None:
+    fault, message = FORGED[name]
+    fault(bundle)
+    if name != "pipe":
+        reseal(bundle)
+    if name not in ("pipe", "facts of another bundle"):
+        _facts_follow(bundle)
+    assert_refused(bundle, message)
+
+
+def _facts_follow(folder: Path) -> None:
+    """Makes run.json speak of the forged bundle, so that only the fault itself can be noticed."""
+    forged = json.loads((folder / "hashes.json").read_text())["bundle"]
+    edit_json(folder / "run.json", lambda tree: tree.update(bundle=forged))
+    reseal(folder)
+
+
+def test_forging_alone_is_not_the_fault(bundle: Path) -> None:
+    edit_json(bundle / MANIFEST, lambda tree: tree.update(valid_days=8))
+    reseal(bundle)
+    _facts_follow(bundle)
+    assert load_bundle(bundle, symbol="BTC-USD").manifest.valid_days == 8
+
+
+def test_folder_named_by_another_hash_is_refused(bundle: Path) -> None:
+    moved = bundle.rename(bundle.with_name("a" * 64))
+    assert_refused(moved, "but the folder's name says aaaaaaaaaaaa")
+
+
+def test_other_bundle_than_expected_is_refused(bundle: Path) -> None:
+    with pytest.raises(BundleError, match="but the caller says bbbbbbbbbbbb"):
+        load_bundle(bundle, expected_hash="b" * 64)
+
+
+def test_missing_folder_is_a_wrong_path_not_a_bad_bundle(tmp_path: Path) -> None:
+    for ask in (load_bundle, verify_bundle):
+        with pytest.raises(ConfigError, match="no such bundle folder"):
+            ask(tmp_path / "nothing")
