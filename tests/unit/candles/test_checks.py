@@ -52,8 +52,14 @@ def all_closes_equal(frame: pd.DataFrame) -> pd.DataFrame:
 
 FAULTS: dict[str, tuple[Spoil, str]] = {
     "missing column": (lambda f: f.drop(columns="volume"), "column volume is missing; the columns are timestamp, open"),
-    "renamed columns": (lambda f: f.rename(columns=str.upper), "column timestamp, open, high, low, close, volume is missing"),
-    "column twice": (lambda f: f.assign(x=f["close"]).rename(columns={"x": "close"}), "column close occurs more than once"),
+    "renamed columns": (
+        lambda f: f.rename(columns=str.upper),
+        "column timestamp, open, high, low, close, volume is missing",
+    ),
+    "column twice": (
+        lambda f: f.assign(x=f["close"]).rename(columns={"x": "close"}),
+        "column close occurs more than once",
+    ),
     "float32": (lambda f: f.astype({"open": np.float32}), "column open must be float64, was float32"),
     "text": (lambda f: f.astype({"close": str}), "column close must be float64, was str"),
     "whole numbers": (lambda f: f.astype({"volume": np.int64}), "column volume must be float64, was int64"),
@@ -69,7 +75,10 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     "stamps of New York": (in_zone("America/New_York"), "must be in UTC, were in America/New_York"),
     "one row": (lambda f: f.iloc[:1], r"1 rows are too few \(at least 1,440 needed, one day of minutes\)"),
     "no rows": (lambda f: f.iloc[:0], "0 rows are too few"),
-    "no stamp": (lambda f: f.assign(timestamp=f["timestamp"].where(f.index != 3)), "1 of 2,000 rows have no timestamp, .* 3"),
+    "no stamp": (
+        lambda f: f.assign(timestamp=f["timestamp"].where(f.index != 3)),
+        "1 of 2,000 rows have no timestamp, .* 3",
+    ),
     "stamps in seconds": (
         lambda f: f.assign(timestamp=pd.Series(epoch_ms(f) // 1_000).astype(TIMESTAMP_DTYPE)),
         r"must lie between 2009-01-03T00:00Z and 2100-01-01T00:00Z, row 0 is 1970-01-21T10:55Z. Check the unit",
@@ -86,10 +95,16 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
         lambda f: pd.concat([f.iloc[:11], f.iloc[10:]], ignore_index=True),
         r"1 of 2,001 rows repeat the minute before them, the first at 2026-01-02T00:10Z \(row 11\)",
     ),
-    "NaN price": (at(60, "close", np.nan), r"close must be positive and finite, was nan at 2026-01-02T01:00Z \(row 60\)"),
+    "NaN price": (
+        at(60, "close", np.nan),
+        r"close must be positive and finite, was nan at 2026-01-02T01:00Z \(row 60\)",
+    ),
     "infinite price": (at(60, "high", np.inf), "high must be positive and finite, was inf"),
     "zero price": (at(60, "low", 0.0), "low must be positive and finite, was 0 at"),
-    "negative price": (at(60, "open", -1.5), r"open must be positive and finite, was -1.5 .* in 1 of 2,000 rows \(0 allowed\)"),
+    "negative price": (
+        at(60, "open", -1.5),
+        r"open must be positive and finite, was -1.5 .* in 1 of 2,000 rows \(0 allowed\)",
+    ),
     "negative volume": (at(9, "volume", -2.0), "volume must be zero or more and finite, was -2 at 2026-01-02T00:09Z"),
     "NaN volume": (at(9, "volume", np.nan), "volume must be zero or more and finite, was nan"),
     "high below low": (at(9, "high", 50.0), "high 50 is below low 100.75 at 2026-01-02T00:09Z"),

@@ -14,7 +14,14 @@ def frame_at(minutes: list[int]) -> pd.DataFrame:
     close = np.array(minutes, dtype=np.float64) + 10.0
     stamps = pd.Series(np.array(minutes, dtype=np.int64) * 60_000).astype(TIMESTAMP_DTYPE)
     return pd.DataFrame(
-        {"timestamp": stamps, "open": close - 1, "high": close + 2, "low": close - 2, "close": close, "volume": close * 3}
+        {
+            "timestamp": stamps,
+            "open": close - 1,
+            "high": close + 2,
+            "low": close - 2,
+            "close": close,
+            "volume": close * 3,
+        }
     )
 
 

@@ -60,7 +60,9 @@ def test_a_missing_folder_stops_before_anything_starts(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_concerns_its_symbol_only(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"^ETH-USD: there is no file .*ETH-USD\.parquet\. Put the symbol's candles there"):
+    with pytest.raises(
+        DataError, match=r"^ETH-USD: there is no file .*ETH-USD\.parquet\. Put the symbol's candles there"
+    ):
         ParquetSource(folder).fetch("ETH-USD")
 
 
@@ -148,7 +150,9 @@ def test_a_folder_check_needs_a_folder_with_candles(tmp_path: Path) -> None:
 
 @pytest.mark.candles
 def test_real_candles_pass_and_their_holes_are_found(real_candles: Path) -> None:
-    findings = {finding.symbol: finding for finding in check_folder(real_candles / "spot-2y", rules=DataSection(), now=None)}
+    findings = {
+        finding.symbol: finding for finding in check_folder(real_candles / "spot-2y", rules=DataSection(), now=None)
+    }
     assert all(finding.passed for finding in findings.values())
     # rows and holes as the README of these candles states them: four stretches, so three holes
     reports = {symbol: finding.report for symbol, finding in findings.items()}
@@ -157,7 +161,11 @@ def test_real_candles_pass_and_their_holes_are_found(real_candles: Path) -> None
     assert reports["BTC-USD"].rows == 1_051_200
     assert reports["BTC-USD"].gaps == ()
     assert reports["SOL-USD"].rows == 157_051
-    assert [gap.start.date().isoformat() for gap in reports["SOL-USD"].gaps] == ["2024-11-04", "2025-02-04", "2025-04-01"]
+    assert [gap.start.date().isoformat() for gap in reports["SOL-USD"].gaps] == [
+        "2024-11-04",
+        "2025-02-04",
+        "2025-04-01",
+    ]
     assert reports["SOL-USD"].gaps[2].end.date().isoformat() == "2026-03-23"
 
 
