@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models_lib.networks.dropout import MaskPool
+from models_lib.networks.fused import norm_relu_dropout
 from models_lib.networks.norms import AdaptiveNorm, BatchNorm
 
 HIDDEN_WIDTHS = (256, 128, 64)
@@ -73,16 +74,21 @@ class DirectionNetwork(nn.Module):
     def logits_of_inputs(self, z_BF: Tensor, masks: MaskPool | None = None) -> Tensor:
         """Raw logits [B, 3] from what `inputs` gave; with `masks`, hidden units are dropped (training only)."""
         h_BW = z_BF
-        for index, linear in enumerate(self.linears):
-            h_BW = linear(h_BW)
-            if index == len(HIDDEN_WIDTHS):
-                break
-            if self.norms:
-                h_BW = self.norms[index](h_BW)
-            h_BW = functional.relu(h_BW)
-            if masks is not None:
-                h_BW = h_BW * masks.mask(*h_BW.shape)
-        return h_BW
+        for index in range(len(HIDDEN_WIDTHS)):
+            h_BW = self.linears[index](h_BW)
+            mask_BW = None if masks is None else masks.mask(*h_BW.shape)
+            h_BW = self._hidden(index, h_BW, mask_BW)
+        logits_BC: Tensor = self.linears[-1](h_BW)
+        return logits_BC
+
+    def _hidden(self, index: int, h_BW: Tensor, mask_BW: Tensor | None) -> Tensor:
+        """What a hidden layer hands on: normalised where the family does, ReLU, dropped where there is a mask."""
+        if self.norms:
+            norm = self.norms[index]
+            assert isinstance(norm, BatchNorm)
+            return norm_relu_dropout(norm, h_BW, mask_BW)
+        h_BW = functional.relu(h_BW)
+        return h_BW if mask_BW is None else h_BW * mask_BW
 
 
 class LegacyNetwork(DirectionNetwork):
