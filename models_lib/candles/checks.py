@@ -328,7 +328,7 @@ def _warnings(report: CandleReport, rules: DataSection, now: datetime | None) ->
         named = ", ".join(f"{gap.minutes:,} from {iso_minute(gap.start)}" for gap in longest)
         found.append(
             f"{report.missing_minutes:,} of {report.expected_minutes:,} minutes ({report.missing_share:.1%}) are missing "
-            f"in {len(report.gaps):,} holes, each starts a new segment; the longest: {named}"
+            f"in {len(report.gaps):,} {'hole' if len(report.gaps) == 1 else 'holes'}, each starts a new segment; the longest: {named}"
         )
     if report.zero_volume_longest_run_minutes > rules.max_zero_volume_run_minutes:
         found.append(

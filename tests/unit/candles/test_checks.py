@@ -153,7 +153,7 @@ def test_short_runs_are_filled_and_longer_ones_reported_as_holes(candles: pd.Dat
     )
     assert report.zero_volume_longest_run_minutes == 5
     assert len(report.warnings) == 1
-    assert "6 of 2,000 minutes (0.3%) are missing in 1 holes" in report.warnings[0]
+    assert "6 of 2,000 minutes (0.3%) are missing in 1 hole," in report.warnings[0]
     assert "6 from 2026-01-02T05:00Z" in report.warnings[0]
 
 
