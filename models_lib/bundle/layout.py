@@ -27,6 +27,7 @@ GOLDEN_FILE = "golden/golden.safetensors"
 RUN_FILE = "run.json"
 REPORTS_FOLDER = "reports"
 HASHES_FILE = "hashes.json"
+_FOLDERS = ("golden", REPORTS_FOLDER)
 REQUIRED_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _SAFE_PATH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
@@ -97,13 +98,15 @@ def _paths(folder: Path, root: Path) -> Iterator[str]:
         mode = entry.stat(follow_symlinks=False).st_mode
         if stat.S_ISLNK(mode):
             raise BundleError(f"{root}: {path} is a link; a bundle holds plain files only. Copy the bundle anew.")
-        if stat.S_ISDIR(mode):
+        if stat.S_ISDIR(mode) and path in _FOLDERS:
             yield from _paths(Path(entry.path), root)
             continue
         if not stat.S_ISREG(mode):
-            raise BundleError(f"{root}: {path} is not a plain file; a bundle holds nothing else. Copy the bundle anew.")
+            raise BundleError(
+                f"{root}: {path} is not a plain file of a bundle. Check the path, or copy the bundle anew."
+            )
         if not is_known(path) or not is_safe(path):
-            raise BundleError(f"{root}: {path!r} is no file of a bundle. Remove it, or copy the bundle anew.")
+            raise BundleError(f"{root}: {path!r} is no file of a bundle. Check the path, or copy the bundle anew.")
         yield path
 
 

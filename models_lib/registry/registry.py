@@ -229,7 +229,7 @@ class Registry:
             ConfigError: neither a folder nor the start of exactly one kept hash.
             BundleError: the folder holds no sound bundle.
         """
-        if Path(reference).is_dir():
+        if reference and Path(reference).is_dir():
             return self.store.put(Path(reference))
         found = self.store.find(reference) if _SHORTEST_PREFIX <= len(reference) <= 64 else ()
         if len(found) != 1:

@@ -115,10 +115,8 @@ PLAIN: dict[str, tuple[Fault, str]] = {
 FORGED: dict[str, tuple[Fault, str]] = {
     "pickle beside": (lambda folder: (folder / "scaler.pkl").write_bytes(b"x"), "'scaler.pkl' is no file of a bundle"),
     "hidden file": (lambda folder: (folder / "reports/.x").write_bytes(b"x"), "is no file of a bundle"),
-    "strange folder": (
-        lambda folder: (folder / "golden/more").mkdir() or (folder / "golden/more/x").write_text(""),
-        "is no file",
-    ),
+    "strange folder": (lambda folder: (folder / "more").mkdir(), "more is not a plain file of a bundle"),
+    "folder in a folder": (lambda folder: (folder / "golden/more").mkdir(), "golden/more is not a plain file"),
     "pipe": (lambda folder: os.mkfifo(folder / "reports/pipe"), "reports/pipe is not a plain file"),
     "link to a file": (link_to(MODEL), "model.safetensors is a link"),
     "link to a report": (link_to("reports/report.html"), "reports/report.html is a link"),

@@ -1,0 +1,202 @@
+"""Runs one change of the store over and over in a process that is killed (SIGKILL) at its first, second, third ... step.
+
+    python -m tests.unit.registry.kill_at_every_step SCRATCH (promote | rollback | put | write)
+
+A step is the start or the end of a call into the operating system that can change something: write, fsync, rename,
+truncate, mkdir, lock, remove. The interpreter's profile hook counts them, so the product needs no hooks of its own. Each
+victim is a fork of this single-threaded process. After each kill a new start looks at what is left; a JSON line says what
+it found. The last line is that of the victim that came through.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from models_lib.bundle import Predictor, load_bundle, record_golden, verify_hashes, write_bundle
+from models_lib.registry import Registry, open_registry
+from tests.bundles import example_manifest, example_tensors, walk_candles
+from tests.judged import at, judged
+
+STEPS = frozenset(
+    {
+        "write",
+        "fsync",
+        "replace",
+        "rename",
+        "truncate",
+        "ftruncate",
+        "mkdir",
+        "flock",
+        "unlink",
+        "rmdir",
+        "__exit__",
+        "close",
+    }
+)
+Scratch = Callable[[Path], Callable[[], object]]
+
+
+def killed_at(step: int, act: Callable[[], object]) -> bool:
+    """Whether a fork that acts was killed at that step; False when it came to its end first."""
+    pid = os.fork()
+    if pid == 0:
+        _die_at(step)
+        act()
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL, status
+        return True
+    assert os.WEXITSTATUS(status) == 0, status
+    return False
+
+
+def _die_at(step: int) -> None:
+    seen = 0
+
+    def hook(frame: types.FrameType, event: str, function: Any) -> None:
+        nonlocal seen
+        if event in ("c_call", "c_return") and getattr(function, "__name__", "") in STEPS:
+            seen += 1
+            if seen == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.setprofile(hook)
+
+
+def observe_registry(home: Path, again: Callable[[Registry], object]) -> dict[str, Any]:
+    """The state that a new start finds, and the state after the change is made again."""
+    registry = open_registry(home)
+    history = registry.history()
+    champion = registry.champion("BTC-USD")
+    stored = registry.store.pointer("BTC-USD")
+    pointed = json.loads(stored.content) if stored else None
+    last = history.entries[-1] if history.entries else None
+    found = {
+        "damage": [str(damage) for damage in history.damage],
+        "champion": champion.bundle if champion else None,
+        "pointer_follows_ledger": last is not None
+        and pointed is not None
+        and (pointed["bundle"], pointed["ledger_hash"]) == (last.to_bundle, last.hash),
+        "entries": len(history.entries),
+    }
+    again(registry)
+    after = registry.champion("BTC-USD")
+    return {
+        **found,
+        "champion_after": after.bundle if after else None,
+        "entries_after": len(registry.history().entries),
+        "damage_after": [str(damage) for damage in registry.history().damage],
+    }
+
+
+def run(scratch: Path, what: str) -> None:
+    """Kills at step 1, 2, 3 ... until the change comes through."""
+    prepare = {"promote": prepare_promote, "rollback": prepare_rollback, "put": prepare_put, "write": prepare_write}[
+        what
+    ]
+    act, observe = prepare(scratch / "template")
+    act_once = scratch / "warm"
+    shutil.copytree(scratch / "template", act_once)
+    act(act_once)
+    step, killed = 0, True
+    while killed:
+        step += 1
+        home = scratch / f"home-{step}"
+        shutil.copytree(scratch / "template", home)
+        killed = killed_at(step, lambda home=home: act(home))
+        print(json.dumps({"step": step, "killed": killed, **observe(home)}), flush=True)
+        shutil.rmtree(home)
+
+
+Prepared = tuple[Callable[[Path], object], Callable[[Path], dict[str, Any]]]
+
+
+def prepare_promote(home: Path) -> Prepared:
+    """A is champion, B is promoted."""
+    a, b = _champion_and_challenger(home)
+
+    def promote(registry: Registry) -> object:
+        return registry.promote("BTC-USD", b, expected_champion=a, who="test", why="kill", now=at(2))
+
+    return lambda home: promote(open_registry(home)), lambda home: observe_registry(home, promote)
+
+
+def prepare_rollback(home: Path) -> Prepared:
+    """B is champion, A comes back."""
+    a, b = _champion_and_challenger(home)
+    open_registry(home).promote("BTC-USD", b, expected_champion=a, who="test", why="kill", now=at(2))
+
+    def rollback(registry: Registry) -> object:
+        return registry.rollback("BTC-USD", who="test", why="kill", now=at(3), expected_champion=b)
+
+    def again(registry: Registry) -> object:
+        champion = registry.champion("BTC-USD")
+        return rollback(registry) if champion and champion.bundle == b else None
+
+    return lambda home: rollback(open_registry(home)), lambda home: observe_registry(home, again)
+
+
+def prepare_put(home: Path) -> Prepared:
+    """A candidate is put into an empty store."""
+    bundle = judged("A", home.parent / "candidate")
+    home.mkdir()
+
+    def put(home: Path) -> object:
+        return open_registry(home).store.put(home.parent / "candidate")
+
+    def observe(home: Path) -> dict[str, Any]:
+        store = open_registry(home).store
+        found = store.find("")
+        sound = [verify_hashes(store.bundle(kept)) for kept in found]
+        put(home)
+        verdicts = len(store.verdicts(bundle))
+        left = [path.name for path in (home / "store").iterdir() if path.name not in ("bundles", "verdicts")]
+        return {
+            "found": len(found),
+            "sound": sound == list(found),
+            "kept_after": store.find("") == (bundle,),
+            "verdicts_after": verdicts,
+            "left_after": [x for x in left if list((home / "store" / x).iterdir())],
+        }
+
+    return put, observe
+
+
+def prepare_write(home: Path) -> Prepared:
+    """A bundle is written into a run folder."""
+    candles = walk_candles()
+    tensors, manifest = example_tensors(candles), example_manifest(candles)
+    golden = record_golden(candles, Predictor(manifest.network, tensors), symbol="BTC-USD")
+    home.mkdir(parents=True)
+
+    def write(home: Path) -> str:
+        return write_bundle(home / "candidate", tensors=tensors, manifest=manifest, golden=golden)
+
+    def observe(home: Path) -> dict[str, Any]:
+        there = (home / "candidate").exists()
+        sound = not there or load_bundle(home / "candidate").hash is not None
+        return {"found": int(there), "sound": sound, "kept_after": write(home) == load_bundle(home / "candidate").hash}
+
+    return write, observe
+
+
+def _champion_and_challenger(home: Path) -> tuple[str, str]:
+    """Home with A promoted, and B put, judged against A."""
+    a = judged("A", home.parent / "a")
+    b = judged("B", home.parent / "b", champion=a)
+    registry = open_registry(home)
+    for name in ("a", "b"):
+        registry.store.put(home.parent / name)
+    registry.promote("BTC-USD", a, expected_champion=None, who="test", why="first", now=at(1))
+    return a, b
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,52 @@
+"""kill -9 between any two steps, with real processes: pointer and ledger agree after the next start."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def kill_at_every_step(scratch: Path, what: str) -> list[dict[str, Any]]:
+    answer = subprocess.run(
+        [sys.executable, "-m", "tests.unit.registry.kill_at_every_step", str(scratch), what],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+    )
+    assert answer.returncode == 0, answer.stderr
+    found = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [state["killed"] for state in found] == [True] * (len(found) - 1) + [False]
+    return found
+
+
+@pytest.mark.parametrize("what", ["promote", "rollback"])
+def test_killed_change_of_champion_is_done_or_not_done(tmp_path: Path, what: str) -> None:
+    states = kill_at_every_step(tmp_path, what)
+    assert len(states) >= 20
+    first, last = states[0], states[-1]
+    assert first["champion"] != last["champion"]
+    assert last["entries"] == first["entries"] + 1
+    done = [state["champion"] == last["champion"] for state in states]
+    assert done == sorted(done), "once it is done it stays done"
+    for state in states:
+        assert state["damage"] == state["damage_after"] == []
+        assert state["pointer_follows_ledger"]
+        assert (state["champion"], state["entries"]) in [(s["champion"], s["entries"]) for s in (first, last)]
+        assert (state["champion_after"], state["entries_after"]) == (last["champion"], last["entries"])
+
+
+@pytest.mark.parametrize("what", ["put", "write"])
+def test_killed_write_leaves_a_whole_bundle_or_none(tmp_path: Path, what: str) -> None:
+    states = kill_at_every_step(tmp_path, what)
+    assert len(states) >= 20
+    assert (states[0]["found"], states[-1]["found"]) == (0, 1)
+    for state in states:
+        assert state["sound"]
+        assert state["kept_after"]
+        assert state.get("verdicts_after", 1) == 1
+        assert state.get("left_after", []) == []
