@@ -5,10 +5,12 @@ What does not belong here: judging a difference. A changed hash with equal golde
 
 import hashlib
 from importlib.resources import files
+from typing import Final
 
 from models_lib.features.definitions import FEATURE_NAMES, FEATURE_SET, FEATURE_SET_VERSION
 
-_SOURCES = ("kernels.py", "measures.py", "definitions.py", "compute.py")
+SOURCES: Final = ("kernels.py", "measures.py", "definitions.py", "compute.py")
+"""Modules whose text decides the values."""
 
 
 def feature_code_hash() -> str:
@@ -17,7 +19,7 @@ def feature_code_hash() -> str:
     Line endings do not count, so a checkout on another system has the same hash.
     """
     digest = hashlib.sha256("\n".join((FEATURE_SET, str(FEATURE_SET_VERSION), *FEATURE_NAMES)).encode())
-    for name in _SOURCES:
+    for name in SOURCES:
         source = files("models_lib.features").joinpath(name).read_bytes().replace(b"\r\n", b"\n")
         digest.update(f"{name} {len(source)}\n".encode() + source)
     return digest.hexdigest()

@@ -10,6 +10,7 @@ What does not belong here: what a feature is (definitions.py), checks and fillin
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -36,7 +37,7 @@ class _Chunk:
 
 def _chunks(starts: NDArray[np.int64], num_rows: int) -> Iterator[_Chunk]:
     """The chunks of all segments; rows in the warm-up of a segment are in none of them."""
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), num_rows], strict=True):
+    for start, stop in pairwise([*starts.tolist(), num_rows]):
         for first in range(start + WARM_UP_BARS, stop, CHUNK_ROWS):
             yield _Chunk(max(start, first - DEPENDENCY_BARS), first, min(first + CHUNK_ROWS, stop))
 

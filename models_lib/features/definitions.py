@@ -68,7 +68,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("g_120_over_vol_240", "trend", 240, "(log close - mean of 120 log closes) / vol(240)", lambda m: m.gap(120) / m.volatility(240)),
     Feature("g_240_over_vol_240", "trend", 240, "(log close - mean of 240 log closes) / vol(240)", lambda m: m.gap(240) / m.volatility(240)),
     Feature("mean_15_less_60_over_vol_60", "trend", 60, "(mean of 15 - mean of 60 log closes) / vol(60)", lambda m: m.mean_gap(15, 60) / m.volatility(60)),
-    Feature("weighted_g_60_over_vol_60", "trend", 1498, "(log close - volume-weighted mean of 60 log closes) / vol(60)", lambda m: m.weighted_gap(60) / m.volatility(60)),
+    Feature("weighted_g_60_over_vol_60", "trend", 1439, "(log close - mean of 60 log closes weighted by volume + 1 % of the day's mean) / vol(60)", lambda m: m.weighted_gap(60) / m.volatility(60)),
     # Volatility on many time scales
     Feature("log_vol_5", "volatility", 5, "log vol(5)", lambda m: m.log_volatility(5)),
     Feature("log_vol_15", "volatility", 15, "log vol(15)", lambda m: m.log_volatility(15)),
@@ -142,6 +142,6 @@ FEATURE_NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATUR
 WARM_UP_BARS: Final = max(feature.warm_up_bars for feature in FEATURES)
 """Rows at the start of each segment that have no values: all 72 appear together in the next row."""
 DEPENDENCY_BARS: Final = 2048
-"""No value depends on more than this many earlier bars (longest chain: 1440 and 60 bars, each with its block)."""
+"""No value depends on more than this many earlier bars (longest chain: a return, 1440 bars and a block)."""
 SERVING_BARS: Final = 4096
 """Bars to fetch for the newest row; more than any value depends on, so it equals the full history's bit for bit."""

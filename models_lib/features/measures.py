@@ -343,8 +343,8 @@ class Measures:
 
     @_remembered
     def mean_volume(self, window: int) -> Column:
-        """Mean volume of the last `window` bars; with 1 the newest bar's."""
-        return self.volume if window == 1 else self.mean(self.volume, window)
+        """Mean volume of the last `window` bars; never below 0, whatever rounding leaves of a bar that went."""
+        return floored(self.mean(self.volume, window), 0.0)
 
     @_remembered
     def quiet_volume(self) -> Column:
@@ -371,9 +371,13 @@ class Measures:
 
     @_remembered
     def weighted_gap(self, window: int) -> Column:
-        """Log close minus the volume-weighted mean of the last `window` log closes; without volume the plain mean's."""
-        weight = self.volume + self.quiet_volume()
-        return self.log_close() - self.mean(weight * self.log_close(), window) / self.mean(weight, window)
+        """Log close minus the volume-weighted mean of the last `window` log closes; without volume the plain mean.
+
+        Every bar weighs the quiet volume of the newest bar more than its own.
+        """
+        quiet, mean = self.quiet_volume(), self.level(window)[0]
+        weighted = self.mean(self.volume * self.log_close(), window) + quiet * mean
+        return self.log_close() - weighted / (self.mean_volume(window) + quiet)
 
     # Clock
 

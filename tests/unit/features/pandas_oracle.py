@@ -1,0 +1,152 @@
+"""The 72 features in plain pandas, written from their formulas without the product's kernels: slow and independent.
+
+Every window is pandas' own rolling or ewm over the whole column. It is the second opinion in the tests and the slow side
+of the benchmark (intermediate columns are shared, as a careful user of pandas would).
+"""
+
+import numpy as np
+import pandas as pd
+
+FLOOR = 2e-5
+
+
+def pandas_features(candles: pd.DataFrame) -> pd.DataFrame:
+    """All features of one segment without a hole, float64 [N, 72], each NaN until its own window is full."""
+    o, h, low, c, v = (candles[name] for name in ("open", "high", "low", "close", "volume"))
+    lc = np.log(c)
+    r = lc.diff()
+    r2 = r**2
+    vol = {w: np.sqrt(r2.rolling(w).mean().clip(lower=FLOOR**2)) for w in (5, 15, 30, 60, 240, 1440)}
+    mean = {w: lc.rolling(w).mean() for w in (15, 20, 30, 60, 120, 240)}
+    std = {w: lc.rolling(w).std(ddof=0).clip(lower=FLOOR) for w in (20, 60)}
+    g = {w: lc - mean[w] for w in mean}
+    hl2 = np.log(h / low) ** 2
+    park = {w: np.sqrt((hl2.rolling(w).mean() / (4 * np.log(2))).clip(lower=FLOOR**2)) for w in (15, 60)}
+    gk = (0.5 * hl2 - (2 * np.log(2) - 1) * np.log(c / o) ** 2).rolling(60).mean().clip(lower=FLOOR**2)
+    bipower = (np.pi / 2 * (r.abs() * r.abs().shift()).rolling(60).mean()).clip(lower=FLOOR**2)
+    true_range = pd.concat([h - low, (h - c.shift()).abs(), (low - c.shift()).abs()], axis=1).max(axis=1, skipna=False)
+    atr = {w: (_wilder(true_range, w) / c).clip(lower=FLOOR) for w in (14, 60)}
+    top = {w: h.rolling(w).max() for w in (14, 60, 240)}
+    bottom = {w: low.rolling(w).min() for w in (14, 60, 240)}
+    ema = {w: _ema(lc, w) for w in (12, 15, 26, 60, 240)}
+    macd = ema[12] - ema[26]
+    quiet = 0.01 * v.rolling(1440).mean() + 1e-300
+    volume = {w: v.rolling(w).mean() + quiet for w in (1, 15, 60, 240, 1440)}
+    weighted = ((v * lc).rolling(60).mean() + quiet * mean[60]) / (v.rolling(60).mean() + quiet)
+    typical = (h + low + c) / 3
+    step = typical.diff()
+    direction = np.sign(step).where(step.isna() | (step.abs() > 1e-10 * typical), 0.0)
+    flow = typical * v
+    di = _directional_index(h, low, c)
+    bar = np.maximum(h - low, 1e-10 * c)
+    windows = np.lib.stride_tricks.sliding_window_view(typical.to_numpy(), 20)
+    cci_deviation = pd.Series(np.nan, index=c.index)
+    cci_deviation.iloc[19:] = np.abs(windows - windows.mean(axis=1, keepdims=True)).mean(axis=1)
+    day = 2 * np.pi * (candles["timestamp"].dt.hour * 60 + candles["timestamp"].dt.minute) / 1440
+    week = (candles["timestamp"].dt.day_of_week - 3) % 7
+    week = 2 * np.pi * (week * 1440 + candles["timestamp"].dt.hour * 60 + candles["timestamp"].dt.minute) / 10080
+    features = {
+        "g_60": g[60],
+        "g_60_over_vol_15": g[60] / vol[15],
+        "g_60_over_vol_30": g[60] / vol[30],
+        "g_60_over_vol_60": g[60] / vol[60],
+        "g_60_over_vol_240": g[60] / vol[240],
+        "g_60_over_vol_1440": g[60] / vol[1440],
+        "g_60_over_parkinson_60": g[60] / park[60],
+        "abs_g_60_over_vol_60": g[60].abs() / vol[60],
+        "g_15_over_vol_60": g[15] / vol[60],
+        "g_30_over_vol_60": g[30] / vol[60],
+        "g_120_over_vol_240": g[120] / vol[240],
+        "g_240_over_vol_240": g[240] / vol[240],
+        "mean_15_less_60_over_vol_60": (mean[15] - mean[60]) / vol[60],
+        "weighted_g_60_over_vol_60": (lc - weighted) / vol[60],
+        "log_vol_5": np.log(vol[5]),
+        "log_vol_15": np.log(vol[15]),
+        "log_vol_30": np.log(vol[30]),
+        "log_vol_60": np.log(vol[60]),
+        "log_vol_240": np.log(vol[240]),
+        "log_vol_1440": np.log(vol[1440]),
+        "log_ewm_vol_30": 0.5 * np.log(_ema(r2, 30).clip(lower=FLOOR**2)),
+        "log_parkinson_15": np.log(park[15]),
+        "log_parkinson_60": np.log(park[60]),
+        "log_garman_klass_60": 0.5 * np.log(gk),
+        "inverse_vol_15": 1 / (1 + vol[15] / 1e-4),
+        "inverse_vol_60": 1 / (1 + vol[60] / 1e-4),
+        "inverse_vol_240": 1 / (1 + vol[240] / 1e-4),
+        "log_vol_5_over_60": np.log(vol[5] / vol[60]),
+        "log_vol_15_over_240": np.log(vol[15] / vol[240]),
+        "log_vol_60_over_1440": np.log(vol[60] / vol[1440]),
+        "log_range_60": np.log(np.log(top[60] / bottom[60]).clip(lower=FLOOR)),
+        "log_atr_14": np.log(atr[14]),
+        "log_atr_14_over_60": np.log(atr[14] / atr[60]),
+        "log_jump_ratio_60": np.log(vol[60] ** 2 / bipower),
+        "return_1_over_vol_60": r / vol[60],
+        "return_5_over_vol_60": lc.diff(5) / vol[60],
+        "return_15_over_vol_60": lc.diff(15) / vol[60],
+        "return_60_over_vol_240": lc.diff(60) / vol[240],
+        "return_240_over_vol_1440": lc.diff(240) / vol[1440],
+        "ema_gap_15": lc - ema[15],
+        "ema_gap_60_over_vol_60": (lc - ema[60]) / vol[60],
+        "ema_gap_240_over_vol_240": (lc - ema[240]) / vol[240],
+        "macd_over_vol_60": macd / vol[60],
+        "macd_less_signal_over_vol_60": (macd - _ema(macd, 9)) / vol[60],
+        "rsi_14": _wilder(r, 14) / _wilder(r.abs(), 14).clip(lower=FLOOR),
+        "bollinger_20": g[20] / std[20],
+        "bollinger_60": g[60] / std[60],
+        "stochastic_14": _place(c, top[14], bottom[14]),
+        "range_position_60": _place(c, top[60], bottom[60]),
+        "range_position_240": _place(c, top[240], bottom[240]),
+        "cci_20": (typical - typical.rolling(20).mean()) / np.maximum(cci_deviation, FLOOR * c),
+        "mfi_14": (direction * flow).rolling(14).mean() / np.maximum(flow.rolling(14).mean(), quiet * c),
+        "directional_index_14": di,
+        "adx_14": _wilder(di.abs(), 14),
+        "efficiency_60": lc.diff(60) / r.abs().rolling(60).sum().clip(lower=FLOOR),
+        "autocorrelation_60": (r * r.shift()).rolling(60).mean() / vol[60] ** 2,
+        "skewness_240": _central(r, 3) / _central(r, 2).clip(lower=FLOOR**2) ** 1.5,
+        "log_kurtosis_240": np.log((_central(r, 4) + FLOOR**4) / _central(r, 2).clip(lower=FLOOR**2) ** 2),
+        "falling_share_60": (r2 * (r < 0)).where(r.notna()).rolling(60).mean() / vol[60] ** 2,
+        "log_volume_1_over_60": np.log(volume[1] / volume[60]),
+        "log_volume_15_over_240": np.log(volume[15] / volume[240]),
+        "log_volume_60_over_1440": np.log(volume[60] / volume[1440]),
+        "volume_score_60": (v - v.rolling(60).mean()) / np.maximum(v.rolling(60).std(ddof=0), quiet),
+        "signed_volume_60": (np.sign(r) * v).rolling(60).mean() / np.maximum(v.rolling(60).mean(), quiet),
+        "body": (c - o) / bar,
+        "wick_balance": ((np.minimum(o, c) - low) - (h - np.maximum(o, c))) / bar,
+        "sin_day": np.sin(day),
+        "cos_day": np.cos(day),
+        "sin_half_day": np.sin(2 * day),
+        "cos_half_day": np.cos(2 * day),
+        "sin_week": np.sin(week),
+        "cos_week": np.cos(week),
+    }
+    return pd.DataFrame(features)
+
+
+def _ema(values: pd.Series, span: int) -> pd.Series:
+    return values.ewm(span=span, adjust=False).mean()
+
+
+def _wilder(values: pd.Series, window: int) -> pd.Series:
+    return values.ewm(alpha=1 / window, adjust=False).mean()
+
+
+def _place(close: pd.Series, top: pd.Series, bottom: pd.Series) -> pd.Series:
+    return (2 * close - top - bottom) / np.maximum(top - bottom, 1e-10 * close)
+
+
+def _directional_index(high: pd.Series, low: pd.Series, close: pd.Series) -> pd.Series:
+    up, down = high.diff(), -low.diff()
+    plus = up.where(up.isna() | ((up > down + 1e-10 * close) & (up > 0)), 0.0)
+    minus = down.where(down.isna() | ((down > up + 1e-10 * close) & (down > 0)), 0.0)
+    plus, minus = _wilder(plus, 14), _wilder(minus, 14)
+    return (plus - minus) / np.maximum(plus + minus, 2e-6 * close)
+
+
+def _central(r: pd.Series, power: int) -> pd.Series:
+    """Central moment over 240 bars, by the definition of moments about the mean of raw moments."""
+    m = {k: (r**k).rolling(240).mean() for k in range(1, power + 1)}
+    if power == 2:
+        return m[2] - m[1] ** 2
+    if power == 3:
+        return m[3] - 3 * m[1] * m[2] + 2 * m[1] ** 3
+    return m[4] - 4 * m[1] * m[3] + 6 * m[1] ** 2 * m[2] - 3 * m[1] ** 4

@@ -1,0 +1,71 @@
+"""The feature matrix as a whole: shape, chunks, threads, the caller's own array, and the hash of the code."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import models_lib.features
+from models_lib.candles.simulated import simulate_candles
+from models_lib.features import FEATURE_NAMES, WARM_UP_BARS, compute_features, feature_code_hash
+from models_lib.features.code_hash import SOURCES
+from models_lib.features.compute import CHUNK_ROWS
+from tests.unit.features.markets import with_hole
+
+
+def test_matrix_is_float32_rows_by_features_contiguous(simulated: pd.DataFrame) -> None:
+    features = compute_features(simulated)
+    assert features.shape == (len(simulated), 72)
+    assert features.dtype == np.float32
+    assert features.flags.c_contiguous
+
+
+def test_threads_and_chunks_change_no_bit() -> None:
+    candles = with_hole(simulate_candles("ETH-USD", market="default", seed=1, days=35), 21_000, 3)
+    one, three = compute_features(candles), compute_features(candles, threads=3)
+    np.testing.assert_array_equal(one, three)
+    border = WARM_UP_BARS + CHUNK_ROWS
+    again = compute_features(candles.iloc[border - 4_096 : border + 100].reset_index(drop=True))
+    np.testing.assert_array_equal(one[border - 100 : border + 100], again[-200:])
+
+
+def test_out_is_filled_in_place(simulated: pd.DataFrame, tmp_path: Path) -> None:
+    out = np.memmap(tmp_path / "features.f32", dtype=np.float32, mode="w+", shape=(len(simulated), 72))
+    assert compute_features(simulated, out=out) is out
+    np.testing.assert_array_equal(np.asarray(out), compute_features(simulated))
+
+
+@pytest.mark.parametrize("out", [np.empty((5, 72), np.float32), np.empty((11_520, 72), np.float64)])
+def test_out_of_another_shape_or_type_is_refused(simulated: pd.DataFrame, out: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"out must be float32 \(11520, 72\), was float"):
+        compute_features(simulated, out=out)
+
+
+def test_input_is_left_alone(simulated: pd.DataFrame) -> None:
+    before = simulated.copy()
+    compute_features(simulated)
+    pd.testing.assert_frame_equal(simulated, before)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, WARM_UP_BARS])
+def test_too_few_rows_give_no_values(simulated: pd.DataFrame, rows: int) -> None:
+    features = compute_features(simulated.iloc[:rows])
+    assert features.shape == (rows, 72)
+    assert np.isnan(features).all()
+
+
+def test_known_part_column_is_the_label_s_known_part(simulated: pd.DataFrame) -> None:
+    log_close = np.log(simulated["close"])
+    g = (log_close - log_close.rolling(60).mean()).to_numpy()[WARM_UP_BARS:]
+    column = compute_features(simulated)[WARM_UP_BARS:, FEATURE_NAMES.index("g_60")]
+    np.testing.assert_allclose(column, g, atol=1e-9)
+
+
+def test_code_hash_covers_every_source_that_defines_a_value() -> None:
+    room = Path(models_lib.features.__file__).parent
+    assert {path.name for path in room.glob("*.py")} - {"__init__.py", "code_hash.py"} == set(SOURCES)
+    digest = feature_code_hash()
+    assert digest == feature_code_hash()
+    assert len(digest) == 64
+    assert int(digest, 16) >= 0
