@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from models_lib.config import TrainingSection
+from models_lib.errors import DataError
 from models_lib.networks.direction import NUM_CLASSES
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -43,12 +44,13 @@ def class_weights(classes: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
     """Weights [3] by the inverse share of each class in `classes`; their mean over those rows is 1.
 
     Raises:
-        ValueError: if a class does not occur, so that its weight has no value.
+        DataError: if a class does not occur, so that its weight has no value.
     """
     counts = np.bincount(classes, minlength=NUM_CLASSES)
     if (counts == 0).any():
-        raise ValueError(
-            f"every class must occur in the training rows for balanced weights, counts were {counts.tolist()}"
+        raise DataError(
+            f"DOWN, NEUTRAL and UP occur {counts.tolist()} times in the training rows (each at least once for balanced "
+            "weights). Set training.class_weights to none, or train on a longer window."
         )
     return len(classes) / (NUM_CLASSES * counts)
 

@@ -189,7 +189,8 @@ class _Fit:
         for step in range(steps):
             chosen_B = order_N[step * batch : (step + 1) * batch]
             learning_rate = self._set_learning_rate(steps)
-            loss, norm = self._step(rows.inputs[chosen_B], rows.classes[chosen_B], where=(epoch, step))
+            inputs_BF = rows.inputs.index_select(0, chosen_B)
+            loss, norm = self._step(inputs_BF, rows.classes.index_select(0, chosen_B), where=(epoch, step))
             loss_sum, norm_sum = loss_sum + loss, norm_sum + norm
             if (step + 1) % told_every == 0:
                 listener(StepProgress(epoch, self.training.max_epochs, steps_done=step + 1, steps=steps))

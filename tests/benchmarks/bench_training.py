@@ -3,7 +3,7 @@
 The naive loop is what most tutorials write: a Dataset that turns a numpy row into a tensor, a DataLoader that shuffles
 and collates, nn.Dropout, AdamW with its defaults. It trains the same v8 layers with the same loss and batch; ours
 averages the weights besides. Both on one thread of the CPU, rounds interleaved, each figure the median of its rounds in
-seconds of wall time.
+seconds of the processor, which other programs on the machine disturb little.
 
 Not here: the judgement after an epoch; both would need it.
 """
@@ -108,10 +108,10 @@ def measure(*, rows: int, batch: int, rounds: int) -> dict[str, float]:
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for round_number in range(rounds + 1):
         for name, epoch in contenders.items():
-            started = time.perf_counter()
+            started = time.process_time()
             epoch()
             if round_number > 0:  # the first warms up
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(time.process_time() - started)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     return {
         "rows": float(len(data.train_rows)),
