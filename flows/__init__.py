@@ -1,0 +1,1 @@
+"""The order of the steps and what happens when one fails; and the command line."""

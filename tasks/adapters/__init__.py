@@ -1,0 +1,1 @@
+"""The only rooms that import clients of other people's services; they never import Prefect."""

@@ -1,0 +1,63 @@
+# crpbot-training. Nothing but Python 3.11+ and make is expected on the machine.
+#
+#   make run        set-up and the main job: train, judge and promote three models on the embedded market
+#   make test       set-up and the tests (minutes)
+#   make test-long  kills, studies, full-size runs (at most 20 minutes)
+#   make check      lint, types, import rules
+#   make bench      speed, as ratios measured in one run
+#   make fix        format and mend what ruff can mend
+#   make install    set-up only
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Exact versions of everything, also of what builds the package.
+PIP    := PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --disable-pip-version-check install --quiet
+RUN_READY := $(VENV)/.ready-run
+DEV_READY := $(VENV)/.ready-dev
+# Several processes share the cores: one thread each, or OpenMP's spin barriers eat them.
+ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=2
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
+
+.PHONY: install run test test-long check fix bench clean
+
+install: $(RUN_READY)
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}. Install one, or name it: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Setting up $(VENV) (once, a few minutes) ..."
+	$(PIP) --editable .
+	@touch $@
+
+$(DEV_READY): pyproject.toml constraints.txt $(RUN_READY)
+	@echo "Adding what the tests need (once) ..."
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+run: $(RUN_READY)
+	$(BIN)/crpbot run
+
+test: $(DEV_READY)
+	$(PYTEST) -m "not long" tests
+
+test-long: $(DEV_READY)
+	$(PYTEST) -m long tests
+
+check: $(DEV_READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(DEV_READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV_READY)
+	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks $(BENCH)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -1,0 +1,1 @@
+"""One module a command of `crpbot`; each has `execute(arguments) -> exit status`."""

@@ -1,0 +1,46 @@
+"""`crpbot run`: train-all in this process."""
+
+import argparse
+import json
+import sys
+
+from flows import prefect_environment
+from flows.home import crpbot_home, prepare_home
+from flows.parameters import RetrainParams
+from models_lib.config import load_config, select_symbols
+from models_lib.errors import CrpbotError
+from models_lib.reports.summary import outcome_lines
+from models_lib.steps.plan import check_data_folder
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Runs every requested symbol; 1 when one failed."""
+    symbols = tuple(part.strip() for part in arguments.symbols.split(",")) if arguments.symbols is not None else None
+    params = RetrainParams(config=arguments.config, symbols=symbols, settings=tuple(arguments.settings))
+    home = crpbot_home()
+    prepare_home(home)
+    # What can be refused is refused here, in a tenth of a second, before Prefect is started.
+    config = load_config(params.config, params.settings)
+    select_symbols(config, params.symbols)
+    check_data_folder(config)
+
+    prefect_environment.use_home(home)
+    from flows.console import progress_on_stderr
+    from flows.train_all import train_all
+    from models_lib.steps.summary import RunSummary
+
+    with progress_on_stderr():
+        state = train_all(params, return_state=True)
+    summary = state.result(raise_on_failure=False)
+    if not isinstance(summary, RunSummary):
+        if isinstance(summary, CrpbotError):
+            raise summary
+        raise CrpbotError(f"the run ended without a summary: {state.message or summary!r}. See it with --debug.") from (
+            summary if isinstance(summary, BaseException) else None
+        )
+    if arguments.json:
+        print(json.dumps(summary.content, indent=2, sort_keys=True))
+    else:
+        print("\n".join(outcome_lines(summary.content)))
+        print(f"summary: {summary.file.path}", file=sys.stderr)
+    return 1 if summary.any_failed else 0

@@ -1,0 +1,77 @@
+"""What a person sees while a run works: bars in a terminal, plain lines elsewhere, always on stderr.
+
+The library tells its progress through `logging`; records may carry `symbol`, `step`, `done` and `total`. Nothing here
+decides anything, and nothing is printed to stdout.
+"""
+
+import contextlib
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+_LIBRARY = "models_lib"
+
+
+class _Lines(logging.Handler):
+    """One line a record."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        symbol = getattr(record, "symbol", None)
+        print(f"{symbol}: {record.getMessage()}" if symbol else record.getMessage(), file=sys.stderr, flush=True)
+
+
+class _Bars(logging.Handler):
+    """One bar a symbol; warnings stay above the bars as lines."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+        self._bars: dict[str, TaskID] = {}
+        self._bars_lock = threading.Lock()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        symbol: str | None = getattr(record, "symbol", None)
+        if symbol is None or record.levelno >= logging.WARNING:
+            self._progress.console.print(f"{symbol}: {record.getMessage()}" if symbol else record.getMessage())
+            return
+        with self._bars_lock:
+            if symbol not in self._bars:
+                self._bars[symbol] = self._progress.add_task(symbol, total=None, said="")
+        self._progress.update(
+            self._bars[symbol],
+            said=record.getMessage(),
+            total=getattr(record, "total", None),
+            completed=getattr(record, "done", 0),
+        )
+
+
+@contextlib.contextmanager
+def progress_on_stderr() -> Iterator[None]:
+    """Shows the library's progress while the body runs."""
+    logger = logging.getLogger(_LIBRARY)
+    logger.setLevel(logging.INFO)
+    if not sys.stderr.isatty():
+        with _attached(logger, _Lines()):
+            yield
+        return
+    columns = (
+        TextColumn("{task.description:9}"),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[said]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress, _attached(logger, _Bars(progress)):
+        yield
+
+
+@contextlib.contextmanager
+def _attached(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]:
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,39 @@
+"""Where this installation keeps its state, and who is asking: the two facts that come from the environment.
+
+What does not belong here: what lies in the home, and secrets.
+"""
+
+import getpass
+import os
+import socket
+from pathlib import Path
+
+from models_lib.errors import ConfigError
+
+
+def crpbot_home() -> Path:
+    """`CRPBOT_HOME`, or `.crpbot/` in the working directory."""
+    return Path(os.environ.get("CRPBOT_HOME") or ".crpbot").absolute()
+
+
+def prepare_home(home: Path) -> None:
+    """Makes sure that the home can be written, before anything else is started.
+
+    Raises:
+        ConfigError: with the reason and the remedy.
+    """
+    probe = home / f".write-probe-{os.getpid()}"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"{home}: the state folder cannot be written ({error.strerror}). "
+            f"Point CRPBOT_HOME to a folder that this user may write, with space left."
+        ) from error
+
+
+def operator() -> str:
+    """user@host, for the ledger."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

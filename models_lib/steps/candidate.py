@@ -1,0 +1,62 @@
+"""The candidate bundle: tensors, manifest and golden vectors in one folder that nobody has judged yet."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from models_lib.bundle import (
+    FeatureFacts,
+    LabelFacts,
+    Manifest,
+    Predictor,
+    Span,
+    SplitFacts,
+    identity_of_training,
+    record_golden,
+    with_temperature,
+    write_bundle,
+)
+from models_lib.config import RunConfig
+from models_lib.steps.candles import read_candles
+from models_lib.steps.refs import CandidateRef, CandlesRef, Fitted, Prepared
+from models_lib.training.checkpoint import read_weights
+
+
+def build_candidate(config: RunConfig, prepared: Prepared, fitted: Fitted, folder: Path) -> CandidateRef:
+    """A complete bundle folder, read back and verified as any reader would.
+
+    Raises:
+        BundleError: the model breaks a rule of bundles, such as a missing scaler.
+    """
+    tensors = with_temperature(read_weights(fitted.trained.weights.checked()), fitted.temperature.temperature)
+    facts = json.loads(prepared.labels.facts.checked().read_text())
+    golden = record_golden(read_candles(prepared.candles), Predictor(config.network, tensors), symbol=prepared.symbol)
+    target = folder / "candidate"
+    bundle = write_bundle(target, tensors=tensors, manifest=_manifest(config, prepared.candles, facts), golden=golden)
+    return CandidateRef(folder=target, bundle=bundle)
+
+
+def _manifest(config: RunConfig, candles: CandlesRef, facts: dict[str, Any]) -> Manifest:
+    spans = {part: _span(facts, part) for part in ("train", "validation", "test")}
+    return Manifest(
+        symbol=candles.symbol,
+        family=config.network.family,
+        features=FeatureFacts.current(),
+        label=LabelFacts(section=config.label, threshold=facts["threshold"], span_minutes=facts["span_minutes"]),
+        splits=SplitFacts(
+            section=config.splits,
+            purge_minutes=facts["purge_minutes"],
+            embargo_minutes=facts["embargo_minutes"],
+            **spans,
+        ),
+        network=config.network,
+        training=identity_of_training(config.training),
+        data_hash=candles.data_hash,
+        seeds={"training": config.training.seed},
+        valid_days=config.bundle.valid_days,
+    )
+
+
+def _span(facts: dict[str, Any], part: str) -> Span:
+    first_ms, last_ms = facts["spans"][part]
+    return Span.of_ms(first_ms, last_ms, facts["rows"][part])

@@ -1,0 +1,44 @@
+"""Candles of one symbol, fetched, checked, filled and kept for the run."""
+
+import logging
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from models_lib.candles.schema import data_hash
+from models_lib.candles.sources import load_candles, source_of
+from models_lib.config import DataSection
+from models_lib.files import whole_file, write_json
+from models_lib.steps.refs import CandlesRef, FileRef
+
+_log = logging.getLogger(__name__)
+
+
+def fetch_candles(symbol: str, data: DataSection, folder: Path, *, now: datetime) -> CandlesRef:
+    """The symbol's checked and filled candles, with the report of the checks beside them.
+
+    Raises:
+        DataError: the candles are missing or break a rule.
+    """
+    source = source_of(data)
+    frame, report = load_candles(source, symbol, data, now=now)
+    for warning in report.warnings:
+        _log.warning("%s", warning, extra={"symbol": symbol})
+    digest = data_hash(frame)
+    candles_path, report_path = folder / "candles.parquet", folder / "candles.json"
+    with whole_file(candles_path) as fresh:
+        frame.to_parquet(fresh, compression="zstd", index=False)
+    write_json(report_path, {**report.to_json(), "origin": source.origin(symbol), "data_hash": digest})
+    return CandlesRef(
+        symbol=symbol,
+        candles=FileRef.of(candles_path),
+        report=FileRef.of(report_path),
+        data_hash=digest,
+        rows=len(frame),
+    )
+
+
+def read_candles(ref: CandlesRef) -> pd.DataFrame:
+    """The candles that `ref` names."""
+    return pd.read_parquet(ref.candles.checked())

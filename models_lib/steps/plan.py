@@ -1,0 +1,71 @@
+"""The plan of one run: which symbols, which resolved configuration, where its files go, since when.
+
+What does not belong here: running anything, and reading the environment (flows/home.py does that).
+"""
+
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from models_lib.config import RunConfig, select_symbols
+from models_lib.errors import ConfigError
+from models_lib.files import write_text
+from models_lib.steps.refs import Reference
+
+
+class RunPlan(Reference):
+    """Everything that the steps of one run share."""
+
+    run_id: str
+    home: Path
+    folder: Path
+    started_at: datetime
+    who: str
+    symbols: tuple[str, ...]
+    config: RunConfig
+
+    def symbol_folder(self, symbol: str) -> Path:
+        """Where the files of one symbol go."""
+        return self.folder / symbol
+
+
+def plan_run(config: RunConfig, *, home: Path, symbols: Sequence[str] | None, who: str, now: datetime) -> RunPlan:
+    """A plan with a fresh run folder that holds the resolved configuration.
+
+    Args:
+        config: the resolved configuration.
+        home: where the state of this installation lives (CRPBOT_HOME).
+        symbols: the requested ones, or None for all that are configured.
+        who: who asked, for the ledger.
+        now: the aware start time.
+
+    Raises:
+        ConfigError: unknown symbol, a data folder that is not there, or a home that cannot be written.
+    """
+    chosen = select_symbols(config, symbols)
+    check_data_folder(config)
+    run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    folder = home.absolute() / "runs" / run_id
+    try:
+        folder.mkdir(parents=True)
+        write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
+    except OSError as error:
+        raise ConfigError(
+            f"{home}: the state folder cannot be written ({error.strerror}). "
+            f"Point CRPBOT_HOME to a folder that this user may write, with space left."
+        ) from error
+    return RunPlan(
+        run_id=run_id, home=home.absolute(), folder=folder, started_at=now, who=who, symbols=chosen, config=config
+    )
+
+
+def check_data_folder(config: RunConfig) -> None:
+    """Refuses a parquet source whose folder is missing, before anything is started.
+
+    Raises:
+        ConfigError: the folder is not there.
+    """
+    path = config.data.path
+    if path is not None and not path.is_dir():
+        raise ConfigError(f"data.path={path}: no such folder. It must hold one <SYMBOL>.parquet file a symbol.")

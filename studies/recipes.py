@@ -1,0 +1,122 @@
+"""Compares training recipes by validation NLL on the candles of a folder; the test part is printed, never chosen by.
+
+    python -m studies.recipes --candles DIR --recipes FILE [--symbols BTC-USD,ETH-USD,SOL-USD] [--seeds 1]
+
+FILE is YAML: a name a recipe, each with `network:` and `training:` values over the defaults. One line a recipe: average
+over symbols and seeds of the validation and test NLL after the temperature fitted on validation, and of the best epoch.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from models_lib.calibration import negative_log_likelihood
+from models_lib.candles.sources import load_candles, source_of
+from models_lib.config import DataSection, RunConfig
+from models_lib.features import FEATURE_NAMES, compute_features
+from models_lib.labels import fit_threshold, label_classes, label_values
+from models_lib.networks import network_from_tensors
+from models_lib.scaling import fit_scaler
+from models_lib.splits import split_rows
+from models_lib.steps.labels import rows_with_features, timestamps_ms
+from models_lib.training.data import TrainingData
+from models_lib.training.seeds import symbol_seed
+from models_lib.training.trainer import train_network
+
+
+def prepare(symbol: str, folder: Path, config: RunConfig) -> tuple[TrainingData, np.ndarray]:
+    """The training arrays of one symbol, and its test rows."""
+    data = DataSection(source="parquet", path=folder)
+    frame, _ = load_candles(source_of(data), symbol, data, now=None)
+    features = compute_features(frame)
+    values = label_values(frame, config.label)
+    times = timestamps_ms(frame)
+    usable = rows_with_features(times) & np.isfinite(values.value) & np.isfinite(values.forward_return)
+    parts = split_rows(
+        times,
+        usable,
+        config.splits,
+        span_minutes=values.span_minutes,
+        embargo_minutes=values.lookback_minutes,
+        symbol=symbol,
+    )
+    classes = label_classes(values, config.label, fit_threshold(values, config.label, parts.train))
+    scaler = fit_scaler(features, parts.train, names=FEATURE_NAMES)
+    return TrainingData(features, classes, parts.train, parts.validation, scaler), parts.test
+
+
+def measure(data: TrainingData, test: np.ndarray, config: RunConfig, *, symbol: str, seed: int) -> dict[str, float]:
+    """NLL on validation and test of one training."""
+    began = time.monotonic()
+    outcome = train_network(
+        data, network=config.network, training=config.training, gates=config.gates, seed=symbol_seed(seed, symbol)
+    )
+    best = outcome.history.best
+    network = network_from_tensors(config.network, outcome.tensors).eval()
+    with torch.no_grad():
+        rows = torch.from_numpy(data.features[test])
+        logits = torch.cat([network.raw_logits(part) for part in rows.split(4096)]).numpy()
+    classes = data.classes[test]
+    assert best.validation_nll is not None  # a finite epoch was kept
+    assert best.temperature is not None
+    return {
+        "validation": best.validation_nll,
+        "test": float(negative_log_likelihood(logits, classes, best.temperature)),
+        "accuracy": float((logits.argmax(axis=1) == classes).mean()),
+        "temperature": best.temperature,
+        "best_epoch": best.epoch,
+        "largest_logit": float(np.abs(logits).max() / best.temperature),
+        "seconds": time.monotonic() - began,
+    }
+
+
+def main() -> None:
+    """Reads the recipes, measures each and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--candles", type=Path, required=True)
+    parser.add_argument("--recipes", type=Path, required=True)
+    parser.add_argument("--symbols", default="BTC-USD,ETH-USD,SOL-USD")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="one JSON line a training is appended here")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    recipes: dict[str, dict[str, Any]] = yaml.safe_load(arguments.recipes.read_text())
+    symbols = arguments.symbols.split(",")
+    prepared = {symbol: prepare(symbol, arguments.candles, RunConfig()) for symbol in symbols}
+    print(f"{'recipe':44} validation    test  by symbol (test)         epoch   T    logit  seconds", flush=True)
+    for name, values in recipes.items():
+        config = RunConfig.model_validate(values or {})
+        results = []
+        for symbol, (data, test) in prepared.items():
+            for seed in range(arguments.seeds):
+                result = measure(data, test, config, symbol=symbol, seed=config.training.seed + seed)
+                results.append({"recipe": name, "symbol": symbol, "seed": seed, **result})
+        print_row(name, results, symbols)
+        if arguments.out:
+            with arguments.out.open("a") as stream:
+                stream.writelines(json.dumps(result) + "\n" for result in results)
+
+
+def print_row(name: str, results: list[dict[str, Any]], symbols: list[str]) -> None:
+    """One line of the table."""
+
+    def mean(key: str, symbol: str | None = None) -> float:
+        return statistics.mean(r[key] for r in results if symbol in (None, r["symbol"]))
+
+    by_symbol = " ".join(f"{mean('test', symbol):.4f}" for symbol in symbols)
+    print(
+        f"{name:44} {mean('validation'):.5f}    {mean('test'):.5f}  {by_symbol:24}  {mean('best_epoch'):4.1f}  "
+        f"{mean('temperature'):.2f}  {mean('largest_logit'):5.1f}  {mean('seconds'):6.1f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""The step that writes the candidate bundle."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.steps import candidate as step
+from models_lib.steps.plan import RunPlan
+from models_lib.steps.refs import CandidateRef, Fitted, Prepared
+from tasks import policies
+
+
+@task(name="build-candidate", task_run_name="candidate-{prepared.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted) -> CandidateRef:
+    """A complete bundle folder with golden vectors."""
+    return step.build_candidate(plan.config, prepared, fitted, plan.symbol_folder(prepared.symbol))

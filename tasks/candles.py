@@ -1,0 +1,15 @@
+"""The step that fetches candles: the only one that may ask somebody else, so it tries again on passing faults."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.steps import candles as step
+from models_lib.steps.plan import RunPlan
+from models_lib.steps.refs import CandlesRef
+from tasks import policies
+
+
+@task(name="fetch-candles", task_run_name="candles-{symbol}", cache_policy=NO_CACHE, **policies.NETWORK)
+def fetch_candles(symbol: str, plan: RunPlan) -> CandlesRef:
+    """Checked and filled candles of the symbol."""
+    return step.fetch_candles(symbol, plan.config.data, plan.symbol_folder(symbol), now=plan.started_at)

@@ -1,0 +1,15 @@
+"""The step that computes the 72 features."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.steps import features as step
+from models_lib.steps.plan import RunPlan
+from models_lib.steps.refs import CandlesRef, FeaturesRef
+from tasks import policies
+
+
+@task(name="compute-features", task_run_name="features-{candles.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+def compute_feature_matrix(plan: RunPlan, candles: CandlesRef) -> FeaturesRef:
+    """The feature matrix of the symbol's candles."""
+    return step.compute_feature_matrix(candles, plan.symbol_folder(candles.symbol), threads=1)

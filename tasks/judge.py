@@ -1,0 +1,15 @@
+"""The step that measures the candidate as it was saved, and judges it by every gate."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.steps import judge as step
+from models_lib.steps.plan import RunPlan
+from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared
+from tasks import policies
+
+
+@task(name="judge-candidate", task_run_name="judge-{prepared.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: CandidateRef) -> JudgementRef:
+    """Metrics and gates on the untouched test rows; a gate that says no is a result."""
+    return step.judge_candidate(plan, prepared, fitted, candidate)

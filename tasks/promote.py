@@ -1,0 +1,17 @@
+"""The step that makes the candidate the champion, by compare-and-set against the one it was judged against."""
+
+from datetime import UTC, datetime
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.steps import promote as step
+from models_lib.steps.plan import RunPlan
+from models_lib.steps.refs import JudgementRef, Prepared, PromotionRef, StoredRef
+from tasks import policies
+
+
+@task(name="promote-bundle", task_run_name="promote-{prepared.symbol}", cache_policy=NO_CACHE, **policies.REGISTRY)
+def promote_bundle(plan: RunPlan, prepared: Prepared, judgement: JudgementRef, stored: StoredRef) -> PromotionRef:
+    """What the registry answered."""
+    return step.promote_candidate(plan, prepared.symbol, judgement, stored, now=datetime.now(UTC))

@@ -1,0 +1,14 @@
+"""The step that shows the run's verdicts as a table in the Prefect UI."""
+
+from prefect import task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.steps.summary import RunSummary, table_rows
+from tasks import policies
+
+
+@task(name="publish-summary", cache_policy=NO_CACHE, **policies.NETWORK)
+def publish_summary(summary: RunSummary) -> None:
+    """One row a symbol under the key `retrain-summary`."""
+    create_table_artifact(key="retrain-summary", table=table_rows(summary), description=summary.headline)

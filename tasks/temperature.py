@@ -1,0 +1,15 @@
+"""The step that fits the temperature and sweeps others beside it."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.steps import temperature as step
+from models_lib.steps.plan import RunPlan
+from models_lib.steps.refs import Prepared, TemperatureRef, TrainedRef
+from tasks import policies
+
+
+@task(name="tune-temperature", task_run_name="temperature-{prepared.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+def tune_temperature(plan: RunPlan, prepared: Prepared, trained: TrainedRef) -> TemperatureRef:
+    """The temperature with the smallest validation NLL."""
+    return step.tune_temperature(plan.config, prepared, trained, plan.symbol_folder(prepared.symbol))

@@ -1,0 +1,15 @@
+"""The step that trains the network, in a subprocess of its own."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.steps import train as step
+from models_lib.steps.plan import RunPlan
+from models_lib.steps.refs import Prepared, TrainedRef
+from tasks import policies
+
+
+@task(name="train-model", task_run_name="train-{prepared.symbol}", cache_policy=NO_CACHE, **policies.TRAINING)
+def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
+    """Weights of the best epoch by validation NLL after temperature."""
+    return step.train_model(plan.config, prepared, plan.symbol_folder(prepared.symbol) / "training")
