@@ -71,10 +71,10 @@ def test_newest_row_from_the_serving_window_is_bit_equal_to_the_full_history(pri
     np.testing.assert_array_equal(served[-1], bundle.predict(candles)[-1])
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 63, 511, 512, 513])
+@pytest.mark.parametrize("rows", [7, 63, 511, 512, 513])
 def test_logits_of_a_row_do_not_depend_on_the_rows_beside_it(pristine: Path, rows: int) -> None:
     bundle = load_bundle(pristine)
-    features = compute_features(walk_candles())[-1_100:]
+    features = compute_features(walk_candles())[-1_030:]
     together = bundle.logits(features)
     apart = np.concatenate([bundle.logits(features[first : first + rows]) for first in range(0, len(features), rows)])
     np.testing.assert_array_equal(apart, together)

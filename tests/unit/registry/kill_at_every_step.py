@@ -1,11 +1,11 @@
 """Runs one change of the store over and over in a process that is killed (SIGKILL) at its first, second, third ... step.
 
-    python -m tests.unit.registry.kill_at_every_step SCRATCH (promote | rollback | put | write)
+    python -m tests.unit.registry.kill_at_every_step SCRATCH (promote | rollback | put | write) [EVERY]
 
 A step is the start or the end of a call into the operating system that can change something: write, fsync, rename,
 truncate, mkdir, lock, remove. The interpreter's profile hook counts them, so the product needs no hooks of its own. Each
 victim is a fork of this single-threaded process. After each kill a new start looks at what is left; a JSON line says what
-it found. The last line is that of the victim that came through.
+it found. The last line is that of the victim that came through. With EVERY only each so many-th step is taken.
 """
 
 import json
@@ -96,7 +96,7 @@ def observe_registry(home: Path, again: Callable[[Registry], object]) -> dict[st
     }
 
 
-def run(scratch: Path, what: str) -> None:
+def run(scratch: Path, what: str, every: int) -> None:
     """Kills at step 1, 2, 3 ... until the change comes through."""
     prepare = {"promote": prepare_promote, "rollback": prepare_rollback, "put": prepare_put, "write": prepare_write}[
         what
@@ -105,9 +105,9 @@ def run(scratch: Path, what: str) -> None:
     act_once = scratch / "warm"
     shutil.copytree(scratch / "template", act_once)
     act(act_once)
-    step, killed = 0, True
+    step, killed = 1 - every, True
     while killed:
-        step += 1
+        step += every
         home = scratch / f"home-{step}"
         shutil.copytree(scratch / "template", home)
         killed = killed_at(step, lambda home=home: act(home))
@@ -199,4 +199,4 @@ def _champion_and_challenger(home: Path) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), sys.argv[2])
+    run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 1)

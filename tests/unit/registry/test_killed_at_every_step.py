@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 
-def kill_at_every_step(scratch: Path, what: str) -> list[dict[str, Any]]:
+def kill_at_every_step(scratch: Path, what: str, every: int) -> list[dict[str, Any]]:
     answer = subprocess.run(
-        [sys.executable, "-m", "tests.unit.registry.kill_at_every_step", str(scratch), what],
+        [sys.executable, "-m", "tests.unit.registry.kill_at_every_step", str(scratch), what, str(every)],
         capture_output=True,
         text=True,
         check=False,
@@ -24,10 +24,14 @@ def kill_at_every_step(scratch: Path, what: str) -> list[dict[str, Any]]:
     return found
 
 
+EVERY_STEP = pytest.param(1, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("every", [4, EVERY_STEP])
 @pytest.mark.parametrize("what", ["promote", "rollback"])
-def test_killed_change_of_champion_is_done_or_not_done(tmp_path: Path, what: str) -> None:
-    states = kill_at_every_step(tmp_path, what)
-    assert len(states) >= 20
+def test_killed_change_of_champion_is_done_or_not_done(tmp_path: Path, what: str, every: int) -> None:
+    states = kill_at_every_step(tmp_path, what, every)
+    assert len(states) * every >= 60
     first, last = states[0], states[-1]
     assert first["champion"] != last["champion"]
     assert last["entries"] == first["entries"] + 1
@@ -40,10 +44,11 @@ def test_killed_change_of_champion_is_done_or_not_done(tmp_path: Path, what: str
         assert (state["champion_after"], state["entries_after"]) == (last["champion"], last["entries"])
 
 
+@pytest.mark.parametrize("every", [16, EVERY_STEP])
 @pytest.mark.parametrize("what", ["put", "write"])
-def test_killed_write_leaves_a_whole_bundle_or_none(tmp_path: Path, what: str) -> None:
-    states = kill_at_every_step(tmp_path, what)
-    assert len(states) >= 20
+def test_killed_write_leaves_a_whole_bundle_or_none(tmp_path: Path, what: str, every: int) -> None:
+    states = kill_at_every_step(tmp_path, what, every)
+    assert len(states) * every >= 100
     assert (states[0]["found"], states[-1]["found"]) == (0, 1)
     for state in states:
         assert state["sound"]
