@@ -16,42 +16,57 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from models_lib.errors import CrpbotError, PromotionError, TrainingError, TransientError
+from models_lib.errors import BundleError, ConfigError, CrpbotError, DataError, TransientError
 
 DONE, NO, NOTHING_STARTED, LATER, INTERRUPTED = 0, 1, 2, 3, 130
+
+# Only these talk to somebody who may be away. Elsewhere a passing fault, such as a busy lock, is a no.
+_ASK_SOMEBODY_ELSE = frozenset({"fetch", "deploy", "preflight"})
+
+_DESCRIPTION = """\
+Trains, calibrates, judges and promotes crypto direction classifiers. Nothing reaches
+the trading host unless every blocking gate was measured and passed."""
+
+_EPILOG = """\
+examples:
+  crpbot run                                  three models on the embedded market
+  crpbot run --symbols BTC-USD --set data.source=parquet --set data.path=CANDLES
+  crpbot data check CANDLES                   before training on them
+  crpbot history                              who promoted what, when and why
+
+exit status:
+  0  done; a model that is held by a gate is a normal outcome
+  1  the answer is no: a symbol failed, a check found damage, a promotion was refused
+  2  nothing was started: usage, configuration, a file that is missing or refused
+  3  try again later
+
+State lives under CRPBOT_HOME (default: .crpbot/ in the working directory).
+`crpbot COMMAND --help` explains a command."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(
-        prog="crpbot",
-        description="Trains, calibrates, judges and promotes crypto direction classifiers; nothing reaches the trading "
-        "host unless every blocking gate was measured and passed.",
-        epilog="State lives under CRPBOT_HOME (default .crpbot/). Exit status: 0 done, 1 the answer is no, "
-        "2 nothing was started, 3 try again later.",
+        prog="crpbot", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=_AsWritten, allow_abbrev=False
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run(commands)
-    _add_data(commands)
-    _add_temperature(commands)
-    _add_verify(commands)
-    _add_promote(commands)
-    _add_rollback(commands)
-    _add_history(commands)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for add in (_add_run, _add_data, _add_temperature, _add_verify, _add_promote, _add_rollback, _add_history):
+        add(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status."""
+    """Runs one command and returns its exit status.
+
+    Raises:
+        SystemExit: as argparse does, with status 2 for a wrong usage and 0 for --help.
+    """
     arguments = build_parser().parse_args(argv)
     try:
         module = importlib.import_module(f"flows.commands.{arguments.module}")
         status: int = module.execute(arguments)
         sys.stdout.flush()
-    except CrpbotError as error:
-        _report(error, debug=arguments.debug)
-        return _status(error)
     except BrokenPipeError:
         # The reader of our output went away (crpbot history | head): not our failure, and nothing more to say.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,125 +74,226 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("crpbot: interrupted; the store and the promoted models are as they were.", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the front door: whatever comes through must end in one readable line
+        if arguments.debug:
+            traceback.print_exception(error)
+        print(f"crpbot: {_message(error)}", file=sys.stderr)
+        return _status(error, arguments.module)
     return status
 
 
-def _report(error: CrpbotError, *, debug: bool) -> None:
-    if debug:
-        traceback.print_exception(error)
-    print(f"crpbot: {error}", file=sys.stderr)
+def _message(error: Exception) -> str:
+    if isinstance(error, CrpbotError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}. Check the path, its permissions and the space left; --debug shows where."
+    *_, last = traceback.extract_tb(error.__traceback__)
+    fact = f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".: ")
+    return (
+        f"unexpected {fact} ({Path(last.filename).name}, line {last.lineno}). This is a fault of crpbot. "
+        f"Run `crpbot --debug ...` to see the traceback, and report it."
+    )
 
 
-def _status(error: CrpbotError) -> int:
+def _status(error: Exception, command: str) -> int:
     match error:
-        case TransientError():
+        case TransientError() if command in _ASK_SOMEBODY_ELSE:
             return LATER
-        case PromotionError() | TrainingError():
-            return NO
-        case _:
+        case ConfigError() | DataError() | BundleError() | OSError():
             return NOTHING_STARTED
+        case _:
+            return NO
 
 
 # argparse has no public name for what add_subparsers returns.
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
-def _add_run(commands: _Commands) -> None:
+class _AsWritten(argparse.RawDescriptionHelpFormatter):
+    """Help with the line ends of the texts, and options and their meaning side by side."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=96)
+
+
+def _add(commands: _Commands, name: str, *, module: str, summary: str, text: str) -> argparse.ArgumentParser:
+    """A command with its help; `--debug` may stand before or after its name."""
+    what, _, rest = text.partition("\n\n")
     command = commands.add_parser(
-        "run",
-        help="train, judge and promote every symbol in this process; no server needed",
-        description="Runs train-all in this process and ends with one line a symbol: promoted, held (by which gates), "
-        "or failed (why). Exit status 1 when a symbol failed; held is 0.",
+        name, help=summary, description=what, epilog=rest or None, formatter_class=_AsWritten, allow_abbrev=False
     )
-    command.set_defaults(module="run")
-    command.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration; the defaults without it")
-    command.add_argument("--symbols", metavar="A,B", help="symbols to train; every configured one without it")
+    command.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    command.set_defaults(module=module)
+    return command
+
+
+def _add_json(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--json", action="store_true", help=f"print {what} as JSON, and nothing else, on stdout")
+
+
+def _add_run(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "run",
+        module="run",
+        summary="train, judge and promote every symbol in this process; no server needed",
+        text="""\
+Trains every symbol, judges each model on rows that it never saw, and promotes those that
+pass every blocking gate. Ends with one line a symbol: promoted, held (by which gates),
+or failed (why). One symbol's failure does not stop the others.
+
+examples:
+  crpbot run
+  crpbot run --set data.days=30 --set training.max_epochs=4
+  crpbot run --set data.source=parquet --set data.path=CANDLES/perp-50d --json > summary.json
+  crpbot run --config configs/forward_return.yaml --symbols BTC-USD,ETH-USD
+
+Settings lie over the file, the file over the defaults; an unknown key is refused.
+Summary, models' reports and the resolved configuration: CRPBOT_HOME/runs/<run id>/.
+exit status: 0 done, also when a model is held; 1 a symbol failed; 2 nothing was started.""",
+    )
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
+    command.add_argument("--symbols", metavar="A,B", help="symbols to train (default: every configured one)")
     command.add_argument(
         "--set",
         action="append",
         default=[],
         dest="settings",
         metavar="dotted.key=value",
-        help="one value over the configuration, such as data.days=50; may be repeated",
+        help="one value over the configuration; may be repeated",
     )
-    command.add_argument("--json", action="store_true", help="print the summary as JSON, and nothing else, on stdout")
+    _add_json(command, "the summary")
     command.add_argument("--yes", action="store_true", help="approve whatever asks for approval")
 
 
 def _add_data(commands: _Commands) -> None:
-    data = commands.add_parser("data", help="look at candles", description="Looks at candles.")
-    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION")
-    check = actions.add_parser(
-        "check",
-        help="check every <SYMBOL>.parquet of a folder",
-        description="Checks every <SYMBOL>.parquet of a folder. Exit status 1 when a file breaks a rule.",
+    data = commands.add_parser(
+        "data",
+        help="check a folder of candles before it is used",
+        description="Looks at candles.",
+        formatter_class=_AsWritten,
+        allow_abbrev=False,
     )
-    check.set_defaults(module="data_check")
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    check = _add(
+        actions,
+        "check",
+        module="data_check",
+        summary="check every <SYMBOL>.parquet of a folder",
+        text="""\
+Checks every <SYMBOL>.parquet of a folder by the rules that training applies: columns and
+types, UTC open times on whole minutes, order, duplicates, prices, high and low, volume,
+length. Holes, long stretches without trades and a stale end are warnings.
+
+A file has the columns timestamp (UTC, open time of the minute), open, high, low, close and
+volume (float64).
+
+exit status: 0 every file may be used; 1 a file breaks a rule; 2 no such folder.""",
+    )
     check.add_argument("folder", type=Path, metavar="DIR", help="folder with one <SYMBOL>.parquet a symbol")
-    check.add_argument("--json", action="store_true", help="print the findings as JSON")
+    _add_json(check, "the findings")
 
 
 def _add_temperature(commands: _Commands) -> None:
-    command = commands.add_parser(
+    command = _add(
+        commands,
         "temperature",
-        help="sweep temperatures for a bundle on labelled candles",
-        description="A table over temperatures of confidence, calibration error and NLL, with plots. The bundle is not "
-        "changed: it keeps the temperature that was fitted on validation.",
+        module="temperature",
+        summary="what other temperatures would do to a bundle's confidence",
+        text="""\
+A table over temperatures of confidence, calibration error (ECE) and NLL, measured on labelled
+candles, with plots of the confidence distribution and the reliability diagram. Names the
+temperature that meets the target band of the mean confidence, or says that none does.
+The bundle is not changed: it keeps the temperature that was fitted on its validation rows.
+
+Rows after the bundle's validation end are out of sample. They are used alone where there are
+enough of them; the rows before are counted, and used only with --rows all.
+
+example:
+  crpbot temperature .crpbot/store/bundles/<hash> --candles CANDLES/perp-50d --values 1,1.5,2
+
+exit status: 0 done; 2 nothing was measured.""",
     )
-    command.set_defaults(module="temperature")
-    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder")
+    command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash")
     command.add_argument("--candles", type=Path, required=True, metavar="DIR", help="folder with <SYMBOL>.parquet")
-    command.add_argument("--values", metavar="1,2,3", help="temperatures of the table; the configured ones without it")
+    command.add_argument("--values", metavar="1,2,3", help="temperatures of the table (default: 13 from 0.3 to 10)")
     command.add_argument(
-        "--out", type=Path, metavar="DIR", help="where table and plots go; below CRPBOT_HOME without it"
+        "--rows", choices=("unseen", "all"), default="unseen", help="rows to measure on (default: unseen)"
     )
-    command.add_argument("--json", action="store_true", help="print the study as JSON")
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for table and plots (default: below CRPBOT_HOME/temperature)"
+    )
+    _add_json(command, "the study")
 
 
 def _add_verify(commands: _Commands) -> None:
-    command = commands.add_parser(
+    command = _add(
+        commands,
         "verify",
-        help="check a bundle folder: hashes, tensors, features, golden vectors",
-        description="Every check of a bundle folder. Exit status 1 when it is damaged.",
+        module="verify",
+        summary="check a bundle: files, hashes, tensors, features, golden vectors",
+        text="""\
+Every check that stands between a bundle folder and its use, in order: plain files and nothing
+else, hashes, manifest, features and their order, tensors (finite, scaler, temperature), golden
+vectors replayed, gate report. Nothing is written, and nothing in the bundle is executed.
+
+exit status: 0 sound; 1 damaged, or not what it says; 2 no such bundle.""",
     )
-    command.set_defaults(module="verify")
-    command.add_argument("bundle", type=Path, metavar="BUNDLE", help="bundle folder")
-    command.add_argument("--json", action="store_true", help="print the findings as JSON")
+    command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash")
+    _add_json(command, "the findings")
 
 
 def _add_promote(commands: _Commands) -> None:
-    command = commands.add_parser(
+    command = _add(
+        commands,
         "promote",
-        help="make a bundle the champion of its symbol",
-        description="Makes a bundle the champion of its symbol. Refused, with exit status 1, when a blocking gate "
-        "failed; nothing forces it.",
+        module="promote",
+        summary="make a bundle the champion of its symbol",
+        text="""\
+Makes a judged bundle the champion of its symbol and records it in the ledger. Refused when a
+blocking gate failed or was not measured, and when the champion is no longer the one that the
+bundle was judged against; nothing forces it.
+
+exit status: 0 promoted, or champion already; 1 refused; 2 no such bundle, or it is damaged.""",
     )
-    command.set_defaults(module="promote")
     command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
-    command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the hash of one in the store")
+    command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash")
     command.add_argument("--why", default="promoted by hand", metavar="TEXT", help="reason, for the ledger")
 
 
 def _add_rollback(commands: _Commands) -> None:
-    command = commands.add_parser(
+    command = _add(
+        commands,
         "rollback",
-        help="make the previous champion of a symbol the champion again",
-        description="Makes the previous champion of a symbol the champion again; verifies hashes only.",
+        module="rollback",
+        summary="make the previous champion of a symbol the champion again",
+        text="""\
+Makes the previous champion of a symbol the champion again, in under a second, and records it
+in the ledger. Only its hashes are verified. Repeated, it goes further back.
+
+exit status: 0 done; 1 there is no earlier champion; 2 the earlier one is gone or damaged.""",
     )
-    command.set_defaults(module="rollback")
     command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
     command.add_argument("--why", default="rolled back by hand", metavar="TEXT", help="reason, for the ledger")
 
 
 def _add_history(commands: _Commands) -> None:
-    command = commands.add_parser(
+    command = _add(
+        commands,
         "history",
-        help="who promoted what, when and why; verifies the ledger's chain",
-        description="The ledger of promotions and rollbacks. Exit status 1 when its chain is broken.",
+        module="history",
+        summary="who promoted what, when and why; verifies the ledger",
+        text="""\
+The ledger of promotions and rollbacks, oldest first. Every line carries the hash of the one
+before it: the whole chain and every champion's pointer are verified, also for one symbol.
+
+exit status: 0 the chain is sound; 1 it is damaged, and the message names the line.""",
     )
-    command.set_defaults(module="history")
-    command.add_argument("symbol", nargs="?", metavar="S", help="one symbol only")
-    command.add_argument("--json", action="store_true", help="print the entries as JSON")
+    command.add_argument("symbol", nargs="?", metavar="S", help="one symbol (default: all)")
+    _add_json(command, "the entries")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `crpbot promote`, `rollback` and `history` do: one call each, plain values back.
+"""What `crpbot promote`, `rollback`, `history` and `verify` ask of the registry: one call each, plain values back.
 
 What does not belong here: printing, exit statuses and the present time (the command line has them).
 """
@@ -6,6 +6,11 @@ What does not belong here: printing, exit statuses and the present time (the com
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from models_lib.config import RunConfig
+from models_lib.config.sections import SymbolName
+from models_lib.errors import ConfigError
 from models_lib.registry.registry import History, PromotionOutcome, open_registry
 
 
@@ -14,17 +19,18 @@ def promote(home: Path, symbol: str, reference: str, *, who: str, why: str, now:
 
     Args:
         home: the state folder.
-        symbol: whose champion.
+        symbol: whose champion; any name of a symbol, because a bundle knows its own.
         reference: a bundle folder, or at least eight characters of a kept bundle's hash.
         who: for the ledger.
         why: for the ledger.
         now: aware.
 
     Raises:
-        ConfigError: no such bundle.
+        ConfigError: no such bundle, or not the name of a symbol.
         BundleError: the bundle is damaged or of another symbol.
         PromotionError: the answer is no.
     """
+    _check_name(symbol)
     registry = open_registry(home)
     bundle = registry.resolve(reference)
     champion = registry.champion(symbol)
@@ -36,12 +42,46 @@ def rollback(home: Path, symbol: str, *, who: str, why: str, now: datetime) -> P
     """Goes back to the champion's predecessor.
 
     Raises:
+        ConfigError: unknown symbol.
         PromotionError: there is none, or the record is damaged.
         BundleError: the predecessor is gone or damaged.
     """
+    _check_known(home, symbol)
     return open_registry(home).rollback(symbol, who=who, why=why, now=now)
 
 
 def history(home: Path, symbol: str | None = None) -> History:
-    """Every change of champion, with the chain verified; `damage` is empty when it can be believed."""
+    """Every change of champion, with the chain verified; `damage` is empty when it can be believed.
+
+    Raises:
+        ConfigError: unknown symbol.
+    """
+    if symbol is not None:
+        _check_known(home, symbol)
     return open_registry(home).history(symbol)
+
+
+def find_bundle(home: Path, reference: str) -> Path:
+    """The folder of the bundle that a person means: a folder, or the start of one kept hash. Nothing is verified.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if reference and Path(reference).is_dir():
+        return Path(reference)
+    registry = open_registry(home)
+    return registry.store.bundle(registry.resolve(reference))
+
+
+def _check_name(symbol: str) -> None:
+    try:
+        TypeAdapter(SymbolName).validate_python(symbol)
+    except ValidationError as error:
+        raise ConfigError(f"{symbol!r} is not the name of a symbol. Write it as in BTC-USD.") from error
+
+
+def _check_known(home: Path, symbol: str) -> None:
+    """Refuses a symbol that is neither configured by default nor in the ledger: most likely a misspelt one."""
+    known = dict.fromkeys((*RunConfig().symbols, *(entry.symbol for entry in open_registry(home).history().entries)))
+    if symbol not in known:
+        raise ConfigError(f"{symbol!r} is not a known symbol; known are {', '.join(known)}. Ask for one of these.")

@@ -1,0 +1,17 @@
+"""`crpbot rollback`: the previous champion is champion again. It must not wait for numba or torch."""
+
+import argparse
+from datetime import UTC, datetime
+
+from flows.home import crpbot_home, operator, prepare_home
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Prints what changed; a refusal is an error that the front door reports."""
+    from models_lib.registry.commands import rollback
+
+    home = crpbot_home()
+    prepare_home(home)
+    outcome = rollback(home, arguments.symbol, who=operator(), why=arguments.why, now=datetime.now(UTC))
+    print(outcome.message)
+    return 0
