@@ -1,6 +1,8 @@
 """Judged candidates for the registry's tests, made once a session: bundles A, B, C of BTC-USD and one of ETH-USD."""
 
+import atexit
 import functools
+import os
 import shutil
 import tempfile
 from datetime import datetime, timedelta
@@ -20,10 +22,18 @@ def at(minutes: int) -> datetime:
 
 @functools.cache
 def _unjudged(name: str) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="crpbot-test-")) / name
+    scratch = Path(tempfile.mkdtemp(prefix="crpbot-test-"))
+    atexit.register(_remove, scratch, os.getpid())
+    folder = scratch / name
     symbol, seed = CANDIDATES[name]
     write_example(folder, symbol=symbol, seed=seed)
     return folder
+
+
+def _remove(scratch: Path, maker: int) -> None:
+    """Only the process that made the folder removes it, not its forks."""
+    if os.getpid() == maker:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def unjudged(name: str, folder: Path) -> str:
