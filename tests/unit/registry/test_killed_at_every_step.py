@@ -27,7 +27,7 @@ def kill_at_every_step(scratch: Path, what: str, every: int) -> list[dict[str, A
 EVERY_STEP = pytest.param(1, marks=pytest.mark.long)
 
 
-@pytest.mark.parametrize("every", [4, EVERY_STEP])
+@pytest.mark.parametrize("every", [5, EVERY_STEP])
 @pytest.mark.parametrize("what", ["promote", "rollback"])
 def test_killed_change_of_champion_is_done_or_not_done(tmp_path: Path, what: str, every: int) -> None:
     states = kill_at_every_step(tmp_path, what, every)
@@ -44,7 +44,7 @@ def test_killed_change_of_champion_is_done_or_not_done(tmp_path: Path, what: str
         assert (state["champion_after"], state["entries_after"]) == (last["champion"], last["entries"])
 
 
-@pytest.mark.parametrize("every", [16, EVERY_STEP])
+@pytest.mark.parametrize("every", [32, EVERY_STEP])
 @pytest.mark.parametrize("what", ["put", "write"])
 def test_killed_write_leaves_a_whole_bundle_or_none(tmp_path: Path, what: str, every: int) -> None:
     states = kill_at_every_step(tmp_path, what, every)
