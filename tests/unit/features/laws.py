@@ -30,13 +30,16 @@ def assert_newest_row_needs_only(bars: int, compute: Compute, candles: pd.DataFr
 def assert_scale_free(
     compute: Compute, candles: pd.DataFrame, *, price_factor: float, volume_factor: float, tolerance: float
 ) -> None:
-    """All prices times one factor and all volumes times another change no feature by more than `tolerance` stds."""
+    """All prices times one factor and all volumes times another change no feature by more than `tolerance` stds.
+
+    A column that hardly moves in a dead market is held to 0.02 and not to its own spread, which is rounding.
+    """
     scaled = candles.copy()
     scaled[PRICES] *= price_factor
     scaled["volume"] *= volume_factor
     before, after = compute(candles), compute(scaled)
     np.testing.assert_array_equal(np.isnan(after), np.isnan(before))
-    spread = np.nanstd(before, axis=0) + 1e-3
+    spread = np.nanstd(before, axis=0) + 0.02
     worst = np.nanmax(np.abs(after - before) / spread, axis=0)
     assert worst.max() <= tolerance, f"column {worst.argmax()} moved by {worst.max():.2e} stds"
 
