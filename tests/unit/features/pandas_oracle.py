@@ -16,13 +16,14 @@ def pandas_features(candles: pd.DataFrame) -> pd.DataFrame:
     lc = np.log(c)
     r = lc.diff()
     r2 = r**2
-    vol = {w: np.sqrt(r2.rolling(w).mean().clip(lower=FLOOR**2)) for w in (5, 15, 30, 60, 240, 1440)}
+    vol = {w: np.sqrt(r2.rolling(w).mean().clip(lower=FLOOR**2)) for w in (5, 15, 30, 60, 120, 240, 480, 1440)}
     mean = {w: lc.rolling(w).mean() for w in (15, 20, 30, 60, 120, 240)}
     std = {w: lc.rolling(w).std(ddof=0).clip(lower=FLOOR) for w in (20, 60)}
     g = {w: lc - mean[w] for w in mean}
     hl2 = np.log(h / low) ** 2
-    park = {w: np.sqrt((hl2.rolling(w).mean() / (4 * np.log(2))).clip(lower=FLOOR**2)) for w in (15, 60)}
-    gk = (0.5 * hl2 - (2 * np.log(2) - 1) * np.log(c / o) ** 2).rolling(60).mean().clip(lower=FLOOR**2)
+    park = {w: np.sqrt((hl2.rolling(w).mean() / (4 * np.log(2))).clip(lower=FLOOR**2)) for w in (5, 15, 30, 60, 240)}
+    gk_bar = 0.5 * hl2 - (2 * np.log(2) - 1) * np.log(c / o) ** 2
+    gk = {w: np.sqrt(gk_bar.rolling(w).mean().clip(lower=FLOOR**2)) for w in (15, 60, 240)}
     bipower = (np.pi / 2 * (r.abs() * r.abs().shift()).rolling(60).mean()).clip(lower=FLOOR**2)
     true_range = pd.concat([h - low, (h - c.shift()).abs(), (low - c.shift()).abs()], axis=1).max(axis=1, skipna=False)
     atr = {w: (_wilder(true_range, w) / c).clip(lower=FLOOR) for w in (14, 60)}
@@ -47,37 +48,63 @@ def pandas_features(candles: pd.DataFrame) -> pd.DataFrame:
     week = 2 * np.pi * (week * 1440 + candles["timestamp"].dt.hour * 60 + candles["timestamp"].dt.minute) / 10080
     features = {
         "g_60": g[60],
+        "g_60_over_vol_5": g[60] / vol[5],
         "g_60_over_vol_15": g[60] / vol[15],
         "g_60_over_vol_30": g[60] / vol[30],
         "g_60_over_vol_60": g[60] / vol[60],
+        "g_60_over_vol_120": g[60] / vol[120],
         "g_60_over_vol_240": g[60] / vol[240],
+        "g_60_over_vol_480": g[60] / vol[480],
         "g_60_over_vol_1440": g[60] / vol[1440],
+        "g_60_over_parkinson_15": g[60] / park[15],
         "g_60_over_parkinson_60": g[60] / park[60],
+        "g_60_over_parkinson_240": g[60] / park[240],
+        "g_60_over_garman_klass_60": g[60] / gk[60],
+        "g_60_over_atr_14": g[60] / atr[14],
+        "g_60_over_atr_60": g[60] / atr[60],
+        "abs_g_60": g[60].abs(),
+        "abs_g_60_over_vol_15": g[60].abs() / vol[15],
         "abs_g_60_over_vol_60": g[60].abs() / vol[60],
+        "abs_g_60_over_vol_240": g[60].abs() / vol[240],
         "g_15_over_vol_60": g[15] / vol[60],
         "g_30_over_vol_60": g[30] / vol[60],
         "g_120_over_vol_240": g[120] / vol[240],
         "g_240_over_vol_240": g[240] / vol[240],
         "mean_15_less_60_over_vol_60": (mean[15] - mean[60]) / vol[60],
+        "mean_30_less_60_over_vol_60": (mean[30] - mean[60]) / vol[60],
         "weighted_g_60_over_vol_60": (lc - weighted) / vol[60],
         "log_vol_5": np.log(vol[5]),
         "log_vol_15": np.log(vol[15]),
         "log_vol_30": np.log(vol[30]),
         "log_vol_60": np.log(vol[60]),
+        "log_vol_120": np.log(vol[120]),
         "log_vol_240": np.log(vol[240]),
         "log_vol_1440": np.log(vol[1440]),
+        "log_ewm_vol_10": 0.5 * np.log(_ema(r2, 10).clip(lower=FLOOR**2)),
         "log_ewm_vol_30": 0.5 * np.log(_ema(r2, 30).clip(lower=FLOOR**2)),
+        "log_ewm_vol_120": 0.5 * np.log(_ema(r2, 120).clip(lower=FLOOR**2)),
+        "log_parkinson_5": np.log(park[5]),
         "log_parkinson_15": np.log(park[15]),
+        "log_parkinson_30": np.log(park[30]),
         "log_parkinson_60": np.log(park[60]),
-        "log_garman_klass_60": 0.5 * np.log(gk),
+        "log_parkinson_240": np.log(park[240]),
+        "log_garman_klass_15": np.log(gk[15]),
+        "log_garman_klass_60": np.log(gk[60]),
+        "log_garman_klass_240": np.log(gk[240]),
         "inverse_vol_15": 1 / (1 + vol[15] / 1e-4),
+        "inverse_vol_30": 1 / (1 + vol[30] / 1e-4),
         "inverse_vol_60": 1 / (1 + vol[60] / 1e-4),
+        "inverse_vol_120": 1 / (1 + vol[120] / 1e-4),
         "inverse_vol_240": 1 / (1 + vol[240] / 1e-4),
+        "inverse_parkinson_15": 1 / (1 + park[15] / 1e-4),
+        "inverse_parkinson_60": 1 / (1 + park[60] / 1e-4),
+        "inverse_parkinson_240": 1 / (1 + park[240] / 1e-4),
         "log_vol_5_over_60": np.log(vol[5] / vol[60]),
         "log_vol_15_over_240": np.log(vol[15] / vol[240]),
         "log_vol_60_over_1440": np.log(vol[60] / vol[1440]),
         "log_range_60": np.log(np.log(top[60] / bottom[60]).clip(lower=FLOOR)),
         "log_atr_14": np.log(atr[14]),
+        "log_atr_60": np.log(atr[60]),
         "log_atr_14_over_60": np.log(atr[14] / atr[60]),
         "log_jump_ratio_60": np.log(vol[60] ** 2 / bipower),
         "return_1_over_vol_60": r / vol[60],

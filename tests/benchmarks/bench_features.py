@@ -1,0 +1,192 @@
+"""Speed of the 72 features beside plain pandas and TA-Lib on the same rows, in one run: only the ratios mean something.
+
+    python -m tests.benchmarks.bench_features [--rows N] [--rounds N] [--candles FILE] [--json]
+
+The variants take turns (ours, pandas, TA-Lib, ours, ...) so that a busy machine slows all of them, and the best round of
+each counts, by wall clock and by the processor time of this process, which neighbours disturb less. All pandas features
+are the ones of the tests' oracle, converted to the same float32 matrix. TA-Lib has no counterpart of many of the 72: it
+computes only what it has functions for (its subset), and ours is timed again on the same subset, also on one thread.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from models_lib.candles.schema import BAR_MS, epoch_ms
+from models_lib.candles.simulated import simulate_candles
+from models_lib.features import FEATURE_NAMES, FEATURES, WARM_UP_BARS, compute_features
+from models_lib.features.compute import CHUNK_ROWS
+from models_lib.features.definitions import DEPENDENCY_BARS
+from models_lib.features.kernels import store_rows
+from models_lib.features.measures import Measures
+from tests.unit.features.pandas_oracle import pandas_features
+
+TALIB_SUBSET = (
+    "g_60_over_vol_60",
+    "log_vol_1440",
+    "ema_gap_15",
+    "ema_gap_240_over_vol_240",
+    "macd_over_vol_60",
+    "rsi_14",
+    "bollinger_60",
+    "stochastic_14",
+    "cci_20",
+    "mfi_14",
+    "adx_14",
+    "log_atr_14",
+)
+"""What TA-Lib has functions for; some of its own are of prices and not of log prices, the work is the same."""
+
+
+def talib_subset(candles: pd.DataFrame) -> np.ndarray:
+    """TA-Lib's counterparts of TALIB_SUBSET, float32 [N, 12]."""
+    import talib  # noqa: PLC0415 - only the benchmark needs it, and it may be absent
+
+    high, low, close, volume = (candles[name].to_numpy() for name in ("high", "low", "close", "volume"))
+    log_close = np.log(close)
+    square = talib.ROCP(close, 1) ** 2
+    square[0] = 0.0
+    vol = {window: np.sqrt(talib.SMA(square, window)) for window in (60, 240, 1440)}
+    gap = log_close - talib.SMA(log_close, 60)
+    top, bottom = talib.MAX(high, 14), talib.MIN(low, 14)
+    columns = (
+        gap / vol[60],
+        np.log(vol[1440]),
+        log_close - talib.EMA(log_close, 15),
+        (log_close - talib.EMA(log_close, 240)) / vol[240],
+        (talib.EMA(log_close, 12) - talib.EMA(log_close, 26)) / vol[60],
+        talib.RSI(log_close, 14),
+        gap / talib.STDDEV(log_close, 60),
+        (2.0 * close - top - bottom) / (top - bottom),
+        talib.CCI(high, low, close, 20),
+        talib.MFI(high, low, close, volume, 14),
+        talib.ADX(high, low, close, 14),
+        np.log(talib.ATR(high, low, close, 14) / close),
+    )
+    out = np.empty((len(candles), len(columns)), dtype=np.float32)
+    for number, column in enumerate(columns):
+        out[:, number] = column
+    return out
+
+
+def our_subset(candles: pd.DataFrame) -> np.ndarray:
+    """TALIB_SUBSET by the product's definitions, in the product's chunks, float32 [N, 12]; one segment only."""
+    minute = int(epoch_ms(candles)[0]) // BAR_MS
+    columns = {name: np.ascontiguousarray(candles[name].to_numpy()) for name in ("high", "low", "close", "volume")}
+    columns["open_"] = np.ascontiguousarray(candles["open"].to_numpy())
+    features = [feature for feature in FEATURES if feature.name in TALIB_SUBSET]
+    out = np.empty((len(candles), len(features)), dtype=np.float32)
+    for first in range(0, len(candles), CHUNK_ROWS):
+        begin, stop = max(0, first - DEPENDENCY_BARS), min(first + CHUNK_ROWS, len(candles))
+        measures = Measures(minute + begin, **{name: column[begin:stop] for name, column in columns.items()})
+        block = np.empty((len(features), stop - first), dtype=np.float32)
+        for row, feature in zip(block, features, strict=True):
+            row[:] = feature.compute(measures)[first - begin :]
+        store_rows(block, out, first)
+    return out
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """The best round of one variant."""
+
+    wall: float
+    cpu: float
+
+
+def best_seconds(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, Seconds]:
+    """The shortest times of each variant over `rounds` rounds in which they take turns."""
+    best = dict.fromkeys(variants, Seconds(float("inf"), float("inf")))
+    for _ in range(rounds):
+        for name, variant in variants.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            variant()
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            best[name] = Seconds(min(best[name].wall, wall), min(best[name].cpu, cpu))
+    return best
+
+
+def worst_difference_std(candles: pd.DataFrame) -> tuple[str, float]:
+    """The feature that differs most from pandas on these rows, and by how many of its standard deviations."""
+    ours, theirs = compute_features(candles), pandas_features(candles)[list(FEATURE_NAMES)].to_numpy(dtype=np.float32)
+    rows = slice(WARM_UP_BARS, None)
+    difference = np.abs(ours[rows] - theirs[rows]).max(axis=0) / ours[rows].std(axis=0)
+    return FEATURE_NAMES[int(difference.argmax())], float(difference.max())
+
+
+def bench(candles: pd.DataFrame, rounds: int) -> dict[str, Any]:
+    """Seconds of each variant and the ratios between them."""
+    compute_features(candles.iloc[:5_000])  # loads or compiles the kernels
+    variants: dict[str, Callable[[], object]] = {
+        "ours_1_thread": lambda: compute_features(candles),
+        "ours_2_threads": lambda: compute_features(candles, threads=2),
+        "pandas": lambda: np.ascontiguousarray(
+            pandas_features(candles)[list(FEATURE_NAMES)].to_numpy(dtype=np.float32)
+        ),
+        "ours_talib_subset": lambda: our_subset(candles),
+    }
+    try:
+        import talib  # noqa: F401, PLC0415 - only the benchmark needs it, and it may be absent
+    except ImportError:
+        print("TA-Lib is not installed: that comparison is left out (pip install TA-Lib)", file=sys.stderr)
+    else:
+        variants["talib_subset"] = lambda: talib_subset(candles)
+    seconds = best_seconds(variants, rounds)
+    name, difference = worst_difference_std(candles)
+    pairs = [("pandas", "ours_1_thread"), ("pandas", "ours_2_threads"), ("talib_subset", "ours_talib_subset")]
+    ratios = {
+        f"{slow} / {fast}": {
+            "wall": seconds[slow].wall / seconds[fast].wall,
+            "cpu": seconds[slow].cpu / seconds[fast].cpu,
+        }
+        for slow, fast in pairs
+        if slow in seconds
+    }
+    return {
+        "rows": len(candles),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[0],
+        "seconds": {variant: asdict(best) for variant, best in seconds.items()},
+        "ratios": ratios,
+        "worst_difference_from_pandas": {"feature": name, "std": difference},
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+    }
+
+
+def main() -> None:
+    """Prints a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_051_200, help="rows of one symbol; two years by default")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each variant; the best one counts")
+    parser.add_argument("--candles", type=Path, help="a parquet file without holes; the simulated market by default")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    if arguments.candles:
+        candles = pd.read_parquet(arguments.candles).iloc[: arguments.rows]
+    else:
+        days = -(-arguments.rows // 1_440)
+        candles = simulate_candles("BTC-USD", market="default", seed=7, days=days).iloc[: arguments.rows]
+    result = bench(candles, arguments.rounds)
+    if arguments.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"72 features, {result['rows']:,} rows, {result['cores']} cores, best of {arguments.rounds} rounds")
+    for group, unit in (("seconds", "s"), ("ratios", "x")):
+        for name, value in result[group].items():
+            print(f"  {name:36s} wall {value['wall']:6.2f} {unit}   cpu {value['cpu']:6.2f} {unit}")
+    worst = result["worst_difference_from_pandas"]
+    print(f"  worst difference from pandas: {worst['feature']}, {worst['std']:.1e} of its standard deviation")
+
+
+if __name__ == "__main__":
+    main()
