@@ -117,11 +117,11 @@ def reliability_diagram(reliability: ReliabilityBins) -> Markup:
         return finish()
 
 
-def confidence_histogram(confidences: NDArray[np.float64]) -> Markup:
-    """How sure the model was: share of the test rows in each twentieth of confidence."""
+def confidence_histogram(confidences: NDArray[np.float64], rows: str = "test rows") -> Markup:
+    """How sure the model was: share of the rows in each bin of confidence; `rows` names them."""
     edges = np.linspace(0.3, 1.0, 29)
     share = np.histogram(confidences, bins=edges)[0] / max(1, confidences.size)
-    with _canvas("confidence", "Histogram of confidence on the test rows") as (axes, finish):
+    with _canvas("confidence", f"Histogram of confidence on the {rows}") as (axes, finish):
         (panel,) = axes
         panel.bar((edges[:-1] + edges[1:]) / 2, share, width=0.9 * np.diff(edges), color=BLUE)
         for mark in (0.9, 0.99):
@@ -130,7 +130,7 @@ def confidence_histogram(confidences: NDArray[np.float64]) -> Markup:
         panel.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         panel.set_xlabel("confidence (dotted: 90 % and 99 %)")
-        panel.set_ylabel("share of test rows")
+        panel.set_ylabel(f"share of {rows}")
         return finish()
 
 
@@ -157,13 +157,11 @@ def logit_histogram(logits_NC: NDArray[np.float64], limit: float) -> Markup:
         return finish()
 
 
-def temperature_sweep(temperature: Temperature) -> Markup:
+def temperature_sweep(temperature: Temperature, rows: str = "validation rows") -> Markup:
     """NLL, and calibration error beside mean confidence, over the temperature; the fitted one is marked."""
     values = [line.temperature for line in temperature.sweep.rows]
-    with _canvas("sweep", "Validation NLL, calibration error and mean confidence by temperature", rows=2) as (
-        axes,
-        finish,
-    ):
+    description = f"NLL, calibration error and mean confidence by temperature on the {rows}"
+    with _canvas("sweep", description, rows=2) as (axes, finish):
         nll, shares = axes
         nll.plot(values, [line.nll for line in temperature.sweep.rows], color=BLUE, marker="o", ms=4, label="NLL")
         shares.axhspan(100 * temperature.target_low, 100 * temperature.target_high, color=GREEN, alpha=0.15, lw=0)

@@ -38,6 +38,32 @@ def write_report(path: Path, report: ReportInputs) -> str:
 
 def render_report(report: ReportInputs) -> str:
     """The page as HTML text."""
+    figures, data = report.figures, report.data
+    page = (
+        page_environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            headline=headline(report),
+            answers=four_answers(report),
+            blocking=gate_lines(report.gates, "blocking", report.gates_section),
+            advisory=gate_lines(report.gates, "advisory", report.gates_section),
+            rungs=ladder(figures, report.best_possible_accuracy) if figures else (),
+            differences=differences(figures, report.costs_bp) if figures else (),
+            charts=_charts(report),
+            part_stretches=timeline.part_stretches(data) if data else (),
+            missing_stretches=timeline.missing_stretches(data) if data else (),
+            longest_holes=timeline.longest_holes(data, _LONGEST_HOLES) if data else (),
+            not_measured=wording.NOT_MEASURED,
+            stop_words=_STOP_WORDS,
+            class_names=("DOWN", "NEUTRAL", "UP"),
+        )
+    )
+    return with_kept_units(page)
+
+
+def page_environment() -> jinja2.Environment:
+    """The templates of this room, with the words for numbers as filters."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -53,26 +79,12 @@ def render_report(report: ReportInputs) -> str:
         moment=wording.moment,
         minutes_long=wording.minutes_long,
     )
-    figures, data = report.figures, report.data
-    page = environment.get_template("report.html.j2").render(
-        report=report,
-        headline=headline(report),
-        answers=four_answers(report),
-        blocking=gate_lines(report.gates, "blocking", report.gates_section),
-        advisory=gate_lines(report.gates, "advisory", report.gates_section),
-        rungs=ladder(figures, report.best_possible_accuracy) if figures else (),
-        differences=differences(figures, report.costs_bp) if figures else (),
-        charts=_charts(report),
-        part_stretches=timeline.part_stretches(data) if data else (),
-        missing_stretches=timeline.missing_stretches(data) if data else (),
-        longest_holes=timeline.longest_holes(data, _LONGEST_HOLES) if data else (),
-        not_measured=wording.NOT_MEASURED,
-        stop_words=_STOP_WORDS,
-        class_names=("DOWN", "NEUTRAL", "UP"),
-    )
-    return re.sub(
-        r"(?<=\d) (?=(?:%|bp|points|min|h|s|days)(?!\w))", "\N{NO-BREAK SPACE}", page
-    )  # a number keeps its unit beside it
+    return environment
+
+
+def with_kept_units(page: str) -> str:
+    """The page with a no-break space between every number and its unit."""
+    return re.sub(r"(?<=\d) (?=(?:%|bp|points|min|h|s|days)(?!\w))", "\N{NO-BREAK SPACE}", page)
 
 
 def _charts(report: ReportInputs) -> dict[str, Markup]:
