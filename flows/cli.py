@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from flows.interruption import EXIT_STATUS as INTERRUPTED
+from flows.interruption import tell_interrupted
 from models_lib.errors import BundleError, ConfigError, CrpbotError, DataError, TransientError
 
-DONE, NO, NOTHING_STARTED, LATER, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, NO, NOTHING_STARTED, LATER = 0, 1, 2, 3
 
 # Only these talk to somebody who may be away. Elsewhere a passing fault, such as a busy lock, is a no.
 _ASK_SOMEBODY_ELSE = frozenset({"fetch", "deploy", "preflight"})
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except KeyboardInterrupt:
-        print("crpbot: interrupted; the store and the promoted models are as they were.", file=sys.stderr)
+        tell_interrupted()
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the front door: whatever comes through must end in one readable line
         if arguments.debug:

@@ -11,20 +11,29 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.futures import PrefectFuture, wait
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.home import crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
 from flows.train_symbol import train_symbol
+from models_lib.backends import end_trainings
 from models_lib.config import load_config
+from models_lib.interruption import allow_work, request_stop
 from models_lib.steps.outcome import SymbolOutcome, failed_outcome
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.summary import parallel_symbols, write_summary
 from tasks.summary_table import publish_summary
 
 
-@flow(name="train-all", flow_run_name="train-all-{params.label}", validate_parameters=True)
+def name_of_run() -> str:
+    """The name of the present flow run: what it trains, and the day for which it was scheduled."""
+    asked = RetrainParams.model_validate(flow_run.parameters.get("params") or {})
+    return f"train-all-{asked.label}-{flow_run.scheduled_start_time:%Y-%m-%d}"
+
+
+@flow(name="train-all", flow_run_name=name_of_run, validate_parameters=True)
 def train_all(params: RetrainParams | None = None) -> State[Any]:
     """Retrains every requested symbol and ends with one verdict each.
 
@@ -46,13 +55,19 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
 def launch_symbols(plan: RunPlan) -> dict[str, SymbolOutcome]:
     """The outcome of every symbol, in the plan's order; a failed one carries its reason."""
     runner: ThreadPoolTaskRunner[SymbolOutcome] = ThreadPoolTaskRunner(max_workers=parallel_symbols(plan))
+    allow_work()
     with runner:
         futures = {symbol: runner.submit(launch, {"symbol": symbol, "plan": plan}) for symbol in plan.symbols}
-        wait(list(futures.values()))
+        try:
+            wait(list(futures.values()))
+        except BaseException:  # Ctrl-C or a cancelled run: the runner waits for its threads, so they must end
+            request_stop()
+            end_trainings()
+            raise
     return {symbol: collect(symbol, future) for symbol, future in futures.items()}
 
 
-@task(name="launch", task_run_name="launch-{symbol}", cache_policy=NO_CACHE)
+@task(name="launch", task_run_name="launch-{symbol}-{plan.date}", cache_policy=NO_CACHE)
 def launch(symbol: str, plan: RunPlan) -> SymbolOutcome:
     """Runs the sub-flow of one symbol inside this task run."""
     # A flow that returns a state with data answers with the data; its annotation is the state's.

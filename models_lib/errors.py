@@ -7,6 +7,7 @@
     |-- PromotionError     the registry says no: a gate failed, or the champion is not the one judged against
     |-- TrainingError      the training gave no model: non-finite loss, a time limit, a killed process
     |-- DeployError        the trading host does not run the new release; the message says what it runs
+    |-- StoppedError       someone stopped the run; start it again when it suits
     `-- TransientError     try again later: network, throttling, a busy lock
 
 A message is one readable sentence or two: the subject, the fact with its limit, where and when, the remedy.
@@ -43,6 +44,10 @@ class TrainingError(CrpbotError):
 
 class DeployError(CrpbotError):
     """The trading host does not run the new release."""
+
+
+class StoppedError(CrpbotError):
+    """Someone stopped the run (Ctrl-C, a cancelled flow run); start it again when it suits."""
 
 
 class TransientError(CrpbotError):

@@ -9,7 +9,12 @@ from models_lib.steps.refs import CandidateRef, Fitted, Prepared
 from tasks import policies
 
 
-@task(name="build-candidate", task_run_name="candidate-{prepared.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+@task(
+    name="build-candidate",
+    task_run_name="candidate-{prepared.symbol}-{plan.date}",
+    cache_policy=NO_CACHE,
+    **policies.COMPUTE,
+)
 def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted) -> CandidateRef:
     """A complete bundle folder with golden vectors."""
     return step.build_candidate(plan.config, prepared, fitted, plan.symbol_folder(prepared.symbol))

@@ -9,7 +9,7 @@ from models_lib.steps.refs import CandlesRef
 from tasks import policies
 
 
-@task(name="fetch-candles", task_run_name="candles-{symbol}", cache_policy=NO_CACHE, **policies.NETWORK)
+@task(name="fetch-candles", task_run_name="candles-{symbol}-{plan.date}", cache_policy=NO_CACHE, **policies.NETWORK)
 def fetch_candles(symbol: str, plan: RunPlan) -> CandlesRef:
     """Checked and filled candles of the symbol."""
     return step.fetch_candles(symbol, plan.config.data, plan.symbol_folder(symbol), now=plan.started_at)

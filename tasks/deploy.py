@@ -9,7 +9,12 @@ from models_lib.steps.refs import Prepared, PromotionRef
 from tasks import policies
 
 
-@task(name="deploy-bundle", task_run_name="deploy-{prepared.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+@task(
+    name="deploy-bundle",
+    task_run_name="deploy-{prepared.symbol}-{plan.date}",
+    cache_policy=NO_CACHE,
+    **policies.COMPUTE,
+)
 def deploy_bundle(plan: RunPlan, prepared: Prepared, promotion: PromotionRef) -> Deployment:
     """The deployment's outcome: `not_configured` while the configuration names no target."""
     if plan.config.deployment.target is None:

@@ -9,7 +9,12 @@ from models_lib.steps.refs import CandlesRef, FeaturesRef
 from tasks import policies
 
 
-@task(name="compute-features", task_run_name="features-{candles.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+@task(
+    name="compute-features",
+    task_run_name="features-{candles.symbol}-{plan.date}",
+    cache_policy=NO_CACHE,
+    **policies.COMPUTE,
+)
 def compute_feature_matrix(plan: RunPlan, candles: CandlesRef) -> FeaturesRef:
     """The feature matrix of the symbol's candles."""
     return step.compute_feature_matrix(candles, plan.symbol_folder(candles.symbol), threads=1)

@@ -9,7 +9,12 @@ from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared
 from tasks import policies
 
 
-@task(name="judge-candidate", task_run_name="judge-{prepared.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+@task(
+    name="judge-candidate",
+    task_run_name="judge-{prepared.symbol}-{plan.date}",
+    cache_policy=NO_CACHE,
+    **policies.COMPUTE,
+)
 def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: CandidateRef) -> JudgementRef:
     """Metrics and gates on the untouched test rows; a gate that says no is a result."""
     return step.judge_candidate(plan, prepared, fitted, candidate)

@@ -9,7 +9,7 @@ from models_lib.steps.refs import CandlesRef, LabelsRef
 from tasks import policies
 
 
-@task(name="label-rows", task_run_name="labels-{candles.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+@task(name="label-rows", task_run_name="labels-{candles.symbol}-{plan.date}", cache_policy=NO_CACHE, **policies.COMPUTE)
 def label_rows(plan: RunPlan, candles: CandlesRef) -> LabelsRef:
     """Labels and splits of the symbol's candles."""
     return step.label_rows(candles, plan.config.label, plan.config.splits, plan.symbol_folder(candles.symbol))

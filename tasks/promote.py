@@ -11,7 +11,12 @@ from models_lib.steps.refs import JudgementRef, Prepared, PromotionRef, StoredRe
 from tasks import policies
 
 
-@task(name="promote-bundle", task_run_name="promote-{prepared.symbol}", cache_policy=NO_CACHE, **policies.REGISTRY)
+@task(
+    name="promote-bundle",
+    task_run_name="promote-{prepared.symbol}-{plan.date}",
+    cache_policy=NO_CACHE,
+    **policies.REGISTRY,
+)
 def promote_bundle(plan: RunPlan, prepared: Prepared, judgement: JudgementRef, stored: StoredRef) -> PromotionRef:
     """What the registry answered."""
     return step.promote_candidate(plan, prepared.symbol, judgement, stored, now=datetime.now(UTC))

@@ -9,7 +9,7 @@ from models_lib.steps.refs import CandlesRef, FeaturesRef, LabelsRef, ScalerRef
 from tasks import policies
 
 
-@task(name="fit-scaler", task_run_name="scaler-{candles.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+@task(name="fit-scaler", task_run_name="scaler-{candles.symbol}-{plan.date}", cache_policy=NO_CACHE, **policies.COMPUTE)
 def fit_feature_scaler(plan: RunPlan, candles: CandlesRef, features: FeaturesRef, labels: LabelsRef) -> ScalerRef:
     """The scaler of the training rows."""
     return step.fit_feature_scaler(features, labels, plan.symbol_folder(candles.symbol))

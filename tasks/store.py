@@ -11,7 +11,12 @@ from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, 
 from tasks import policies
 
 
-@task(name="store-candidate", task_run_name="store-{prepared.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+@task(
+    name="store-candidate",
+    task_run_name="store-{prepared.symbol}-{plan.date}",
+    cache_policy=NO_CACHE,
+    **policies.COMPUTE,
+)
 def store_candidate(
     plan: RunPlan,
     prepared: Prepared,

@@ -9,7 +9,12 @@ from models_lib.steps.refs import Prepared, TemperatureRef, TrainedRef
 from tasks import policies
 
 
-@task(name="tune-temperature", task_run_name="temperature-{prepared.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+@task(
+    name="tune-temperature",
+    task_run_name="temperature-{prepared.symbol}-{plan.date}",
+    cache_policy=NO_CACHE,
+    **policies.COMPUTE,
+)
 def tune_temperature(plan: RunPlan, prepared: Prepared, trained: TrainedRef) -> TemperatureRef:
     """The temperature with the smallest validation NLL."""
     return step.tune_temperature(plan.config, prepared, trained, plan.symbol_folder(prepared.symbol))

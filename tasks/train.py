@@ -9,7 +9,9 @@ from models_lib.steps.refs import Prepared, TrainedRef
 from tasks import policies
 
 
-@task(name="train-model", task_run_name="train-{prepared.symbol}", cache_policy=NO_CACHE, **policies.TRAINING)
+@task(
+    name="train-model", task_run_name="train-{prepared.symbol}-{plan.date}", cache_policy=NO_CACHE, **policies.TRAINING
+)
 def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
     """Weights of the best epoch by validation NLL after temperature."""
     return step.train_model(plan.config, prepared, plan.symbol_folder(prepared.symbol) / "training")

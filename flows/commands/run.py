@@ -6,7 +6,9 @@ import sys
 
 from flows import prefect_environment
 from flows.home import crpbot_home, prepare_home
+from flows.interruption import ends_when_interrupted
 from flows.parameters import RetrainParams
+from flows.prefect_server import own_server
 from models_lib.config import load_config, select_symbols
 from models_lib.errors import CrpbotError
 from models_lib.reports.summary import outcome_lines
@@ -25,6 +27,11 @@ def execute(arguments: argparse.Namespace) -> int:
     check_data_folder(config)
 
     prefect_environment.use_home(home)
+    with ends_when_interrupted(), own_server(home):
+        return _run(params, as_json=arguments.json)
+
+
+def _run(params: RetrainParams, *, as_json: bool) -> int:
     from flows.console import progress_on_stderr
     from flows.train_all import train_all
     from models_lib.steps.summary import RunSummary
@@ -38,7 +45,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise CrpbotError(f"the run ended without a summary: {state.message or summary!r}. See it with --debug.") from (
             summary if isinstance(summary, BaseException) else None
         )
-    if arguments.json:
+    if as_json:
         print(json.dumps(summary.content, indent=2, sort_keys=True))
     else:
         print("\n".join(outcome_lines(summary.content)))

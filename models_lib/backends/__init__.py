@@ -4,6 +4,6 @@ Not here: what a training is (models_lib.training), which symbols run at once (f
 """
 
 from models_lib.backends.contract import OnProgress, TrainedModel, TrainingBackend
-from models_lib.backends.local import LocalBackend
+from models_lib.backends.local import LocalBackend, end_trainings
 
-__all__ = ["LocalBackend", "OnProgress", "TrainedModel", "TrainingBackend"]
+__all__ = ["LocalBackend", "OnProgress", "TrainedModel", "TrainingBackend", "end_trainings"]

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import IO
 
 from models_lib.backends.contract import OnProgress, TrainedModel
-from models_lib.errors import ConfigError, CrpbotError, DataError, TrainingError
+from models_lib.errors import ConfigError, CrpbotError, DataError, StoppedError, TrainingError
 from models_lib.files import sha256_file, write_text
+from models_lib.interruption import refuse_when_stopped, stop_requested
 from models_lib.training.history import TrainingHistory
 from models_lib.training.progress import progress_of
 from models_lib.training.spec import FAILURE_FILE, HISTORY_FILE, WEIGHTS_FILE, TrainingSpec
@@ -29,6 +30,8 @@ _RAISED_BY_WORKERS: dict[str, type[CrpbotError]] = {
     "DataError": DataError,
     "TrainingError": TrainingError,
 }
+_running: set["subprocess.Popen[str]"] = set()
+"""The workers of this process; a stop ends them all."""
 
 
 class LocalBackend:
@@ -49,7 +52,11 @@ class LocalBackend:
         self._patience_seconds = patience_seconds
 
     def train(self, spec: TrainingSpec, *, on_progress: OnProgress) -> TrainedModel:
-        """Trains as `TrainingBackend.train` says; the worker's stderr stays in the output folder as worker.log."""
+        """Trains as `TrainingBackend.train` says; the worker's stderr stays in the output folder as worker.log.
+
+        Raises:
+            StoppedError: the run was told to stop.
+        """
         spec.output.mkdir(parents=True, exist_ok=True)
         for name in (WEIGHTS_FILE, HISTORY_FILE, FAILURE_FILE):
             (spec.output / name).unlink(missing_ok=True)
@@ -77,12 +84,22 @@ class LocalBackend:
             env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
             start_new_session=True,
         )
+        _running.add(process)
         try:
+            refuse_when_stopped()  # a stop that came before the line above did not see this process
             yield process
         finally:
+            _running.discard(process)
             _end(process, self._patience_seconds)
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def end_trainings() -> None:
+    """Kills every training of this process; each `train` raises StoppedError if a stop was asked for before."""
+    for process in tuple(_running):
+        if process.poll() is None:
+            _signal(process, signal.SIGKILL)
 
 
 class _TimeLimit:
@@ -146,6 +163,8 @@ def _failure(spec: TrainingSpec, status: int, *, out_of_time: bool) -> CrpbotErr
             f"{spec.symbol}: the training was stopped after {spec.training.time_limit_minutes:g} minutes "
             "(training.time_limit_minutes). Raise the limit, or lower training.max_epochs."
         )
+    if status < 0 and stop_requested():
+        return StoppedError(f"{spec.symbol}: the run was stopped while it trained. Start it again.")
     if status < 0:
         return TrainingError(
             f"{spec.symbol}: the training process was ended by {signal.Signals(-status).name}; this machine may be out "

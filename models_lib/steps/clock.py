@@ -5,6 +5,8 @@ import logging
 import time
 from collections.abc import Iterator
 
+from models_lib.interruption import refuse_when_stopped
+
 _log = logging.getLogger(__name__)
 
 
@@ -21,7 +23,12 @@ class StepClock:
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measures the body under `name`, also when it raises."""
+        """Measures the body under `name`, also when it raises.
+
+        Raises:
+            StoppedError: the run was told to stop; the body is not entered.
+        """
+        refuse_when_stopped()
         _log.info("%s ...", name, extra={"symbol": self._symbol})
         began = time.monotonic()
         try:

@@ -25,6 +25,11 @@ class RunPlan(Reference):
     symbols: tuple[str, ...]
     config: RunConfig
 
+    @property
+    def date(self) -> str:
+        """The UTC day on which the run began, as in 2026-11-21; part of the names of its tasks."""
+        return f"{self.started_at:%Y-%m-%d}"
+
     def symbol_folder(self, symbol: str) -> Path:
         """Where the files of one symbol go."""
         return self.folder / symbol

@@ -12,11 +12,9 @@ What does not belong here: starting, limiting and killing the process (models_li
 """
 
 import argparse
-import ctypes
 import json
 import os
 import shutil
-import signal
 import sys
 from pathlib import Path
 
@@ -24,14 +22,13 @@ import torch
 
 from models_lib.errors import CrpbotError
 from models_lib.files import write_json
+from models_lib.orphans import die_with_parent
 from models_lib.training.board import Board
 from models_lib.training.checkpoint import write_weights
 from models_lib.training.history import EpochRecord, StepProgress
 from models_lib.training.progress import message_of
 from models_lib.training.spec import FAILURE_FILE, HISTORY_FILE, WEIGHTS_FILE, TrainingSpec
 from models_lib.training.trainer import train_network
-
-_SIGNAL_ON_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, help="process id of the parent; this process ends when that one does")
     chosen = parser.parse_args(arguments)
     if chosen.parent is not None:
-        _die_with(chosen.parent)
+        die_with_parent(chosen.parent)
     spec = TrainingSpec.model_validate_json(chosen.spec.read_bytes())
     _settle_torch()
     try:
@@ -82,14 +79,6 @@ def _settle_torch() -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch hides it there
-
-
-def _die_with(parent: int) -> None:
-    """Asks the kernel to end this process when its parent ends, also when that one is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_SIGNAL_ON_PARENTS_DEATH, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the kernel was asked
-        os._exit(1)
 
 
 if __name__ == "__main__":
