@@ -7,9 +7,9 @@ What does not belong here: reading files or the command line (loading.py) and an
 """
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Severity = Literal["blocking", "advisory"]
 Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -47,6 +47,12 @@ class DataSection(Section):
     """A longer run of bars without volume is recorded as a warning."""
     max_age_days: PositiveInt = 2
     """A newest bar older than this is recorded as a warning; not judged for the simulated market."""
+
+    @field_validator("market", mode="before")
+    @classmethod
+    def _null_is_a_market(cls, value: Any) -> Any:
+        """YAML reads the bare word `null` as nothing, also in `--set data.market=null`; here it is a name."""
+        return "null" if value is None else value
 
     @model_validator(mode="after")
     def _path_goes_with_parquet(self) -> Self:
@@ -130,7 +136,7 @@ class TrainingSection(Section):
     """`balanced` weighs each class by the inverse of its share of the training rows."""
     optimizer: Literal["adam", "adamw"] = "adamw"
     """Adam, or Adam with decoupled weight decay."""
-    learning_rate: PositiveFloat = 1e-3
+    learning_rate: PositiveFloat = 3e-3
     """Step size at the start."""
     schedule: Literal["constant", "cosine"] = "cosine"
     """`cosine` decays the step size to zero over max_epochs."""
@@ -138,9 +144,9 @@ class TrainingSection(Section):
     """Decoupled weight decay of AdamW; Adam takes none."""
     batch_size: Annotated[int, Field(ge=2, le=1_048_576)] = 1_024
     """Rows a step."""
-    max_epochs: PositiveInt = 8
+    max_epochs: PositiveInt = 6
     """Passes over the training rows at most."""
-    patience: PositiveInt = 5
+    patience: PositiveInt = 3
     """Epochs without a better validation NLL (after temperature) before training stops."""
     weight_average_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     """Per-step decay of the exponential moving average of the weights that is judged and kept; 0 keeps the raw ones."""

@@ -15,5 +15,9 @@ def learning_rate_at(step: int, *, steps: int, start: float, schedule: Literal["
 
 
 def average_decay_at(step: int, *, decay: float) -> float:
-    """The decay of the weight average after step 0, 1, ...: short at first, so that the first weights are forgotten."""
-    return min(decay, (1.0 + step) / (10.0 + step))
+    """The decay of the weight average after step 0, 1, ...: short at first, so that the first weights are forgotten.
+
+    The average spans about the last fifth of the steps until `decay` caps it. On validation NLL of real candles 3, 5 and
+    10 in place of 5 are equal within noise, 30 is worse (README, "The recipe").
+    """
+    return min(decay, (1.0 + step) / (5.0 + step))
