@@ -4,10 +4,24 @@ Every window is pandas' own rolling or ewm over the whole column. It is the seco
 of the benchmark (intermediate columns are shared, as a careful user of pandas would).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 FLOOR = 2e-5
+
+
+class _ByWindow(dict[int, pd.Series]):
+    """Columns by window, each computed when first asked for."""
+
+    def __init__(self, column: Callable[[int], pd.Series]) -> None:
+        super().__init__()
+        self._column = column
+
+    def __missing__(self, window: int) -> pd.Series:
+        self[window] = self._column(window)
+        return self[window]
 
 
 def pandas_features(candles: pd.DataFrame) -> pd.DataFrame:
@@ -16,23 +30,23 @@ def pandas_features(candles: pd.DataFrame) -> pd.DataFrame:
     lc = np.log(c)
     r = lc.diff()
     r2 = r**2
-    vol = {w: np.sqrt(r2.rolling(w).mean().clip(lower=FLOOR**2)) for w in (5, 15, 30, 60, 120, 240, 480, 1440)}
-    mean = {w: lc.rolling(w).mean() for w in (15, 20, 30, 60, 120, 240)}
-    std = {w: lc.rolling(w).std(ddof=0).clip(lower=FLOOR) for w in (20, 60)}
-    g = {w: lc - mean[w] for w in mean}
+    vol = _ByWindow(lambda w: np.sqrt(r2.rolling(w).mean().clip(lower=FLOOR**2)))
+    mean = _ByWindow(lambda w: lc.rolling(w).mean())
+    std = _ByWindow(lambda w: lc.rolling(w).std(ddof=0).clip(lower=FLOOR))
+    g = _ByWindow(lambda w: lc - mean[w])
     hl2 = np.log(h / low) ** 2
-    park = {w: np.sqrt((hl2.rolling(w).mean() / (4 * np.log(2))).clip(lower=FLOOR**2)) for w in (5, 15, 30, 60, 240)}
+    park = _ByWindow(lambda w: np.sqrt((hl2.rolling(w).mean() / (4 * np.log(2))).clip(lower=FLOOR**2)))
     gk_bar = 0.5 * hl2 - (2 * np.log(2) - 1) * np.log(c / o) ** 2
-    gk = {w: np.sqrt(gk_bar.rolling(w).mean().clip(lower=FLOOR**2)) for w in (15, 60, 240)}
+    gk = _ByWindow(lambda w: np.sqrt(gk_bar.rolling(w).mean().clip(lower=FLOOR**2)))
     bipower = (np.pi / 2 * (r.abs() * r.abs().shift()).rolling(60).mean()).clip(lower=FLOOR**2)
     true_range = pd.concat([h - low, (h - c.shift()).abs(), (low - c.shift()).abs()], axis=1).max(axis=1, skipna=False)
-    atr = {w: (_wilder(true_range, w) / c).clip(lower=FLOOR) for w in (14, 60)}
-    top = {w: h.rolling(w).max() for w in (14, 60, 240)}
-    bottom = {w: low.rolling(w).min() for w in (14, 60, 240)}
-    ema = {w: _ema(lc, w) for w in (12, 15, 26, 60, 240)}
+    atr = _ByWindow(lambda w: (_wilder(true_range, w) / c).clip(lower=FLOOR))
+    top = _ByWindow(lambda w: h.rolling(w).max())
+    bottom = _ByWindow(lambda w: low.rolling(w).min())
+    ema = _ByWindow(lambda w: _ema(lc, w))
     macd = ema[12] - ema[26]
     quiet = 0.01 * v.rolling(1440).mean() + 1e-300
-    volume = {w: v.rolling(w).mean() + quiet for w in (1, 15, 60, 240, 1440)}
+    volume = _ByWindow(lambda w: v.rolling(w).mean() + quiet)
     weighted = ((v * lc).rolling(60).mean() + quiet * mean[60]) / (v.rolling(60).mean() + quiet)
     typical = (h + low + c) / 3
     step = typical.diff()
