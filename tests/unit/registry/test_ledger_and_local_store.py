@@ -1,11 +1,12 @@
 """Damage to the ledger is found at its line; the local folder survives full disks, torn lines and busy locks."""
 
+import contextlib
 import fcntl
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -254,25 +255,34 @@ try:
 except PromotionError:
     print("refused")
 """
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(home), str(folder)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": "."},
-        )
-        for folder in names.values()
-    ]
-    for racer in racers:
-        assert racer.stdout is not None
-        assert racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin is not None
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    answers = [racer.communicate()[0].strip() for racer in racers]
+    with contextlib.ExitStack() as ended:
+        racers = [ended.enter_context(_racer(code, home, folder)) for folder in names.values()]
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        answers = [racer.communicate()[0].strip() for racer in racers]
     assert sorted(answers) == ["True", "refused"]
     told = history(home)
     assert told.damage == ()
     assert len(told.entries) == 4
+
+
+@contextlib.contextmanager
+def _racer(code: str, home: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that waits for a line on its standard input; it is gone at the end, however the test ends."""
+    racer = subprocess.Popen(
+        [sys.executable, "-c", code, str(home), str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    with racer:
+        try:
+            yield racer
+        finally:
+            racer.kill()
