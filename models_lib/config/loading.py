@@ -16,6 +16,13 @@ from pydantic import BaseModel, ValidationError
 from models_lib.config.sections import RunConfig
 from models_lib.errors import ConfigError
 
+_PLAIN = {
+    "tuple_type": "must be a list, such as [A, B]",
+    "model_type": "must be a section of keys, such as `days: 50` under `data:`",
+    "model_attributes_type": "must be a section of keys, such as `days: 50` under `data:`",
+}
+"""Faults that pydantic names in the words of the code."""
+
 
 def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> RunConfig:
     """The checked configuration of `path` (None: the defaults) with `settings` laid over it.
@@ -31,7 +38,7 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> RunCo
     for setting in settings:
         _apply_setting(tree, setting)
     try:
-        return RunConfig.model_validate(tree)
+        return RunConfig.model_validate(_laid_over(tree, RunConfig().model_dump()))
     except ValidationError as error:
         raise ConfigError(_explain(error, origin=str(path) if path else "the configuration")) from error
 
@@ -51,7 +58,9 @@ def select_symbols(config: RunConfig, requested: Sequence[str] | None) -> tuple[
                 f"Add it to `symbols` in the configuration file, or ask for one of these."
             )
     if not requested:
-        raise ConfigError("no symbol was asked for. Name at least one after --symbols, or leave the option out for all.")
+        raise ConfigError(
+            "no symbol was asked for. Name at least one after --symbols, or leave the option out for all."
+        )
     return tuple(dict.fromkeys(requested))
 
 
@@ -59,9 +68,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the configuration file cannot be read ({error}). Check the path given to --config.") from error
+        raise ConfigError(
+            f"{path}: the configuration file cannot be read ({error}). Check the path given to --config."
+        ) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}. Correct the file at that place.") from error
+        raise ConfigError(f"{path}: not valid YAML: {_one_line(error)}. Correct the file at that place.") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -78,14 +89,31 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {setting!r}: the value is not valid YAML ({error}). Quote it.") from error
+        raise ConfigError(f"--set {setting!r}: the value is not valid YAML ({_one_line(error)}). Quote it.") from error
     branch = tree
     for part in parts[:-1]:
-        child = branch.setdefault(part, {})
+        if branch.get(part) is None:
+            branch[part] = {}
+        child = branch[part]
         if not isinstance(child, dict):
             raise ConfigError(f"--set {setting!r}: {part!r} is a value, not a section.")
         branch = child
     branch[parts[-1]] = value
+
+
+def _laid_over(tree: Any, defaults: Any) -> Any:
+    """`tree` with what it leaves out taken from `defaults`, section by section: a severity alone keeps its gate's limit.
+
+    An empty section (`training:` with nothing below it) leaves out everything.
+    """
+    if not isinstance(defaults, dict):
+        return tree
+    if tree is None:
+        return defaults
+    if not isinstance(tree, dict):
+        return tree
+    merged = {key: _laid_over(tree[key], value) if key in tree else value for key, value in defaults.items()}
+    return {**tree, **merged}
 
 
 def _explain(error: ValidationError, *, origin: str) -> str:
@@ -94,22 +122,33 @@ def _explain(error: ValidationError, *, origin: str) -> str:
     for fault in error.errors(include_url=False):
         key = ".".join(str(part) for part in fault["loc"]) or "configuration"
         if fault["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(fault["loc"][-1]), _known_keys(fault["loc"][:-1]), n=3, cutoff=0.4)
+            near = _near_keys(fault["loc"])
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             lines.append(f"{key}: unknown key.{hint}")
         else:
-            message = fault["msg"].removeprefix("Value error, ")
+            message = _PLAIN.get(fault["type"], fault["msg"].removeprefix("Value error, "))
             was = "" if isinstance(fault["input"], Mapping | BaseModel) else f", was {fault['input']!r}"
             lines.append(f"{key}: {message}{was}.")
     return f"{origin}: " + " ".join(lines)
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Field names of the section at `location`."""
-    section: Any = RunConfig
-    for part in location:
-        field = getattr(section, "model_fields", {}).get(str(part))
-        if field is None:
-            return []
-        section = field.annotation
-    return list(getattr(section, "model_fields", {}))
+def _near_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Dotted keys that may have been meant: similar ones of the same section, or else of that name in any section."""
+    *section, name = (str(part) for part in location)
+    siblings = {
+        key.rpartition(".")[2]: key for key in _all_keys(RunConfig) if key.rpartition(".")[0] == ".".join(section)
+    }
+    near = [siblings[key] for key in difflib.get_close_matches(name, siblings, n=3, cutoff=0.6)]
+    return near or [key for key in _all_keys(RunConfig) if key.rpartition(".")[2] == name]
+
+
+def _all_keys(section: Any, prefix: str = "") -> list[str]:
+    """Every dotted key of the sections below `section`, sections themselves included."""
+    keys = []
+    for name, field in getattr(section, "model_fields", {}).items():
+        keys += [prefix + name, *_all_keys(field.annotation, f"{prefix}{name}.")]
+    return keys
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

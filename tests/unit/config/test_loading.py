@@ -1,0 +1,209 @@
+"""From files and `--set` to a checked configuration: what wins, what is refused, and in which words."""
+
+from pathlib import Path
+
+import pytest
+
+from models_lib.config import RunConfig, load_config, select_symbols
+from models_lib.errors import ConfigError
+
+
+def refusal(*settings: str, path: Path | None = None) -> str:
+    with pytest.raises(ConfigError) as refused:
+        load_config(path, settings)
+    text = str(refused.value)
+    assert "\n" not in text
+    return text
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.yaml"
+    path.write_text(text)
+    return path
+
+
+# what wins
+
+
+def test_nothing_given_is_the_defaults() -> None:
+    assert load_config() == RunConfig()
+
+
+def test_settings_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    path = written(tmp_path, "data: {days: 30, seed: 3}\ntraining: {batch_size: 64}\n")
+    config = load_config(path, ["data.days=20", "data.days=10"])
+    assert (config.data.days, config.data.seed, config.training.batch_size) == (10, 3, 64)
+    assert config.label == RunConfig().label
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "training:\n", "training:\n  # seed: 1\n"])
+def test_empty_file_or_section_leaves_the_defaults(tmp_path: Path, text: str) -> None:
+    assert load_config(written(tmp_path, text)) == RunConfig()
+
+
+def test_setting_reaches_into_an_empty_section(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "training:\n"), ["training.seed=5"]).training.seed == 5
+
+
+def test_severity_alone_keeps_the_limit_of_its_gate() -> None:
+    gate = load_config(None, ["gates.accuracy.severity=advisory"]).gates.accuracy
+    assert (gate.severity, gate.limit) == ("advisory", RunConfig().gates.accuracy.limit)
+
+
+def test_limit_alone_keeps_the_severity_of_its_gate() -> None:
+    gates = load_config(None, ["gates.beats_driftless_rule.limit=0.01", "gates.class_balance.low=0.1"]).gates
+    assert gates.beats_driftless_rule.severity == "advisory"
+    assert (gates.class_balance.low, gates.class_balance.high) == (0.1, RunConfig().gates.class_balance.high)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("training.learning_rate=1e-4", 1e-4),
+        ("training.learning_rate=0.5", 0.5),
+        ("training.gradient_clip_norm=null", None),
+        ("training.loss=focal", "focal"),
+        ("temperature.sweep=[1, 2.5]", (1.0, 2.5)),
+        ("schedule.cron=30 1 * * 1-5", "30 1 * * 1-5"),
+        ("symbols=[BTC-USD, DOGE-USD]", ("BTC-USD", "DOGE-USD")),
+        ("data.market=null", "null"),
+    ],
+)
+def test_setting_is_read_as_a_yaml_value(setting: str, value: object) -> None:
+    found: object = load_config(None, [setting])
+    for part in setting.partition("=")[0].split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+def test_setting_may_hold_further_equal_signs(tmp_path: Path) -> None:
+    config = load_config(None, ["data.source=parquet", f"data.path={tmp_path}/a=b"])
+    assert config.data.path == tmp_path / "a=b"
+
+
+def test_resolved_configuration_comes_back_from_its_own_json() -> None:
+    config = load_config(None, ["data.days=3", "gates.accuracy.severity=advisory"])
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+
+
+# what is refused
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("data.dayz=3", "data.dayz: unknown key. Did you mean data.days?"),
+        ("learning_rate=1", "learning_rate: unknown key. Did you mean training.learning_rate?"),
+        ("dat.days=1", "dat: unknown key. Did you mean data?"),
+        ("gates.acuracy.limit=0.5", "gates.acuracy: unknown key. Did you mean gates.accuracy?"),
+        ("gates.accuracy.limits=0.5", "gates.accuracy.limits: unknown key. Did you mean gates.accuracy.limit?"),
+        ("training.batch=3", "training.batch: unknown key. Did you mean training.batch_size?"),
+    ],
+)
+def test_unknown_key_is_refused_with_a_near_name(setting: str, told: str) -> None:
+    assert told in refusal(setting)
+
+
+def test_unknown_key_that_resembles_nothing_gets_no_advice() -> None:
+    assert refusal("zzz=1") == "the configuration: zzz: unknown key."
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        (
+            "data.days=many",
+            "data.days: Input should be a valid integer, unable to parse string as an integer, was 'many'",
+        ),
+        ("data.days=0", "data.days: Input should be greater than or equal to 1, was 0."),
+        ("data.source=ftp", "data.source: Input should be 'simulated' or 'parquet', was 'ftp'."),
+        ("training.learning_rate=.nan", "training.learning_rate: Input should be a finite number, was nan."),
+        ("training.learning_rate=-1", "training.learning_rate: Input should be greater than 0, was -1."),
+        ("gates.accuracy.limit=.inf", "gates.accuracy.limit: Input should be a finite number"),
+        ("gates.accuracy.severity=off", "gates.accuracy.severity: Input should be 'blocking' or 'advisory'"),
+        ("gates.class_balance.low=0.7", "low must not exceed high, was 0.7 > 0.6"),
+        ("splits.train_share=0.9", "must leave a test part of at least 0.02"),
+        ("symbols=BTC-USD", "symbols: must be a list, such as [A, B], was 'BTC-USD'."),
+        ("symbols=[BTC-USD, BTC-USD]", "symbols must be distinct, were ['BTC-USD', 'BTC-USD']"),
+        ("symbols=[../../etc]", "symbols.0: String should match pattern"),
+        ("data=3", "data: must be a section of keys, such as `days: 50` under `data:`, was 3."),
+        ("data.source=parquet", "data.path must be set when data.source is parquet"),
+        ("data.path=/tmp", "data.path is only for data.source=parquet"),
+        ("deployment.target=host", "deployment.target: "),
+    ],
+)
+def test_wrong_value_is_refused_with_its_key_and_limit(setting: str, told: str) -> None:
+    assert told in refusal(setting)
+
+
+def test_every_fault_is_told_at_once() -> None:
+    told = refusal("data.days=0", "data.dayz=1", "training.loss=hinge")
+    assert "data.days: " in told
+    assert "data.dayz: " in told
+    assert "training.loss: " in told
+
+
+@pytest.mark.parametrize("setting", ["data.days", "=3", "data.=3", ".days=3", "data..days=3", ""])
+def test_setting_without_a_key_and_a_value_is_refused(setting: str) -> None:
+    assert refusal(setting) == f"--set {setting!r}: must be dotted.key=value, such as data.days=50."
+
+
+def test_setting_that_is_no_yaml_is_refused() -> None:
+    assert refusal("data.days=[1").startswith("--set 'data.days=[1': the value is not valid YAML (")
+
+
+def test_setting_below_a_value_is_refused() -> None:
+    assert refusal("data.days=3", "data.days.x=4") == "--set 'data.days.x=4': 'days' is a value, not a section."
+
+
+# files
+
+
+def test_fault_in_a_file_names_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "data: {days: 0}\n")
+    assert refusal(path=path) == f"{path}: data.days: Input should be greater than or equal to 1, was 0."
+
+
+@pytest.mark.parametrize("text", ["data: [1\nb: 2", "a: b: c", "\tx: 1", "data: !!python/object:os.system {}"])
+def test_file_that_is_no_yaml_is_refused(tmp_path: Path, text: str) -> None:
+    path = written(tmp_path, text)
+    assert refusal(path=path).startswith(f"{path}: not valid YAML: ")
+
+
+def test_file_without_sections_is_refused(tmp_path: Path) -> None:
+    told = refusal(path=written(tmp_path, "- data\n- label\n"))
+    assert "must hold sections such as `data:` at the top, was a list." in told
+
+
+def test_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(path=tmp_path / "absent.yaml")
+    assert "cannot be read" in refusal(path=tmp_path)
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "cannot be read" in refusal(path=tmp_path / "binary.yaml")
+
+
+# symbols
+
+
+def test_symbols_asked_for_keep_their_order_and_count_once() -> None:
+    assert select_symbols(RunConfig(), ["SOL-USD", "BTC-USD", "SOL-USD"]) == ("SOL-USD", "BTC-USD")
+
+
+def test_no_choice_of_symbols_is_all_of_them() -> None:
+    assert select_symbols(RunConfig(), None) == ("BTC-USD", "ETH-USD", "SOL-USD")
+
+
+@pytest.mark.parametrize("symbol", ["DOGE-USD", "btc-usd", "", "../BTC-USD"])
+def test_unknown_symbol_is_refused_with_the_known_ones(symbol: str) -> None:
+    with pytest.raises(ConfigError, match="is not a configured symbol; configured are BTC-USD, ETH-USD, SOL-USD"):
+        select_symbols(RunConfig(), ["BTC-USD", symbol])
+
+
+def test_empty_choice_of_symbols_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no symbol was asked for"):
+        select_symbols(RunConfig(), [])
+
+
+def test_symbol_that_the_file_adds_is_known(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, "symbols: [BTC-USD, DOGE-USD]\n"))
+    assert select_symbols(config, ["DOGE-USD"]) == ("DOGE-USD",)
