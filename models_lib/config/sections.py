@@ -57,9 +57,13 @@ class DataSection(Section):
     @model_validator(mode="after")
     def _path_goes_with_parquet(self) -> Self:
         if self.source == "parquet" and self.path is None:
-            raise ValueError("data.path must be set when data.source is parquet: the folder with <SYMBOL>.parquet files")
+            raise ValueError(
+                "data.path must be set when data.source is parquet: the folder with <SYMBOL>.parquet files"
+            )
         if self.source == "simulated" and self.path is not None:
-            raise ValueError("data.path is only for data.source=parquet; add --set data.source=parquet, or drop the path")
+            raise ValueError(
+                "data.path is only for data.source=parquet; add --set data.source=parquet, or drop the path"
+            )
         return self
 
 
