@@ -1,0 +1,35 @@
+"""One Prefect harness a session for everything that runs a flow in this process; started by the first test that asks.
+
+Every test that uses it carries `pytest.mark.prefect` and `pytest.mark.xdist_group("prefect")`, so that all of them share
+one server.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+# Read by Prefect when it is imported, which no test module does at its top.
+os.environ.update({"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})
+
+
+@pytest.fixture(scope="session")
+def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A server on loopback with a fresh database; heartbeats and log shipping, which cost a second a run, are off."""
+    from prefect.settings import (
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_HOME,
+        PREFECT_LOGGING_TO_API_ENABLED,
+        PREFECT_SERVER_ANALYTICS_ENABLED,
+        temporary_settings,
+    )
+    from prefect.testing.utilities import prefect_test_harness
+
+    settings = {
+        PREFECT_HOME: tmp_path_factory.mktemp("prefect-home"),
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
+        PREFECT_LOGGING_TO_API_ENABLED: False,
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+    }
+    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=180):
+        yield
