@@ -20,7 +20,6 @@ import numpy as np
 
 from models_lib.features.kernels import Column
 from models_lib.features.measures import (
-    DAY_MINUTES,
     VARIANCE_FLOOR,
     VOLATILITY_FLOOR,
     Measures,
@@ -129,8 +128,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("log_volume_1_over_60", "volume", 1439, "log of volume / mean volume of 60 bars, both + 1 % of the day's mean", lambda m: m.log_volume_ratio(1, 60)),
     Feature("log_volume_15_over_240", "volume", 1439, "log of mean volume of 15 bars / of 240 bars, both + 1 % of the day's mean", lambda m: m.log_volume_ratio(15, 240)),
     # Clock, of the bar's open time in UTC
-    Feature("sin_day", "clock", 0, "sin(2 pi minute of day / 1440)", lambda m: m.clock("sin", DAY_MINUTES, 1)),
-    Feature("cos_day", "clock", 0, "cos(2 pi minute of day / 1440)", lambda m: m.clock("cos", DAY_MINUTES, 1)),
+    Feature("sin_day", "clock", 0, "sin(2 pi minute of day / 1440)", lambda m: m.clock("sin")),
+    Feature("cos_day", "clock", 0, "cos(2 pi minute of day / 1440)", lambda m: m.clock("cos")),
 )
 # fmt: on
 

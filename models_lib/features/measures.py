@@ -12,7 +12,7 @@ What does not belong here: which combinations are features (definitions.py), loo
 import math
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -37,7 +37,6 @@ LOG_2: Final = math.log(2.0)
 DAY_MINUTES: Final = 1440
 MEMORY_SPANS: Final = 8
 """An exponential mean looks back this many spans, at most a day: what is older has a weight of exp(-16), 1e-7."""
-WEEK_MINUTES: Final = 10_080
 NOTHING: Final = 1e-300
 """Makes 0 / 0 a 0 where all volumes of the last day are zero."""
 
@@ -45,15 +44,8 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def _clock_table(period: int, harmonic: int, shape: Callable[[Column], Column]) -> Column:
-    return shape(np.arange(period, dtype=np.float64) * (2.0 * np.pi * harmonic / period))
-
-
-_CLOCK: Final = {
-    (name, period, harmonic): _clock_table(period, harmonic, shape)
-    for name, shape in (("sin", np.sin), ("cos", np.cos))
-    for period, harmonic in ((DAY_MINUTES, 1), (DAY_MINUTES, 2), (WEEK_MINUTES, 1))
-}
+_DAY_ANGLE: Final = np.arange(DAY_MINUTES, dtype=np.float64) * (2.0 * np.pi / DAY_MINUTES)
+_CLOCK: Final = {"sin": np.sin(_DAY_ANGLE), "cos": np.cos(_DAY_ANGLE)}
 
 
 def _remembered(measure: "Callable[Concatenate[Measures, _P], _R]") -> "Callable[Concatenate[Measures, _P], _R]":
@@ -215,12 +207,6 @@ class Measures:
         return floored(self.mean(bar, window), VARIANCE_FLOOR)
 
     @_remembered
-    def bipower_variance(self, window: int) -> Column:
-        """Barndorff-Nielsen, Shephard 2004: pi/2 times the mean of |r(t)| |r(t-1)|, which jumps hardly touch; floored."""
-        size = np.abs(self.change(1))
-        return floored(self.mean(size * previous(size), window) * (0.5 * np.pi), VARIANCE_FLOOR)
-
-    @_remembered
     def true_range(self) -> Column:
         """Wilder 1978: the largest of high - low, |high - last close|, |low - last close|, in the quote currency."""
         last = previous(self.close)
@@ -248,11 +234,6 @@ class Measures:
         """Close within the range of the last `window` bars, -1 at its low, 1 at its high, 0 where there is no range."""
         high, low = self.highest(window), self.lowest(window)
         return ((self.close - low) - (high - self.close)) / floored(high - low, TIE * self.close)
-
-    @_remembered
-    def bar_range(self) -> Column:
-        """High minus low, never below a tie."""
-        return floored(self.high - self.low, TIE * self.close)
 
     # Oscillators
 
@@ -294,51 +275,6 @@ class Measures:
         minus = self.wilder((down > up + tie).astype(np.float64) * np.maximum(down, 0.0), window)
         return (plus - minus) / floored(plus + minus, 0.1 * VOLATILITY_FLOOR * self.close)
 
-    # Shape of the returns
-
-    @_remembered
-    def central_moments(self, window: int) -> tuple[Column, Column, Column]:
-        """Second (floored), third and fourth moment of the last `window` log returns about their mean."""
-        change, square = self.change(1), self.square()
-        first, second = self.mean(change, window), self.mean(square, window)
-        third, fourth = self.mean(square * change, window), self.mean(square * square, window)
-        centre = first * first
-        return (
-            floored(second - centre, VARIANCE_FLOOR),
-            third - 3.0 * first * second + 2.0 * centre * first,
-            np.maximum(fourth - 4.0 * first * third + 6.0 * centre * second - 3.0 * centre * centre, 0.0),
-        )
-
-    @_remembered
-    def skewness(self, window: int) -> Column:
-        """Third central moment of the log returns over the variance to the 3/2."""
-        variance, third, _ = self.central_moments(window)
-        return third / (variance * root(variance))
-
-    @_remembered
-    def log_kurtosis(self, window: int) -> Column:
-        """Logarithm of the fourth central moment over the squared variance, floored; about 1.1 for a Gaussian."""
-        variance, _, fourth = self.central_moments(window)
-        return log((fourth + VARIANCE_FLOOR * VARIANCE_FLOOR) / (variance * variance))
-
-    @_remembered
-    def falling_share(self, window: int) -> Column:
-        """Share of the mean squared return that falling bars have, 0 to 1 (semivariance)."""
-        falls = np.minimum(self.change(1), 0.0)
-        return self.mean(falls * falls, window) / self.variance(window)
-
-    @_remembered
-    def autocorrelation(self, window: int) -> Column:
-        """Mean product of neighbouring log returns over the mean squared return."""
-        change = self.change(1)
-        return self.mean(change * previous(change), window) / self.variance(window)
-
-    @_remembered
-    def efficiency(self, window: int) -> Column:
-        """Kaufman 1995, signed: net log return of `window` bars over the sum of their |log returns|, -1 to 1."""
-        path = self.mean(np.abs(self.change(1)), window) * window
-        return self.change(window) / floored(path, VOLATILITY_FLOOR)
-
     # Volume
 
     @_remembered
@@ -358,18 +294,6 @@ class Measures:
         return log((self.mean_volume(window) + quiet) / (self.mean_volume(base) + quiet))
 
     @_remembered
-    def volume_score(self, window: int) -> Column:
-        """Volume minus its mean of the last `window` bars, over their standard deviation."""
-        mean, std = rolling_mean_and_std(self.volume, window, self.minute)
-        return (self.volume - mean) / floored(std, self.quiet_volume())
-
-    @_remembered
-    def signed_volume(self, window: int) -> Column:
-        """On-balance volume of the last `window` bars over their volume, from -1 to 1."""
-        signed = self.mean(np.sign(self.change(1)) * self.volume, window)
-        return signed / floored(self.mean_volume(window), self.quiet_volume())
-
-    @_remembered
     def weighted_gap(self, window: int) -> Column:
         """Log close minus the volume-weighted mean of the last `window` log closes; without volume the plain mean.
 
@@ -381,7 +305,7 @@ class Measures:
 
     # Clock
 
-    def clock(self, shape: str, period: int, harmonic: int) -> Column:
-        """Sine or cosine (`shape`) of the open time's place in the day (1,440) or the week (10,080, from Thursday)."""
-        minutes = np.arange(self.minute, self.minute + len(self.close), dtype=np.int64) % period
-        return np.take(_CLOCK[shape, period, harmonic], minutes)
+    def clock(self, shape: Literal["sin", "cos"]) -> Column:
+        """Sine or cosine of the open time's place in the day, by UTC."""
+        minute_of_day = np.arange(self.minute, self.minute + len(self.close), dtype=np.int64) % DAY_MINUTES
+        return np.take(_CLOCK[shape], minute_of_day)

@@ -38,7 +38,6 @@ def pandas_features(candles: pd.DataFrame) -> pd.DataFrame:
     park = _ByWindow(lambda w: np.sqrt((hl2.rolling(w).mean() / (4 * np.log(2))).clip(lower=FLOOR**2)))
     gk_bar = 0.5 * hl2 - (2 * np.log(2) - 1) * np.log(c / o) ** 2
     gk = _ByWindow(lambda w: np.sqrt(gk_bar.rolling(w).mean().clip(lower=FLOOR**2)))
-    bipower = (np.pi / 2 * (r.abs() * r.abs().shift()).rolling(60).mean()).clip(lower=FLOOR**2)
     true_range = pd.concat([h - low, (h - c.shift()).abs(), (low - c.shift()).abs()], axis=1).max(axis=1, skipna=False)
     atr = _ByWindow(lambda w: (_wilder(true_range, w) / c).clip(lower=FLOOR))
     top = _ByWindow(lambda w: h.rolling(w).max())
@@ -53,13 +52,10 @@ def pandas_features(candles: pd.DataFrame) -> pd.DataFrame:
     direction = np.sign(step).where(step.isna() | (step.abs() > 1e-10 * typical), 0.0)
     flow = typical * v
     di = _directional_index(h, low, c)
-    bar = np.maximum(h - low, 1e-10 * c)
     windows = np.lib.stride_tricks.sliding_window_view(typical.to_numpy(), 20)
     cci_deviation = pd.Series(np.nan, index=c.index)
     cci_deviation.iloc[19:] = np.abs(windows - windows.mean(axis=1, keepdims=True)).mean(axis=1)
     day = 2 * np.pi * (candles["timestamp"].dt.hour * 60 + candles["timestamp"].dt.minute) / 1440
-    week = (candles["timestamp"].dt.day_of_week - 3) % 7
-    week = 2 * np.pi * (week * 1440 + candles["timestamp"].dt.hour * 60 + candles["timestamp"].dt.minute) / 10080
     features = {
         "g_60": g[60],
         "g_60_over_vol_5": g[60] / vol[5],
@@ -115,50 +111,24 @@ def pandas_features(candles: pd.DataFrame) -> pd.DataFrame:
         "inverse_parkinson_240": 1 / (1 + park[240] / 1e-4),
         "log_vol_5_over_60": np.log(vol[5] / vol[60]),
         "log_vol_15_over_240": np.log(vol[15] / vol[240]),
-        "log_vol_60_over_1440": np.log(vol[60] / vol[1440]),
         "log_range_60": np.log(np.log(top[60] / bottom[60]).clip(lower=FLOOR)),
         "log_atr_14": np.log(atr[14]),
         "log_atr_60": np.log(atr[60]),
-        "log_atr_14_over_60": np.log(atr[14] / atr[60]),
-        "log_jump_ratio_60": np.log(vol[60] ** 2 / bipower),
         "return_1_over_vol_60": r / vol[60],
-        "return_5_over_vol_60": lc.diff(5) / vol[60],
         "return_15_over_vol_60": lc.diff(15) / vol[60],
-        "return_60_over_vol_240": lc.diff(60) / vol[240],
-        "return_240_over_vol_1440": lc.diff(240) / vol[1440],
         "ema_gap_15": lc - ema[15],
-        "ema_gap_60_over_vol_60": (lc - ema[60]) / vol[60],
         "ema_gap_240_over_vol_240": (lc - ema[240]) / vol[240],
         "macd_over_vol_60": macd / vol[60],
-        "macd_less_signal_over_vol_60": (macd - _ema(macd, 9)) / vol[60],
         "rsi_14": _wilder(r, 14) / _wilder(r.abs(), 14).clip(lower=FLOOR),
-        "bollinger_20": g[20] / std[20],
         "bollinger_60": g[60] / std[60],
         "stochastic_14": _place(c, top[14], bottom[14]),
-        "range_position_60": _place(c, top[60], bottom[60]),
-        "range_position_240": _place(c, top[240], bottom[240]),
         "cci_20": (typical - typical.rolling(20).mean()) / np.maximum(cci_deviation, FLOOR * c),
         "mfi_14": (direction * flow).rolling(14).mean() / np.maximum(flow.rolling(14).mean(), quiet * c),
-        "directional_index_14": di,
         "adx_14": _wilder(di.abs(), 14),
-        "efficiency_60": lc.diff(60) / r.abs().rolling(60).sum().clip(lower=FLOOR),
-        "autocorrelation_60": (r * r.shift()).rolling(60).mean() / vol[60] ** 2,
-        "skewness_240": _central(r, 3) / _central(r, 2).clip(lower=FLOOR**2) ** 1.5,
-        "log_kurtosis_240": np.log((_central(r, 4) + FLOOR**4) / _central(r, 2).clip(lower=FLOOR**2) ** 2),
-        "falling_share_60": (r2 * (r < 0)).where(r.notna()).rolling(60).mean() / vol[60] ** 2,
         "log_volume_1_over_60": np.log(volume[1] / volume[60]),
         "log_volume_15_over_240": np.log(volume[15] / volume[240]),
-        "log_volume_60_over_1440": np.log(volume[60] / volume[1440]),
-        "volume_score_60": (v - v.rolling(60).mean()) / np.maximum(v.rolling(60).std(ddof=0), quiet),
-        "signed_volume_60": (np.sign(r) * v).rolling(60).mean() / np.maximum(v.rolling(60).mean(), quiet),
-        "body": (c - o) / bar,
-        "wick_balance": ((np.minimum(o, c) - low) - (h - np.maximum(o, c))) / bar,
         "sin_day": np.sin(day),
         "cos_day": np.cos(day),
-        "sin_half_day": np.sin(2 * day),
-        "cos_half_day": np.cos(2 * day),
-        "sin_week": np.sin(week),
-        "cos_week": np.cos(week),
     }
     return pd.DataFrame(features)
 
@@ -181,13 +151,3 @@ def _directional_index(high: pd.Series, low: pd.Series, close: pd.Series) -> pd.
     minus = down.where(down.isna() | ((down > up + 1e-10 * close) & (down > 0)), 0.0)
     plus, minus = _wilder(plus, 14), _wilder(minus, 14)
     return (plus - minus) / np.maximum(plus + minus, 2e-6 * close)
-
-
-def _central(r: pd.Series, power: int) -> pd.Series:
-    """Central moment over 240 bars, by the definition of moments about the mean of raw moments."""
-    m = {k: (r**k).rolling(240).mean() for k in range(1, power + 1)}
-    if power == 2:
-        return m[2] - m[1] ** 2
-    if power == 3:
-        return m[3] - 3 * m[1] * m[2] + 2 * m[1] ** 3
-    return m[4] - 4 * m[1] * m[3] + 6 * m[1] ** 2 * m[2] - 3 * m[1] ** 4

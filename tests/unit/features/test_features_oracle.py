@@ -15,7 +15,9 @@ TOLERANCE_STD = 1e-4
 
 
 def assert_agrees_with_pandas(candles: pd.DataFrame, *, skip: int = 0) -> None:
-    features, expected = compute_features(candles), pandas_features(candles)[list(FEATURE_NAMES)]
+    features, expected = compute_features(candles), pandas_features(candles)
+    assert set(expected.columns) == set(FEATURE_NAMES)
+    expected = expected[list(FEATURE_NAMES)]
     rows = slice(WARM_UP_BARS + skip, None)
     difference = np.abs(features - expected.to_numpy())[rows].max(axis=0) / features[rows].std(axis=0)
     worst = int(difference.argmax())
