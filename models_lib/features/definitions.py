@@ -137,7 +137,7 @@ FEATURE_NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATUR
 """Names in the order of the model's inputs."""
 WARM_UP_BARS: Final = max(feature.warm_up_bars for feature in FEATURES)
 """Rows at the start of each segment that have no values: all 72 appear together in the next row."""
-DEPENDENCY_BARS: Final = 2048
+DEPENDENCY_BARS: Final = 1792
 """No value depends on more than this many earlier bars (longest chain: a return, 1440 bars and a block)."""
 SERVING_BARS: Final = 4096
 """Bars to fetch for the newest row; more than any value depends on, so it equals the full history's bit for bit."""

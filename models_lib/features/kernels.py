@@ -104,8 +104,32 @@ def rolling_mean_and_std(values: Column, window: int, phase: int) -> tuple[Colum
 
 
 @njit(cache=True, nogil=True)
+def _fresh_exponential_mean(values: Column, weight: float, memory: int, row: int) -> float:
+    """The recursion begun at the value `memory - 1` rows before `row` and run up to `row`.
+
+    Four stretches of it run side by side (each step waits for the one before it, not for the other stretches) and are
+    joined by the weight that a whole stretch leaves of what came before it.
+    """
+    keep = 1.0 - weight
+    stretch = (memory - 1) // 4
+    first = row - 4 * stretch
+    oldest = values[row - memory + 1]
+    for past in range(row - memory + 2, first + 1):
+        oldest = keep * oldest + weight * values[past]
+    second, third, newest = 0.0, 0.0, 0.0
+    for past in range(first + 1, first + 1 + stretch):
+        oldest = keep * oldest + weight * values[past]
+        second = keep * second + weight * values[past + stretch]
+        third = keep * third + weight * values[past + 2 * stretch]
+        newest = keep * newest + weight * values[past + 3 * stretch]
+    left = keep**stretch
+    joined: float = ((oldest * left + second) * left + third) * left + newest
+    return joined
+
+
+@njit(cache=True, nogil=True)
 def exponential_mean(values: Column, weight: float, memory: int, phase: int) -> Column:
-    """The exponential mean e += weight * (x - e); NaN until `memory` rows are there.
+    """The exponential mean e = (1 - weight) e + weight x; NaN until `memory` rows are there.
 
     At each fresh start the recursion begins anew at the value `memory - 1` rows back.
 
@@ -117,13 +141,13 @@ def exponential_mean(values: Column, weight: float, memory: int, phase: int) -> 
     """
     out = np.full(len(values), np.nan)
     full = _first_number(values) + memory - 1
+    keep = 1.0 - weight
     mean = 0.0
     for row in range(full, len(values)):
         if row == full or (row + phase) % BLOCK == 0:
-            mean = values[row - memory + 1]
-            for past in range(row - memory + 2, row):
-                mean += weight * (values[past] - mean)
-        mean += weight * (values[row] - mean)
+            mean = _fresh_exponential_mean(values, weight, memory, row)
+        else:
+            mean = keep * mean + weight * values[row]
         out[row] = mean
     return out
 
@@ -157,19 +181,25 @@ def rolling_max(values: Column, window: int) -> Column:
 def rolling_mean_deviation(values: Column, means: Column, window: int) -> Column:
     """The mean of |x - mean of the window| over the last `window` rows, every window from scratch.
 
+    A block of rows at a time and lag by lag, so the inner loop is over neighbours and its sums stay in the cache.
+
     Args:
         values: shape [N], no NaN.
         means: `rolling_mean_and_std` of the same window, shape [N].
         window: rows.
     """
-    out = np.zeros(len(values))
-    for lag in range(window):
-        for row in range(window - 1, len(values)):
-            out[row] += abs(values[row - lag] - means[row])
-    for row in range(min(window - 1, len(values))):
-        out[row] = np.nan
-    for row in range(window - 1, len(values)):
-        out[row] /= window
+    out = np.full(len(values), np.nan)
+    total = np.empty(BLOCK)
+    for tile in range(window - 1, len(values), BLOCK):
+        num_rows = min(BLOCK, len(values) - tile)
+        centre = means[tile : tile + num_rows]
+        total[:] = 0.0
+        for lag in range(window):
+            lagged = values[tile - lag : tile - lag + num_rows]
+            for row in range(num_rows):
+                total[row] += abs(lagged[row] - centre[row])
+        for row in range(num_rows):
+            out[tile + row] = total[row] / window
     return out
 
 
