@@ -1,0 +1,197 @@
+"""Steps over files: whole, idempotent, refusing what changed behind their back; plan, outcome and summary."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models_lib.config import RunConfig, load_config
+from models_lib.errors import ConfigError, DataError, StoppedError
+from models_lib.features import WARM_UP_BARS
+from models_lib.files import sha256_file
+from models_lib.interruption import allow_work, request_stop
+from models_lib.registry import open_registry
+from models_lib.steps import outcome as outcomes
+from models_lib.steps.candidate import build_candidate
+from models_lib.steps.candles import fetch_candles, read_candles
+from models_lib.steps.clock import StepClock
+from models_lib.steps.features import compute_feature_matrix, map_features
+from models_lib.steps.judge import judge_candidate
+from models_lib.steps.labels import label_rows, read_labels, rows_with_features, timestamps_ms
+from models_lib.steps.plan import plan_run
+from models_lib.steps.promote import promote_candidate
+from models_lib.steps.refs import FileRef
+from models_lib.steps.scaler import fit_feature_scaler
+from models_lib.steps.store import store_candidate
+from models_lib.steps.summary import headline, parallel_symbols, write_summary
+from models_lib.steps.temperature import tune_temperature
+from models_lib.steps.train import train_model
+from tests.markets import write_market
+from tests.unit.steps.conftest import Judged, PreparedSymbol
+
+NOW = datetime(2026, 1, 15, 2, tzinfo=UTC)
+
+
+def test_each_step_twice_is_the_step_once(btc: PreparedSymbol, judged: Judged) -> None:
+    folder, prepared = btc.folder, btc.prepared
+    assert fetch_candles("BTC-USD", btc.config.data, folder, now=NOW) == prepared.candles
+    assert compute_feature_matrix(prepared.candles, folder, threads=2) == prepared.features
+    assert label_rows(prepared.candles, btc.config.label, btc.config.splits, folder) == prepared.labels
+    assert fit_feature_scaler(prepared.features, prepared.labels, folder) == prepared.scaler
+    again = train_model(btc.config, prepared, folder / "again")
+    assert again.weights.sha256 == judged.fitted.trained.weights.sha256
+    assert tune_temperature(btc.config, prepared, again, folder) == judged.fitted.temperature
+    assert build_candidate(btc.config, prepared, judged.fitted, folder) == judged.candidate
+    assert judge_candidate(btc.plan, prepared, judged.fitted, judged.candidate) == judged.judgement
+    assert list(folder.rglob("*.partial")) == []
+
+
+def test_stored_and_promoted_twice_is_once(btc: PreparedSymbol, judged: Judged) -> None:
+    def store() -> object:
+        return store_candidate(
+            btc.plan, btc.prepared, judged.fitted, judged.candidate, judged.judgement, seconds={"train": 1.0}, now=NOW
+        )
+
+    stored = store()
+    assert store() == stored
+    promote = promote_candidate(btc.plan, "BTC-USD", judged.judgement, stored, now=NOW)  # type: ignore[arg-type]
+    assert (promote.outcome, promote.reason) == ("promoted", "")
+    promote = promote_candidate(btc.plan, "BTC-USD", judged.judgement, stored, now=NOW)  # type: ignore[arg-type]
+    assert (promote.outcome, promote.reason) == ("promoted", "already champion")
+    assert len(open_registry(btc.plan.home).history().entries) == 1
+
+
+def test_judgement_has_every_gate_of_the_configuration(btc: PreparedSymbol, judged: Judged) -> None:
+    measured = json.loads(judged.judgement.judgement.checked().read_text())
+    names = {gate["name"] for gate in measured["gates"]}
+    assert names == set(type(btc.config.gates).model_fields) - {"not_worse_than_champion"}
+
+
+def test_damaged_candidate_is_not_judged(btc: PreparedSymbol, judged: Judged, tmp_path: Path) -> None:
+    import shutil
+
+    from models_lib.errors import BundleError
+
+    folder = Path(shutil.copytree(judged.candidate.folder, tmp_path / "candidate"))
+    model = folder / "model.safetensors"
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(BundleError, match=r"model\.safetensors"):
+        judge_candidate(btc.plan, btc.prepared, judged.fitted, judged.candidate.model_copy(update={"folder": folder}))
+
+
+def test_file_that_changed_behind_a_reference_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+    reference = FileRef.of(path)
+    assert reference.checked() == path
+    assert reference.sha256 == sha256_file(path)
+    path.write_text("after")
+    with pytest.raises(DataError, match="of an earlier step changed"):
+        reference.checked()
+    path.unlink()
+    with pytest.raises(DataError, match="of an earlier step is gone"):
+        reference.checked()
+
+
+def test_labels_and_features_agree_on_the_rows_without_values(btc: PreparedSymbol) -> None:
+    matrix, frame = map_features(btc.prepared.features), read_candles(btc.prepared.candles)
+    with_values = ~np.isnan(matrix).any(axis=1)
+    np.testing.assert_array_equal(with_values, rows_with_features(timestamps_ms(frame)))
+    assert int(np.flatnonzero(with_values)[0]) == WARM_UP_BARS
+    rows = read_labels(btc.prepared.labels)
+    for part in (rows.train, rows.validation, rows.test):
+        assert with_values[part].all()
+        assert (rows.classes[part] >= 0).all()
+
+
+def test_row_with_features_starts_anew_in_each_segment() -> None:
+    minutes = np.concatenate((np.arange(WARM_UP_BARS + 2), np.arange(WARM_UP_BARS + 3) + 100_000))
+    warm = rows_with_features(minutes * 60_000)
+    expected = [WARM_UP_BARS, WARM_UP_BARS + 1, *(2 * WARM_UP_BARS + 2 + np.arange(3))]
+    assert np.flatnonzero(warm).tolist() == expected
+
+
+def test_fetched_candles_carry_the_warnings_into_the_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_market(tmp_path / "candles", "BTC-USD", days=2)
+    config = load_config(None, ("data.source=parquet", f"data.path={folder}"))
+    reference = fetch_candles("BTC-USD", config.data, tmp_path / "run", now=datetime(2030, 1, 1, tzinfo=UTC))
+    report = json.loads(reference.report.checked().read_text())
+    assert report["origin"] == str(folder / "BTC-USD.parquet")
+    assert report["data_hash"] == reference.data_hash
+    assert any("stale" in warning for warning in report["warnings"])
+    assert any("stale" in record.getMessage() for record in caplog.records)
+
+
+def test_plan_refuses_what_cannot_be_started(tmp_path: Path) -> None:
+    config = RunConfig()
+    with pytest.raises(ConfigError, match="'DOGE-USD' is not a configured symbol"):
+        plan_run(config, home=tmp_path, symbols=("DOGE-USD",), who="test", now=NOW)
+    gone = load_config(None, ("data.source=parquet", f"data.path={tmp_path / 'gone'}"))
+    with pytest.raises(ConfigError, match="no such folder"):
+        plan_run(gone, home=tmp_path, symbols=None, who="test", now=NOW)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        plan_run(config, home=tmp_path / "file", symbols=None, who="test", now=NOW)
+
+
+def test_plan_keeps_the_resolved_configuration_under_an_id_that_begins_with_the_time(tmp_path: Path) -> None:
+    config = load_config(None, ("data.days=3",))
+    plan = plan_run(config, home=tmp_path, symbols=("ETH-USD",), who="test", now=NOW)
+    assert plan.run_id.startswith("20260115T020000Z-")
+    assert plan.date == "2026-01-15"
+    assert RunConfig.model_validate_json((plan.folder / "config.json").read_text()) == config
+    other = plan_run(config, home=tmp_path, symbols=("ETH-USD",), who="test", now=NOW)
+    assert other.folder != plan.folder, "two runs of one second do not share a folder"
+
+
+def test_as_many_symbols_at_once_as_configured_and_no_more_than_there_are(tmp_path: Path) -> None:
+    def plan(*settings: str) -> int:
+        config = load_config(None, settings)
+        return parallel_symbols(plan_run(config, home=tmp_path, symbols=None, who="test", now=NOW))
+
+    assert plan("training.max_parallel=2") == 2
+    assert plan("training.max_parallel=64") == 3
+    assert 1 <= plan() <= 3
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [(DataError("BTC-USD: no rows."), "BTC-USD: no rows."), (KeyError("close"), "KeyError: 'close'")],
+)
+def test_failed_outcome_says_why(failure: Exception, reason: str) -> None:
+    entry = outcomes.failed_outcome("BTC-USD", failure).summary_entry()
+    assert (entry["outcome"], entry["bundle"], entry["metrics"], entry["reason"]) == ("failed", None, None, reason)
+
+
+def test_headline_counts_and_names(tmp_path: Path) -> None:
+    failed = {symbol: outcomes.failed_outcome(symbol, DataError("bad")) for symbol in ("ETH-USD", "SOL-USD")}
+    held = failed["ETH-USD"].model_copy(update={"outcome": "held", "symbol": "BTC-USD"})
+    mixture = {"BTC-USD": held, **failed}
+    assert headline(mixture) == "0 of 3 promoted; held: BTC-USD; failed: ETH-USD, SOL-USD"
+    plan = plan_run(RunConfig(), home=tmp_path, symbols=None, who="test", now=NOW)
+    summary = write_summary(plan, mixture)
+    assert summary.any_failed
+    assert json.loads(summary.file.checked().read_text())["symbols"]["SOL-USD"]["reason"] == "bad"
+    assert not write_summary(plan, {"BTC-USD": held}).any_failed, "held is a normal night"
+
+
+def test_clock_measures_steps_also_when_they_raise() -> None:
+    clock = StepClock("BTC-USD")
+    with clock.step("first"):
+        pass
+    with pytest.raises(DataError), clock.step("second"):
+        raise DataError("bad")
+    assert list(clock.seconds) == ["first", "second"]
+
+
+def test_no_step_begins_after_a_stop() -> None:
+    request_stop()
+    try:
+        with pytest.raises(StoppedError), StepClock("BTC-USD").step("promote"):
+            pytest.fail("the step began")
+    finally:
+        allow_work()
