@@ -92,14 +92,18 @@ def harness(prefect: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     os.environ.update(before)
 
 
+# One of each kind: unreadable, schema, clock, value, whole file. `data check` above has all of them, by the same rules.
+FAULTS_OF_A_RUN = ("empty", "columns", "naive", "nan", "constant", "novolume")
+
+
 @pytest.mark.prefect
 @pytest.mark.xdist_group("prefect")
 @pytest.mark.usefixtures("harness")
 def test_run_fails_every_symbol_with_bad_candles_and_trains_the_other(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = {f"{fault.upper()}-USD": message for fault, message in MESSAGES.items()}
-    for fault in MESSAGES:
+    wanted = {f"{fault.upper()}-USD": MESSAGES[fault] for fault in FAULTS_OF_A_RUN}
+    for fault in FAULTS_OF_A_RUN:
         write_spoilt(folder / f"{fault.upper()}-USD.parquet", fault)
     good_candles().to_parquet(folder / "SHORT-USD.parquet", index=False)
     wanted["SHORT-USD"] = "(at least 500 needed)"
