@@ -163,6 +163,16 @@ def bench(candles: pd.DataFrame, rounds: int) -> dict[str, Any]:
     }
 
 
+def tell(result: dict[str, Any], rounds: int) -> None:
+    """Prints the table of `bench`."""
+    print(f"72 features, {result['rows']:,} rows, {result['cores']} cores, best of {rounds} rounds")
+    for group, unit in (("seconds", "s"), ("ratios", "x")):
+        for name, value in result[group].items():
+            print(f"  {name:36s} wall {value['wall']:6.2f} {unit}   cpu {value['cpu']:6.2f} {unit}")
+    worst = result["worst_difference_from_pandas"]
+    print(f"  worst difference from pandas: {worst['feature']}, {worst['std']:.1e} of its standard deviation")
+
+
 def main() -> None:
     """Prints a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -180,12 +190,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(result, indent=2))
         return
-    print(f"72 features, {result['rows']:,} rows, {result['cores']} cores, best of {arguments.rounds} rounds")
-    for group, unit in (("seconds", "s"), ("ratios", "x")):
-        for name, value in result[group].items():
-            print(f"  {name:36s} wall {value['wall']:6.2f} {unit}   cpu {value['cpu']:6.2f} {unit}")
-    worst = result["worst_difference_from_pandas"]
-    print(f"  worst difference from pandas: {worst['feature']}, {worst['std']:.1e} of its standard deviation")
+    tell(result, arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from models_lib.config import RunConfig, Section, load_config
 
@@ -30,6 +31,12 @@ NOT_IN_THE_TABLE = {"weight_average_decay": 0.0, "gradient_clip_norm": None}
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_configuration_loads(path: Path) -> None:
     assert load_config(path).symbols == ("BTC-USD", "ETH-USD", "SOL-USD")
+
+
+def test_default_file_spells_out_every_default() -> None:
+    """Read alone, without our defaults below it: a value that the file leaves out or has otherwise would show."""
+    written = yaml.safe_load((CONFIGS / "default.yaml").read_text())
+    assert written == RunConfig().model_dump(mode="json")
 
 
 @pytest.mark.parametrize("name", TABLE)
