@@ -57,7 +57,7 @@ fix: $(DEV_READY)
 	$(BIN)/ruff format .
 
 bench: $(DEV_READY)
-	$(ONE_THREAD) $(BIN)/python -m tests.benchmarks $(BENCH)
+	@$(ONE_THREAD) $(BIN)/python -m tests.benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -35,7 +35,7 @@ def test_imports_keep_the_contracts(tmp_path: Path) -> None:
         check=False,
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert "2 kept, 0 broken" in answer.stdout or " kept, 0 broken" in answer.stdout
+    assert " kept, 0 broken" in answer.stdout
 
 
 def test_every_package_is_under_the_contracts() -> None:
@@ -92,10 +92,12 @@ def test_bundles_are_read_without_torch_and_without_training_code() -> None:
 
 
 def test_features_are_computed_without_torch_and_prefect() -> None:
+    """Also without scipy, which numba looks for but does not need: None in `sys.modules` is an import that fails."""
     loaded = modules_after(
+        "import sys\nsys.modules['scipy'] = None\n"
         "from models_lib.features import compute_features, FEATURE_NAMES, WARM_UP_BARS, SERVING_BARS"
     )
-    assert not loaded & {"torch", "sklearn", "prefect", "matplotlib", "scipy"}
+    assert not loaded & {"torch", "sklearn", "prefect", "matplotlib"}
 
 
 @pytest.mark.parametrize(
