@@ -127,7 +127,7 @@ def driftless_rule_stands(runs: Sequence[MarketRun]) -> Claim:
 
 
 def words_say_so(runs: Sequence[MarketRun]) -> Claim:
-    """The verdict says that no directional skill is shown exactly when beats_driftless_rule fails."""
+    """The verdict says that it is volatility, and no direction, exactly when beats_driftless_rule fails."""
     silent = sum((NO_DIRECTION in run.words) == run.gate_passed("beats_driftless_rule") for run in runs)
     said = sum(NO_DIRECTION in run.words for run in runs)
     return Claim(f'"{NO_DIRECTION}"', bool(runs) and silent == 0, f"said {said} times, {silent} times out of place")

@@ -42,6 +42,7 @@ Floats = NDArray[np.float64]
 Classes = NDArray[np.int8]
 
 NO_DIRECTION = "calibrated volatility; no directional skill shown"
+NO_BETTER_THAN_A_COIN = "no directional skill shown: its calls are no better than a coin"
 NO_EDGE = "no edge after costs measured"
 _BP = 1e4
 
@@ -322,15 +323,24 @@ def _bounds(interval: Interval | None) -> list[float] | None:
 
 
 def verdict_words(evaluation: Evaluation) -> tuple[str, ...]:
-    """The words that a verdict must carry: none, or what was not shown. Not measured counts as not shown."""
+    """The words that a verdict must carry: none, or what was not shown. Not measured counts as not shown.
+
+    Better probabilities than the driftless rule's may come from a better volatility alone (two years of candles are
+    enough for that), so direction is only shown when the calls' directional accuracy lies above one half as well.
+    """
     words = []
-    improvement = evaluation.metrics["driftless_improvement"]
-    if not improves(improvement, evaluation.intervals.get("driftless_improvement"), limit=0.0):
+    if not _shown(evaluation, "driftless_improvement", above=0.0):
         words.append(NO_DIRECTION)
+    elif not _shown(evaluation, "directional_accuracy", above=0.5):
+        words.append(NO_BETTER_THAN_A_COIN)
     edge = evaluation.metrics["edge_after_costs_bp"]
     if edge is None or not edge > 0.0:
         words.append(NO_EDGE)
     return tuple(words)
+
+
+def _shown(evaluation: Evaluation, name: str, *, above: float) -> bool:
+    return improves(evaluation.metrics[name], evaluation.intervals.get(name), limit=above)
 
 
 @dataclass(frozen=True)

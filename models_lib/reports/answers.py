@@ -146,6 +146,8 @@ def _knows_direction(figures: Figures | None) -> Answer:
         return Answer(question, "Not measured", "unknown", numbers)
     if driftless.above != "yes":
         return Answer(question, "No skill shown", "weak", f"What it knows is volatility at most. {numbers}")
+    if calls.against(0.5) == "no":
+        return Answer(question, "No, worse than a coin", "bad", f"The price tends to go the other way. {numbers}")
     if calls.against(0.5) != "yes":
         return Answer(question, "Not shown", "weak", f"Its calls are not told apart from a coin's. {numbers}")
     return Answer(question, "Yes, some", "good", numbers)

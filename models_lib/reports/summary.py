@@ -12,9 +12,6 @@ from typing import Any
 from models_lib.reports import wording
 from models_lib.reports.wording import Say
 
-NO_DIRECTION = "calibrated volatility; no directional skill shown"
-NO_EDGE = "no edge after costs measured"
-
 
 def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     """One line a symbol: promoted, held (which gates) or failed (why), in the summary's order."""
@@ -39,28 +36,12 @@ def summary_markdown(summary: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def verdict_words(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """The words that the verdict of this symbol must carry: those of the entry, or derived from its gates and metrics."""
-    metrics = _test_metrics(entry)
-    if metrics is None:
-        return ()
-    if "words" in entry:
-        return tuple(entry["words"])
-    words = []
-    if not any(gate["name"] == "beats_driftless_rule" and gate["passed"] for gate in entry["gates"]):
-        words.append(NO_DIRECTION)
-    edge = metrics.get("edge_after_costs_bp")
-    if edge is None or not edge > 0:
-        words.append(NO_EDGE)
-    return tuple(words)
-
-
 def _told(entry: Mapping[str, Any]) -> str:
     metrics = _test_metrics(entry)
     if entry["outcome"] == "failed" or metrics is None:
         return str(entry["reason"])
     reason = str(entry["reason"] or "")
-    words = [word for word in verdict_words(entry) if word not in reason]
+    words = [word for word in entry["words"] if word not in reason]
     figures = (
         f"accuracy {wording.percent(metrics['accuracy'])} (rule {wording.percent(metrics['mechanical_rule_accuracy'])}), "
         f"NLL {wording.decimal(metrics['nll'])} (rule {wording.decimal(metrics['mechanical_rule_nll'])}, "
@@ -86,7 +67,7 @@ def _test_metrics(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _outcomes(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for symbol, entry in symbols.items():
-        told = "; ".join(part for part in (_held_by(entry), str(entry["reason"] or ""), *verdict_words(entry)) if part)
+        told = "; ".join(part for part in (_held_by(entry), str(entry["reason"] or ""), *entry["words"]) if part)
         rows.append(
             [symbol, f"**{entry['outcome']}**", told, (entry["bundle"] or "none")[:12], entry["report"] or "none"]
         )

@@ -13,6 +13,7 @@ from models_lib.candles.schema import epoch_ms
 from models_lib.config import EvaluationSection, GatesSection, LabelSection, SplitsSection
 from models_lib.evaluation.baselines import fit_driftless_rule
 from models_lib.evaluation.evaluation import (
+    NO_BETTER_THAN_A_COIN,
     NO_DIRECTION,
     NO_EDGE,
     EvaluationInputs,
@@ -152,6 +153,19 @@ def test_a_model_that_knows_the_direction_gets_no_such_words(trend: EvaluationIn
     assert verdict_words(evaluate(predicting(cheap, knowing(trend, 0.3)))) == ()
     dear = replace(trend, section=SECTION.model_copy(update={"costs_bp": 100.0}))
     assert verdict_words(evaluate(predicting(dear, knowing(trend, 0.3)))) == (NO_EDGE,)
+
+
+def test_a_model_that_beats_the_driftless_rule_while_its_calls_are_a_coin_shows_no_direction(
+    trend: EvaluationInputs,
+) -> None:
+    """Both are needed: a better volatility alone beats the driftless rule, too. The interval of the calls is given."""
+    evaluation = evaluate(predicting(trend, knowing(trend, 0.3)))
+    measured = evaluation.intervals["directional_accuracy"]
+    assert measured is not None
+    for interval in (replace(measured, low=0.48, high=0.52), replace(measured, low=0.45, high=0.47), None):
+        coin = replace(evaluation, intervals={**evaluation.intervals, "directional_accuracy": interval})
+        assert NO_BETTER_THAN_A_COIN in verdict_words(coin)
+        assert NO_DIRECTION not in verdict_words(coin)
 
 
 def test_direction_is_judged_by_the_return_from_the_current_close_not_by_the_label(trend: EvaluationInputs) -> None:

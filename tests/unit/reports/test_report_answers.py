@@ -47,6 +47,11 @@ def test_answer_to_the_one_line_rule_follows_the_interval(samples, improvement, 
     [
         (Figure(value=0.01, interval=(0.005, 0.02)), Figure(value=0.53, interval=(0.51, 0.55)), "Yes, some"),
         (Figure(value=0.01, interval=(0.005, 0.02)), Figure(value=0.51, interval=(0.49, 0.53)), "Not shown"),
+        (
+            Figure(value=0.01, interval=(0.005, 0.02)),
+            Figure(value=0.46, interval=(0.45, 0.47)),
+            "No, worse than a coin",
+        ),
         (Figure(value=0.01, interval=(-0.005, 0.02)), Figure(value=0.53, interval=(0.51, 0.55)), "No skill shown"),
         (Figure(value=-0.01, interval=(-0.02, -0.005)), Figure(value=0.53, interval=(0.51, 0.55)), "No skill shown"),
         (Figure(value=0.01), Figure(value=0.53, interval=(0.51, 0.55)), "Not measured"),

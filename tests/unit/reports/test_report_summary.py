@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from models_lib.evaluation import evaluation
-from models_lib.reports.summary import NO_DIRECTION, NO_EDGE, outcome_lines, summary_markdown, verdict_words
+from models_lib.evaluation.evaluation import NO_DIRECTION, NO_EDGE
+from models_lib.reports.summary import outcome_lines, summary_markdown
 
 
 def gate(name, value, limit, *, passed, severity="blocking"):
@@ -46,6 +46,7 @@ def summary():
         "outcome": "promoted",
         "bundle": "9b1f" * 16,
         "reason": "first champion",
+        "words": [NO_DIRECTION, NO_EDGE],
         "gates": [
             gate("accuracy", 0.741, 0.68, passed=True),
             gate("class_balance", [0.31, 0.35], [0.15, 0.6], passed=True),
@@ -61,6 +62,7 @@ def summary():
     held = promoted | {
         "outcome": "held",
         "reason": "",
+        "words": [],
         "gates": [
             gate("accuracy", 0.412, 0.68, passed=False),
             gate("class_balance", None, [0.15, 0.6], passed=False),
@@ -73,6 +75,7 @@ def summary():
     }
     failed = {
         "outcome": "failed",
+        "words": [],
         "bundle": None,
         "reason": "SOL-USD: close must be above 0 | row 17\nFetch the window again.",
         "gates": [],
@@ -104,26 +107,11 @@ def test_a_reason_that_names_the_gates_is_not_repeated(summary):
     assert outcome_lines(summary)[1].startswith("ETH-USD  held      by accuracy, class_balance; accuracy 41.2 %")
 
 
-def test_words_follow_gates_and_edge(summary):
-    promoted, held, failed = summary["symbols"].values()
-    assert verdict_words(promoted) == (NO_DIRECTION, NO_EDGE)
-    assert verdict_words(held) == ()
-    assert verdict_words(failed) == ()
-    held["metrics"]["test"]["edge_after_costs_bp"] = None
-    assert verdict_words(held) == (NO_EDGE,)
-    held["metrics"]["test"]["edge_after_costs_bp"] = float("nan")
-    assert verdict_words(held) == (NO_EDGE,)
-    held["gates"] = []
-    assert verdict_words(held) == (NO_DIRECTION, NO_EDGE)
-
-
-def test_words_of_the_entry_are_taken_where_it_has_them(summary):
-    entry = summary["symbols"]["ETH-USD"] | {"words": [NO_EDGE]}
-    assert verdict_words(entry) == (NO_EDGE,)
-
-
-def test_words_are_the_evaluation_s_own():
-    assert (NO_DIRECTION, NO_EDGE) == (evaluation.NO_DIRECTION, evaluation.NO_EDGE)
+def test_words_of_the_entry_stand_behind_the_figures_and_only_once(summary):
+    summary["symbols"]["ETH-USD"] |= {"words": [NO_EDGE], "reason": NO_EDGE}
+    assert outcome_lines(summary)[1].count(NO_EDGE) == 1
+    summary["symbols"]["ETH-USD"]["reason"] = ""
+    assert outcome_lines(summary)[1].endswith(f"; {NO_EDGE}")
 
 
 def test_markdown_holds_figures_beside_the_rules_and_the_gates_not_met(summary):

@@ -63,10 +63,12 @@ def test_small_study_finds_the_planted_component_and_says_that_it_falls_short_of
         ("null", "forward_return", 1),
         ("iid", "forward_return", 1),
         ("planted", "trend", 1),
-        ("planted", "forward_return", 1),
     ],
 )
 def test_middle_study_keeps_every_claim(tmp_path, market, label, seeds):
-    """Markets of full length, three symbols, the default recipe; the full study is the same with 20 seeds."""
+    """Markets of full length, three symbols, the default recipe; the full study is the same with 20 seeds.
+
+    `planted` with `forward_return` is not among them: it does not reach 98 % (README, Honesty), and says so.
+    """
     status, record = study(tmp_path, "--market", market, "--label", label, "--seeds", str(seeds), "--processes", "1")
     assert status == 0, record["claims"]
