@@ -329,6 +329,7 @@ def confidence_band(mean_confidence: float | None, share_50_90: float | None, ga
     The value is the mean confidence, given twice because a two-sided gate has (low, high).
     """
     band = f"{gate.share_50_90_low:.0%}-{gate.share_50_90_high:.0%}"
+    said = "not measured" if share_50_90 is None else f"{share_50_90:.1%}"
     value = None if mean_confidence is None else (mean_confidence, mean_confidence)
     share_fits = share_50_90 is not None and gate.share_50_90_low <= share_50_90 <= gate.share_50_90_high
     return _result(
@@ -339,7 +340,7 @@ def confidence_band(mean_confidence: float | None, share_50_90: float | None, ga
         gate,
         passed=mean_confidence is not None and gate.low <= mean_confidence <= gate.high and share_fits,
         also_needed=(share_50_90,),
-        note=f"share of predictions between 0.5 and 0.9: {_said(share_50_90)} (wanted {band})",
+        note=f"share of predictions between 0.5 and 0.9: {said} (wanted {band})",
     )
 
 

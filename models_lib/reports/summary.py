@@ -120,7 +120,14 @@ def _with_interval(metrics: Mapping[str, Any], key: str, say: Say) -> str:
 
 def _gates(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
-        [symbol, gate["name"], gate["severity"], _bounds(gate["value"]), _bounds(gate["limit"])]
+        [
+            symbol,
+            gate["name"],
+            gate["severity"],
+            gate["split"],
+            *map(_bounds, (gate["value"], gate["limit"])),
+            gate["note"],
+        ]
         for symbol, entry in symbols.items()
         for gate in entry["gates"] or ()
         if not gate["passed"]
@@ -128,7 +135,7 @@ def _gates(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     judged = any(entry["gates"] for entry in symbols.values())
     if not judged:
         return ""
-    table = _table(["symbol", "gate", "severity", "measured", "limit"], rows) if rows else "None."
+    table = _table(["symbol", "gate", "severity", "on", "measured", "limit", "beside it"], rows) if rows else "None."
     return f"## Gates not met\n\n{table}"
 
 

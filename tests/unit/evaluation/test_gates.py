@@ -214,7 +214,7 @@ def test_two_sided_gates_carry_two_sided_figures() -> None:
     assert (balance["value"], balance["limit"]) == ([0.31, 0.35], [0.15, 0.60])
     band = result("confidence_band").to_json()
     assert (band["value"], band["limit"]) == ([0.71, 0.71], [0.60, 0.85])
-    assert "between 0.5 and 0.9: +0.7200 (wanted 70%-80%)" in band["note"]
+    assert "between 0.5 and 0.9: 72.0% (wanted 70%-80%)" in band["note"]
 
 
 def test_drift_names_the_worst_feature_against_its_own_limit() -> None:

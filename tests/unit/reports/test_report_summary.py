@@ -9,8 +9,9 @@ from models_lib.evaluation.evaluation import NO_DIRECTION, NO_EDGE
 from models_lib.reports.summary import outcome_lines, summary_markdown
 
 
-def gate(name, value, limit, *, passed, severity="blocking"):
-    return {"name": name, "split": "test", "value": value, "limit": limit, "severity": severity, "passed": passed}
+def gate(name, value, limit, *, passed, severity="blocking", note=""):
+    told = {"value": value, "limit": limit, "severity": severity, "passed": passed, "note": note}
+    return {"name": name, "split": "test", **told}
 
 
 def metrics(**changes):
@@ -65,7 +66,7 @@ def summary():
         "words": [],
         "gates": [
             gate("accuracy", 0.412, 0.68, passed=False),
-            gate("class_balance", None, [0.15, 0.6], passed=False),
+            gate("class_balance", None, [0.15, 0.6], passed=False, note="UP 70 %"),
             gate("beats_driftless_rule", 0.002, 0.0, passed=True, severity="advisory"),
         ],
         "metrics": {
@@ -123,8 +124,8 @@ def test_markdown_holds_figures_beside_the_rules_and_the_gates_not_met(summary):
         "| of the majority class | 35.1 % | 35.1 % |",
         "| NLL gained on the calibrated rule | +0.0340 (+0.0210 to +0.0470) | +0.0340 (interval not measured) |",
         "| effective test rows | 1,840 | not measured |",
-        "| ETH-USD | class_balance | blocking | not measured | 0.15 to 0.6 |",
-        "| BTC-USD | beats_driftless_rule | advisory | -0.009 | 0 |",
+        "| ETH-USD | class_balance | blocking | test | not measured | 0.15 to 0.6 | UP 70 % |",
+        "| BTC-USD | beats_driftless_rule | advisory | test | -0.009 | 0 |",
         "| ETH-USD | 0.30 s | 3 min 07 s | 6.00 s | 3 min 13 s |",
         "| SOL-USD | - | - | - | 0.00 s |",
     ):
