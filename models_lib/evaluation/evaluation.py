@@ -350,12 +350,12 @@ class ChampionComparison:
     Attributes:
         difference: champion's NLL minus the candidate's; above 0 the candidate is better. None when not measured.
         interval: its 95 % interval.
-        rows: rows of the comparison.
+        note: on which rows, or why it was not measured.
     """
 
     difference: float | None
     interval: Interval | None
-    rows: int
+    note: str
 
 
 def compare_with_champion(
@@ -363,7 +363,7 @@ def compare_with_champion(
     champion_logits: NDArray[np.floating],
     *,
     timestamps_ms: NDArray[np.int64],
-    champion_validation_end_ms: int,
+    champion_validation_end_ms: int | None,
 ) -> ChampionComparison:
     """The paired NLL difference on the candidate's test rows after the champion's validation ends.
 
@@ -373,18 +373,23 @@ def compare_with_champion(
         inputs: the candidate's evaluation inputs.
         champion_logits: float [n_test, 3] after temperature, of the champion on the same rows.
         timestamps_ms: int64 [N], open times.
-        champion_validation_end_ms: the open time of the last row of the champion's validation part.
+        champion_validation_end_ms: the open time of the last row of the champion's validation part; None when the
+            champion was fitted on candles that share no bar with these.
     """
     test, section = inputs.splits.test, inputs.section
-    span_ms = inputs.values.span_minutes * 60_000
-    after = timestamps_ms[test] > champion_validation_end_ms + span_ms
-    rows = int(after.sum())
+    after = np.ones(test.size, dtype=np.bool_)
+    if champion_validation_end_ms is not None:
+        after = timestamps_ms[test] > champion_validation_end_ms + inputs.values.span_minutes * 60_000
+    note = f"on {int(after.sum()):,} test rows that neither was fitted or chosen on"
     logits = inputs.logits[after], champion_logits[after]
-    if rows == 0 or not all(np.isfinite(part).all() for part in logits):
-        return ChampionComparison(None, None, rows)
+    if not after.any() or not all(np.isfinite(part).all() for part in logits):
+        return ChampionComparison(None, None, note)
     classes = inputs.classes[test][after]
     per_row = nll_per_row(logits[1], classes) - nll_per_row(logits[0], classes)
-    return ChampionComparison(float(per_row.mean()), _Blocks(rows, section).mean(per_row), rows)
+    interval = _Blocks(per_row.size, section).mean(per_row)
+    if interval is None:
+        note += f"; too few: an interval needs {section.min_blocks} blocks of {block_bars(per_row.size, section)}"
+    return ChampionComparison(float(per_row.mean()), interval, note)
 
 
 def measurements_of(
@@ -436,4 +441,5 @@ def measurements_of(
         has_champion=champion is not None,
         champion_difference=None if champion is None else champion.difference,
         champion_difference_interval=None if champion is None else champion.interval,
+        champion_note="" if champion is None else champion.note,
     )

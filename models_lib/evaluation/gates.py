@@ -101,6 +101,7 @@ class Measurements:
         has_champion: whether there is a champion to compare with.
         champion_difference: champion's NLL minus the candidate's, on rows after both validations end.
         champion_difference_interval: 95 % interval of it.
+        champion_note: on which rows, or why it could not be measured.
     """
 
     scaler_mean: NDArray[np.floating] | None
@@ -126,6 +127,7 @@ class Measurements:
     has_champion: bool
     champion_difference: float | None
     champion_difference_interval: Interval | None
+    champion_note: str = ""
 
 
 def judge(measured: Measurements, gates: GatesSection) -> tuple[GateResult, ...]:
@@ -161,7 +163,10 @@ def judge(measured: Measurements, gates: GatesSection) -> tuple[GateResult, ...]
     if measured.has_champion:
         results.append(
             not_worse_than_champion(
-                measured.champion_difference, measured.champion_difference_interval, gates.not_worse_than_champion
+                measured.champion_difference,
+                measured.champion_difference_interval,
+                gates.not_worse_than_champion,
+                beside=measured.champion_note,
             )
         )
     return tuple(results)
@@ -309,7 +314,9 @@ def beats_driftless_rule(improvement: float | None, interval: Interval | None, g
     )
 
 
-def not_worse_than_champion(difference: float | None, interval: Interval | None, gate: LimitGate) -> GateResult:
+def not_worse_than_champion(
+    difference: float | None, interval: Interval | None, gate: LimitGate, *, beside: str = ""
+) -> GateResult:
     """Passes unless the interval of (champion NLL - candidate NLL) lies wholly below the limit; the value is its upper end."""
     return _result(
         "not_worse_than_champion",
@@ -319,7 +326,7 @@ def not_worse_than_champion(difference: float | None, interval: Interval | None,
         gate,
         passed=interval is not None and interval.high >= gate.limit,
         also_needed=(difference,),
-        note=f"champion NLL - candidate NLL {_said(difference)}",
+        note="; ".join(part for part in (f"champion NLL - candidate NLL {_said(difference)}", beside) if part),
     )
 
 

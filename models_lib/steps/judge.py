@@ -6,7 +6,6 @@ looked at here and nowhere else in a run.
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate
     champion = open_registry(plan.home).champion(prepared.symbol)
     champion_hash = champion.bundle if champion else None
     drift = feature_drift(matrix, times, rows.train, names=FEATURE_NAMES, floor=plan.config.gates.feature_drift.limit)
-    comparison = _against_champion(plan.home, prepared.symbol, champion_hash, inputs=inputs, matrix=matrix, times=times)
+    comparison = _against_champion(plan, prepared.symbol, champion_hash, inputs=inputs, matrix=matrix, times=times)
     gates = _judge(plan.config, bundle, matrix, rows, evaluation=evaluation, drift=drift, champion=comparison)
     if fitted.trained.stopped_by_gates:
         gates = (*gates, _stopped(plan.config, fitted.trained.stopped_by_gates))
@@ -97,7 +96,7 @@ def _evaluation_inputs(
 
 
 def _against_champion(
-    home: Path,
+    plan: RunPlan,
     symbol: str,
     champion: str | None,
     *,
@@ -107,19 +106,31 @@ def _against_champion(
 ) -> ChampionComparison | None:
     """The champion on the candidate's own test rows; None without a champion.
 
-    A champion that was asked another question (another label) cannot be compared: the gate is then not measured.
+    Not measured, so that the champion stays: a champion that was asked another question (another label), and one that
+    was trained on real candles when this run is on the simulated market, which says nothing about it. The other way
+    round, a champion of the simulated market shares no bar with real candles, whatever the dates of both.
     """
     if champion is None:
         return None
-    reigning = load_bundle(open_registry(home).store.bundle(champion), symbol=symbol, expected_hash=champion)
+    reigning = load_bundle(open_registry(plan.home).store.bundle(champion), symbol=symbol, expected_hash=champion)
     if reigning.manifest.label.section != inputs.label:
-        return ChampionComparison(None, None, 0)
+        return ChampionComparison(None, None, "the champion was trained on another label, so they cannot be compared")
+    reigning_simulated, simulated = _of_the_simulated_market(reigning), plan.config.data.source == "simulated"
+    if simulated and not reigning_simulated:
+        return ChampionComparison(None, None, "a model of the simulated market never replaces one of real candles")
+    validation_end = int(reigning.manifest.splits.validation.last.timestamp() * 1_000)
     return compare_with_champion(
         inputs,
         reigning.logits(matrix[inputs.splits.test]),
         timestamps_ms=times,
-        champion_validation_end_ms=int(reigning.manifest.splits.validation.last.timestamp() * 1_000),
+        champion_validation_end_ms=validation_end if simulated == reigning_simulated else None,
     )
+
+
+def _of_the_simulated_market(bundle: Bundle) -> bool:
+    """Whether the run that made the bundle took the simulated market; False when nothing is known of that run."""
+    data = bundle.facts.config.get("data") if bundle.facts else None
+    return isinstance(data, dict) and data.get("source") == "simulated"
 
 
 def _judge(

@@ -272,7 +272,7 @@ def test_champion_is_compared_after_its_own_validation_only(trend: EvaluationInp
     comparison = compare_with_champion(
         mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[test[999]]) - 15 * 60_000
     )
-    assert comparison.rows == test.size - 1_000
+    assert comparison.note == f"on {test.size - 1_000:,} test rows that neither was fitted or chosen on"
     assert comparison.difference is not None
     assert comparison.difference > 0
     assert comparison.interval is not None
@@ -280,7 +280,14 @@ def test_champion_is_compared_after_its_own_validation_only(trend: EvaluationInp
     itself = compare_with_champion(mine, mine.logits, timestamps_ms=times, champion_validation_end_ms=0)
     assert (itself.difference, itself.interval.low, itself.interval.high) == (0.0, 0.0, 0.0)  # type: ignore[union-attr]
     late = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[-1]))
-    assert (late.difference, late.interval, late.rows) == (None, None, 0)
+    assert (late.difference, late.interval) == (None, None)
+    assert late.note.startswith("on 0 test rows")
+    few = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[test[-7_000]]))
+    assert few.difference is not None
+    assert few.interval is None
+    assert few.note.endswith("too few: an interval needs 30 blocks of 240")
+    elsewhere = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=None)
+    assert elsewhere.note.startswith(f"on {test.size:,} test rows"), "no bar is shared, so every test row counts"
 
 
 def test_predictions_of_other_rows_are_refused(trend: EvaluationInputs) -> None:

@@ -1,6 +1,8 @@
 """Steps over files: whole, idempotent, refusing what changed behind their back; plan, outcome and summary."""
 
 import json
+import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from models_lib.steps.clock import StepClock
 from models_lib.steps.features import compute_feature_matrix, map_features
 from models_lib.steps.judge import judge_candidate
 from models_lib.steps.labels import label_rows, read_labels, rows_with_features, timestamps_ms
-from models_lib.steps.plan import plan_run
+from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
 from models_lib.steps.refs import FileRef
 from models_lib.steps.scaler import fit_feature_scaler
@@ -70,8 +72,6 @@ def test_judgement_has_every_gate_of_the_configuration(btc: PreparedSymbol, judg
 
 
 def test_damaged_candidate_is_not_judged(btc: PreparedSymbol, judged: Judged, tmp_path: Path) -> None:
-    import shutil
-
     from models_lib.errors import BundleError
 
     folder = Path(shutil.copytree(judged.candidate.folder, tmp_path / "candidate"))
@@ -195,3 +195,38 @@ def test_no_step_begins_after_a_stop() -> None:
             pytest.fail("the step began")
     finally:
         allow_work()
+
+
+@pytest.mark.parametrize(
+    ("champion_source", "source", "told"),
+    [
+        ("simulated", "simulated", "on 2,[0-9]{3} test rows that neither"),
+        ("parquet", "parquet", "on 2,[0-9]{3} test rows that neither"),
+        ("simulated", "parquet", "on 2,[0-9]{3} test rows that neither"),
+        ("parquet", "simulated", "a model of the simulated market never replaces one of real candles"),
+    ],
+)
+def test_champion_of_the_simulated_market_never_stands_in_the_way_of_real_candles_nor_replaces_their_model(
+    btc: PreparedSymbol, judged: Judged, tmp_path: Path, champion_source: str, source: str, told: str
+) -> None:
+    candidate = build_candidate(btc.config, btc.prepared, judged.fitted, tmp_path)
+
+    def plan(data_source: str) -> RunPlan:
+        path = None if data_source == "simulated" else tmp_path
+        data = btc.config.data.model_copy(update={"source": data_source, "path": path})
+        config = btc.config.model_copy(update={"data": data})
+        places = {"home": tmp_path / "home", "folder": tmp_path / "run"}
+        return btc.plan.model_copy(update={"config": config, **places})
+
+    (tmp_path / "home").mkdir()
+    first = plan(champion_source)
+    first.symbol_folder("BTC-USD").mkdir(parents=True)
+    judgement = judge_candidate(first, btc.prepared, judged.fitted, candidate)
+    stored = store_candidate(first, btc.prepared, judged.fitted, candidate, judgement, seconds={}, now=NOW)
+    assert promote_candidate(first, "BTC-USD", judgement, stored, now=NOW).outcome == "promoted"
+
+    second = judge_candidate(plan(source), btc.prepared, judged.fitted, candidate)
+    gates = {gate["name"]: gate for gate in json.loads(second.judgement.checked().read_text())["gates"]}
+    against = gates["not_worse_than_champion"]
+    assert re.search(told, against["note"])
+    assert against["passed"] == (against["value"] is not None) == told.startswith("on")
