@@ -25,7 +25,7 @@ class _Lines(logging.Handler):
 
 
 class _Bars(logging.Handler):
-    """One bar a symbol; warnings stay above the bars as lines."""
+    """One bar a symbol; warnings stay above the bars as lines. What the library says is text, never markup."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -36,7 +36,8 @@ class _Bars(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         symbol: str | None = getattr(record, "symbol", None)
         if symbol is None or record.levelno >= logging.WARNING:
-            self._progress.console.print(f"{symbol}: {record.getMessage()}" if symbol else record.getMessage())
+            said = f"{symbol}: {record.getMessage()}" if symbol else record.getMessage()
+            self._progress.console.print(said, markup=False, highlight=False)
             return
         with self._bars_lock:
             if symbol not in self._bars:
@@ -59,10 +60,10 @@ def progress_on_stderr() -> Iterator[None]:
             yield
         return
     columns = (
-        TextColumn("{task.description:9}"),
+        TextColumn("{task.description:9}", markup=False),
         BarColumn(bar_width=24),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[said]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress, _attached(logger, _Bars(progress)):
         yield
