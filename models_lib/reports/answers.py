@@ -158,7 +158,9 @@ def _pays(inputs: ReportInputs) -> Answer:
     edge = Figure() if inputs.figures is None else inputs.figures.edge_after_costs_bp
     if edge.value is None:
         return Answer(question, "Not measured", "unknown", "No edge after costs measured.")
-    numbers = f"{_with_range(edge, wording.basis_points)} a call, after {inputs.costs_bp:g} bp of costs."
+    numbers = (
+        f"{_with_range(edge, wording.basis_points)} a call, after {inputs.evaluation_section.costs_bp:g} bp of costs."
+    )
     if not edge.value > 0:
         return Answer(question, "No", "bad", f"No edge after costs measured: {numbers}")
     if edge.above is None:

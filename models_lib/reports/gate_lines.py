@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from models_lib.config import GatesSection
 from models_lib.reports import wording
+from models_lib.reports.changed_settings import changes_of_gate
 from models_lib.reports.inputs import Bounds, GateRow
 from models_lib.reports.wording import Say
 
@@ -65,14 +66,8 @@ def gate_lines(gates: tuple[GateRow, ...], severity: str, section: GatesSection)
 
 def moved_limits(name: str, section: GatesSection) -> str:
     """What the configuration changed about a gate against the shipped one; empty where nothing."""
-    chosen, shipped = getattr(section, name, None), getattr(GatesSection(), name, None)
-    if chosen is None or shipped is None or chosen == shipped:
-        return ""
-    before = shipped.model_dump()
-    changes = [
-        f"{key} {value}, shipped {before[key]}" for key, value in chosen.model_dump().items() if value != before[key]
-    ]
-    return f"Changed by the configuration: {'; '.join(changes)}."
+    changes = changes_of_gate(name, section)
+    return f"Changed by the configuration: {'; '.join(map(str, changes))}." if changes else ""
 
 
 def _line(gate: GateRow, section: GatesSection) -> GateLine:

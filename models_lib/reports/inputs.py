@@ -296,10 +296,11 @@ class ReportInputs:
     """Short name of the label with its numbers: `trend(60, 15)`."""
     label_meaning: str
     """What UP means, in one sentence."""
-    costs_bp: float
     gates: tuple[GateRow, ...]
     gates_section: GatesSection
     """The limits in force; those that differ from the shipped ones are pointed out."""
+    evaluation_section: EvaluationSection
+    """How the figures were measured; what differs from the shipped way is pointed out."""
     figures: Figures | None
     intervals: Intervals | None
     history: TrainingHistory | None

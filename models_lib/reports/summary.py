@@ -10,7 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models_lib.reports import wording
+from models_lib.reports.changed_settings import ChangedSetting
 from models_lib.reports.wording import Say
+
+_BEST = "best_possible_accuracy"
+"""Known of the planted market alone."""
 
 
 def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -23,12 +27,18 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def summary_markdown(summary: Mapping[str, Any]) -> str:
-    """The run as a Markdown page: outcomes, figures beside what needs no model, gates not met, time by step."""
+def summary_markdown(summary: Mapping[str, Any], changed: Sequence[ChangedSetting]) -> str:
+    """The run as a Markdown page: outcomes, figures beside what needs no model, gates not met, time by step.
+
+    Args:
+        summary: the content of `summary.json`.
+        changed: what the run's configuration changed about judging, against the shipped one.
+    """
     symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
     parts = [
         f"# Run {_cell(summary['run_id'])}",
         _outcomes(symbols),
+        _changed(changed),
         _figures(symbols),
         _gates(symbols),
         _steps(symbols),
@@ -42,8 +52,11 @@ def _told(entry: Mapping[str, Any]) -> str:
         return str(entry["reason"])
     reason = str(entry["reason"] or "")
     words = [word for word in entry["words"] if word not in reason]
+    beside = f"rule {wording.percent(metrics['mechanical_rule_accuracy'])}"
+    if metrics.get(_BEST) is not None:
+        beside += f", best possible {wording.percent(metrics[_BEST])}"
     figures = (
-        f"accuracy {wording.percent(metrics['accuracy'])} (rule {wording.percent(metrics['mechanical_rule_accuracy'])}), "
+        f"accuracy {wording.percent(metrics['accuracy'])} ({beside}), "
         f"NLL {wording.decimal(metrics['nll'])} (rule {wording.decimal(metrics['mechanical_rule_nll'])}, "
         f"driftless {wording.decimal(metrics['driftless_rule_nll'])})"
     )
@@ -74,10 +87,18 @@ def _outcomes(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     return _table(["symbol", "outcome", "why", "bundle", "report"], rows)
 
 
+def _changed(changed: Sequence[ChangedSetting]) -> str:
+    if not changed:
+        return ""
+    table = _table(["setting", "here", "shipped"], [[change.name, change.value, change.shipped] for change in changed])
+    return f"## Judged otherwise than shipped\n\n{table}"
+
+
 _FIGURES: tuple[tuple[str, str, Say], ...] = (
     ("accuracy", "accuracy", wording.percent),
     ("of the majority class", "majority_accuracy", wording.percent),
     ("of the one-line rule", "mechanical_rule_accuracy", wording.percent),
+    ("of the best possible (planted market)", _BEST, wording.percent),
     ("accuracy over the rule (lift)", "lift", wording.signed_points),
     ("NLL", "nll", wording.decimal),
     ("of the calibrated rule", "mechanical_rule_nll", wording.decimal),
@@ -98,7 +119,9 @@ def _figures(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     if not judged:
         return ""
     rows = [
-        [title, *(_with_interval(metrics, key, say) for metrics in judged.values())] for title, key, say in _FIGURES
+        [title, *(_with_interval(metrics, key, say) for metrics in judged.values())]
+        for title, key, say in _FIGURES
+        if key != _BEST or any(metrics.get(_BEST) is not None for metrics in judged.values())
     ]
     rows += [
         [f"{part} rows", *(wording.whole((symbols[symbol]["rows"] or {}).get(part)) for symbol in judged)]

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from models_lib.files import sha256_bytes, write_bytes
 from models_lib.reports import plots, timeline, wording
 from models_lib.reports.answers import four_answers, headline
+from models_lib.reports.changed_settings import changed_settings
 from models_lib.reports.comparison import differences, ladder
 from models_lib.reports.gate_lines import gate_lines
 from models_lib.reports.inputs import ReportInputs
@@ -48,8 +49,9 @@ def render_report(report: ReportInputs) -> str:
             answers=four_answers(report),
             blocking=gate_lines(report.gates, "blocking", report.gates_section),
             advisory=gate_lines(report.gates, "advisory", report.gates_section),
+            changed=changed_settings(report.gates_section, report.evaluation_section),
             rungs=ladder(figures, report.best_possible_accuracy) if figures else (),
-            differences=differences(figures, report.costs_bp) if figures else (),
+            differences=differences(figures, report.evaluation_section.costs_bp) if figures else (),
             charts=_charts(report),
             part_stretches=timeline.part_stretches(data) if data else (),
             missing_stretches=timeline.missing_stretches(data) if data else (),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models_lib.calibration import SweepRow, TemperatureSweep
-from models_lib.config import GatesSection
+from models_lib.config import EvaluationSection, GatesSection
 from models_lib.evaluation.metrics import ReliabilityBins
 from models_lib.reports.inputs import (
     DataWindow,
@@ -205,9 +205,9 @@ def good_report():
         simulated_market=None,
         label="trend(60, 15)",
         label_meaning="UP means: the mean price of the next 15 minutes lies above the mean of the last 60 by more than 5.1 bp.",
-        costs_bp=10.0,
         gates=good_gates(),
         gates_section=GatesSection(),
+        evaluation_section=EvaluationSection(),
         figures=good_figures(),
         intervals=Intervals(blocks=43, min_blocks=30, block_bars=240, samples=2_000, seed=1),
         history=history(),

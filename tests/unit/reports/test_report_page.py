@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models_lib.config import GatesSection, LimitGate
+from models_lib.config import EvaluationSection, GatesSection, LimitGate
 from models_lib.files import sha256_file
 from models_lib.reports.inputs import Hole
 from models_lib.reports.writer import render_report, write_report
@@ -180,7 +180,17 @@ def test_a_moved_limit_is_pointed_out(samples):
     section = GatesSection(accuracy=LimitGate(limit=0.4))
     shown = words(render_report(dataclasses.replace(samples["good"], gates_section=section)))
     assert "Changed by the configuration: limit 0.4, shipped 0.68." in shown
-    assert "Changed by" not in words(render_report(samples["good"]))
+    assert "Judged otherwise than shipped: gates.accuracy.limit 0.4, shipped 0.68." in shown
+    assert not re.search("Changed by|Judged otherwise", words(render_report(samples["good"])))
+
+
+def test_figures_that_were_measured_otherwise_are_pointed_out(samples):
+    section = EvaluationSection(costs_bp=0.5, ece_bins=1)
+    shown = words(render_report(dataclasses.replace(samples["good"], evaluation_section=section)))
+    assert (
+        "Judged otherwise than shipped: evaluation.costs_bp 0.5, shipped 10; evaluation.ece_bins 1, shipped 15."
+    ) in shown
+    assert "after 0.5 bp of costs" in shown
 
 
 def test_foreign_text_is_shown_and_never_obeyed(samples):

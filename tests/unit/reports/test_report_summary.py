@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
+from models_lib.config import EvaluationSection, GatesSection, LimitGate
 from models_lib.evaluation.evaluation import NO_DIRECTION, NO_EDGE
+from models_lib.reports.changed_settings import changed_settings
 from models_lib.reports.summary import outcome_lines, summary_markdown
 
 
@@ -116,7 +118,7 @@ def test_words_of_the_entry_stand_behind_the_figures_and_only_once(summary):
 
 
 def test_markdown_holds_figures_beside_the_rules_and_the_gates_not_met(summary):
-    page = summary_markdown(summary)
+    page = summary_markdown(summary, ())
     assert page.startswith("# Run r1\n")
     for line in (
         "| accuracy | 74.1 % | 41.2 % |",
@@ -132,8 +134,29 @@ def test_markdown_holds_figures_beside_the_rules_and_the_gates_not_met(summary):
         assert line in page, line
 
 
+def test_markdown_points_out_what_was_judged_otherwise_than_shipped(summary):
+    changed = changed_settings(
+        GatesSection(accuracy=LimitGate(limit=0.4)), EvaluationSection(costs_bp=0.0, bootstrap_seed=9)
+    )
+    page = summary_markdown(summary, changed)
+    section = page.partition("## Judged otherwise than shipped\n\n")[2].partition("\n\n")[0]
+    assert section.splitlines()[2:] == ["| gates.accuracy.limit | 0.4 | 0.68 |", "| evaluation.costs_bp | 0 | 10 |"]
+    assert "Judged otherwise" not in summary_markdown(summary, ())
+
+
+def test_best_possible_accuracy_stands_beside_the_rule_where_it_is_known(summary):
+    assert "best possible" not in summary_markdown(summary, ())
+    assert "best possible" not in outcome_lines(summary)[0]
+    summary["symbols"]["BTC-USD"]["metrics"]["test"]["best_possible_accuracy"] = 0.7512
+    summary["symbols"]["ETH-USD"]["metrics"]["test"]["best_possible_accuracy"] = None
+    assert "| of the best possible (planted market) | 75.1 % | not measured |" in summary_markdown(summary, ())
+    btc, eth, _ = outcome_lines(summary)
+    assert "accuracy 74.1 % (rule 73.6 %, best possible 75.1 %), NLL" in btc
+    assert "best possible" not in eth
+
+
 def test_markdown_table_survives_a_reason_with_pipes_and_line_breaks(summary):
-    lines = summary_markdown(summary).splitlines()
+    lines = summary_markdown(summary, ()).splitlines()
     (sol,) = [line for line in lines if line.startswith("| SOL-USD | **failed**")]
     assert "close must be above 0 \\| row 17 Fetch the window again." in sol
     assert sol.replace("\\|", "").count("|") == 6
@@ -141,7 +164,7 @@ def test_markdown_table_survives_a_reason_with_pipes_and_line_breaks(summary):
 
 def test_markdown_of_a_run_in_which_everything_failed_has_no_empty_tables(summary):
     summary["symbols"] = {"SOL-USD": summary["symbols"]["SOL-USD"]}
-    page = summary_markdown(summary)
+    page = summary_markdown(summary, ())
     assert "Figures" not in page
     assert "Gates not met" not in page
 

@@ -2,9 +2,11 @@
 
 import json
 import re
+import secrets
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,10 +26,10 @@ from models_lib.steps.judge import judge_candidate
 from models_lib.steps.labels import label_rows, read_labels, rows_with_features, timestamps_ms
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
-from models_lib.steps.refs import FileRef
+from models_lib.steps.refs import CandidateRef, FileRef
 from models_lib.steps.scaler import fit_feature_scaler
 from models_lib.steps.store import store_candidate
-from models_lib.steps.summary import headline, parallel_symbols, write_summary
+from models_lib.steps.summary import headline, parallel_symbols, table_rows, write_summary
 from models_lib.steps.temperature import tune_temperature
 from models_lib.steps.train import train_model
 from tests.markets import write_market
@@ -179,6 +181,31 @@ def test_headline_counts_and_names(tmp_path: Path) -> None:
     assert not write_summary(plan, {"BTC-USD": held}).any_failed, "held is a normal night"
 
 
+def judged_entry(symbol: str, best: float | None) -> outcomes.SymbolOutcome:
+    metrics = {"test": {"accuracy": 0.7, "mechanical_rule_accuracy": 0.6, "best_possible_accuracy": best}}
+    return outcomes.failed_outcome(symbol, DataError("")).model_copy(update={"outcome": "held", "metrics": metrics})
+
+
+def test_table_has_the_best_possible_accuracy_where_a_symbol_has_one(tmp_path: Path) -> None:
+    plan = plan_run(RunConfig(), home=tmp_path, symbols=None, who="test", now=NOW)
+    failed = outcomes.failed_outcome("ETH-USD", DataError("bad"))
+
+    def table(best: float | None) -> list[dict[str, object]]:
+        return table_rows(write_summary(plan, {"BTC-USD": judged_entry("BTC-USD", best), "ETH-USD": failed}))
+
+    assert [row["best_possible_accuracy"] for row in table(0.75)] == [0.75, None]
+    assert all("best_possible_accuracy" not in row for row in table(None))
+
+
+def test_summary_of_a_run_with_other_limits_says_so(tmp_path: Path) -> None:
+    config = load_config(None, ("gates.accuracy.limit=0.5", "evaluation.costs_bp=0"))
+    plan = plan_run(config, home=tmp_path, symbols=None, who="test", now=NOW)
+    write_summary(plan, {"BTC-USD": judged_entry("BTC-USD", None)})
+    page = (plan.folder / "summary.md").read_text()
+    assert "| gates.accuracy.limit | 0.5 | 0.68 |" in page
+    assert "| evaluation.costs_bp | 0 | 10 |" in page
+
+
 def test_clock_measures_steps_also_when_they_raise() -> None:
     clock = StepClock("BTC-USD")
     with clock.step("first"):
@@ -209,8 +236,6 @@ def test_no_step_begins_after_a_stop() -> None:
 def test_champion_of_the_simulated_market_never_stands_in_the_way_of_real_candles_nor_replaces_their_model(
     btc: PreparedSymbol, judged: Judged, tmp_path: Path, champion_source: str, source: str, told: str
 ) -> None:
-    candidate = build_candidate(btc.config, btc.prepared, judged.fitted, tmp_path)
-
     def plan(data_source: str) -> RunPlan:
         path = None if data_source == "simulated" else tmp_path
         data = btc.config.data.model_copy(update={"source": data_source, "path": path})
@@ -218,15 +243,33 @@ def test_champion_of_the_simulated_market_never_stands_in_the_way_of_real_candle
         places = {"home": tmp_path / "home", "folder": tmp_path / "run"}
         return btc.plan.model_copy(update={"config": config, **places})
 
+    def candidate_of(run: RunPlan, name: str) -> CandidateRef:
+        (tmp_path / name).mkdir()
+        return build_candidate(run.config, btc.prepared, judged.fitted, tmp_path / name)
+
     (tmp_path / "home").mkdir()
     first = plan(champion_source)
     first.symbol_folder("BTC-USD").mkdir(parents=True)
-    judgement = judge_candidate(first, btc.prepared, judged.fitted, candidate)
-    stored = store_candidate(first, btc.prepared, judged.fitted, candidate, judgement, seconds={}, now=NOW)
+    champion = candidate_of(first, "first")
+    judgement = judge_candidate(first, btc.prepared, judged.fitted, champion)
+    stored = store_candidate(first, btc.prepared, judged.fitted, champion, judgement, seconds={}, now=NOW)
     assert promote_candidate(first, "BTC-USD", judgement, stored, now=NOW).outcome == "promoted"
 
-    second = judge_candidate(plan(source), btc.prepared, judged.fitted, candidate)
-    gates = {gate["name"]: gate for gate in json.loads(second.judgement.checked().read_text())["gates"]}
-    against = gates["not_worse_than_champion"]
+    def gate_of_next_run() -> dict[str, Any]:
+        run = plan(source)
+        candidate = candidate_of(run, secrets.token_hex(4))
+        again = judge_candidate(run, btc.prepared, judged.fitted, candidate)
+        gates = {gate["name"]: gate for gate in json.loads(again.judgement.checked().read_text())["gates"]}
+        return dict(gates["not_worse_than_champion"])
+
+    against = gate_of_next_run()
     assert re.search(told, against["note"])
     assert against["passed"] == (against["value"] is not None) == told.startswith("on")
+
+    model = tmp_path / "home" / "store" / "bundles" / champion.bundle / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1])
+    damaged = gate_of_next_run()
+    assert (damaged["value"], damaged["passed"]) == (None, False), (
+        "a champion that cannot be loaded holds the candidate"
+    )
+    assert "the champion cannot be loaded" in damaged["note"]
