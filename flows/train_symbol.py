@@ -1,8 +1,9 @@
 """`train-symbol`: one symbol from candles to a verdict.
 
 The recipe, in order: candles, features, labels and splits, scaler, training, temperature, candidate bundle, judgement
-on what was saved and read back, report and store, promotion, deployment. A gate that says no is a result ("held"), not
-an exception. What raises is a fault of the data, the machine or the code, and ends this symbol only.
+on what was saved and read back, report and store, promotion, the page with what became of it, deployment. A gate that
+says no is a result ("held"), not an exception. What raises is a fault of the data, the machine or the code, and ends
+this symbol only.
 """
 
 from typing import Any
@@ -22,6 +23,7 @@ from tasks.features import compute_feature_matrix
 from tasks.judge import judge_candidate
 from tasks.labels import label_rows
 from tasks.promote import promote_bundle
+from tasks.report import finish_report
 from tasks.scaler import fit_feature_scaler
 from tasks.store import store_candidate
 from tasks.temperature import tune_temperature
@@ -70,6 +72,8 @@ def retrain_symbol(symbol: str, plan: RunPlan) -> SymbolOutcome:
         return held_outcome(prepared, fitted, judgement, stored, clock.seconds)
     with clock.step("promote"):
         promotion = promote_bundle(plan, prepared, judgement, stored)
+    with clock.step("page"):
+        finish_report(plan, prepared, fitted, judgement, stored, promotion=promotion, seconds=clock.seconds)
     with clock.step("deploy"):
         deployment = deploy_bundle(plan, prepared, promotion)
     return settled_outcome(

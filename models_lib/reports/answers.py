@@ -43,15 +43,13 @@ def four_answers(inputs: ReportInputs) -> tuple[Answer, ...]:
 def headline(inputs: ReportInputs) -> Headline:
     """The verdict and its meaning."""
     match inputs.outcome:
-        case "failed":
-            return Headline("FAILED", "bad", ("No model was judged.", inputs.reason))
         case "held":
             return Headline("HELD", "bad", _held(inputs))
         case "promoted":
-            return Headline("PROMOTED", "good", (_trust(inputs), inputs.reason))
+            return Headline("PROMOTED", "good", (_trust(inputs), _sentence(inputs.reason)))
         case "passed":
             later = "Promotion is decided after this page is written; the history of the symbol says what became of it."
-            return Headline("PASSED", "good", (_trust(inputs), inputs.reason, later))
+            return Headline("PASSED", "good", (_trust(inputs), later))
 
 
 def failed_gates(gates: tuple[GateRow, ...], severity: str) -> tuple[str, ...]:
@@ -59,21 +57,34 @@ def failed_gates(gates: tuple[GateRow, ...], severity: str) -> tuple[str, ...]:
     return tuple(gate.name for gate in gates if gate.severity == severity and not gate.passed)
 
 
+def _sentence(reason: str) -> str:
+    """`Already champion.` of `already champion`; nothing of nothing."""
+    return f"{reason[:1].upper()}{reason[1:].removesuffix('.')}." if reason else ""
+
+
 def _held(inputs: ReportInputs) -> tuple[str, ...]:
     failed = failed_gates(inputs.gates, "blocking")
     if not failed:
         return "Do not use this model. Its blocking gates did not stop it; something else did:", inputs.reason
     count = sum(gate.severity == "blocking" for gate in inputs.gates)
-    return f"Do not use this model: {len(failed)} of {wording.plural(count, 'blocking gate')} failed.", inputs.reason
+    told = f"Do not use this model: {len(failed)} of {wording.plural(count, 'blocking gate')} failed."
+    # The words of the verdict may say "calibrated volatility": what the model knows at most, not that it is calibrated.
+    return told, inputs.reason, "" if _calibrated(inputs.gates) else f"{_probabilities(inputs)}."
+
+
+def _calibrated(gates: tuple[GateRow, ...]) -> bool:
+    return any(gate.name == "calibration_error" and gate.passed for gate in gates)
+
+
+def _probabilities(inputs: ReportInputs) -> str:
+    told = "are calibrated" if _calibrated(inputs.gates) else "were not shown to be calibrated"
+    return f"Its probabilities of {inputs.label} {told}"
 
 
 def _trust(inputs: ReportInputs) -> str:
     """What may be read into the model's answers; only said of a model that passed every blocking gate."""
     direction, money = _knows_direction(inputs.figures).tone, _pays(inputs).tone
-    calibrated = any(gate.name == "calibration_error" and gate.passed for gate in inputs.gates)
-    start = (
-        f"Its probabilities of {inputs.label} {'are calibrated' if calibrated else 'were not shown to be calibrated'}"
-    )
+    start = _probabilities(inputs)
     if direction == "good" and money == "good":
         return f"{start}, and on these test rows its calls had the right direction more often than not and paid their costs."
     if direction == "good":
@@ -100,9 +111,9 @@ def _sound(inputs: ReportInputs) -> Answer:
     return Answer(question, "Yes", "good", f"All {len(blocking)} blocking gates were measured and passed.{beside}")
 
 
-def _beats_the_rule(figures: Figures | None) -> Answer:
+def _beats_the_rule(figures: Figures) -> Answer:
     question = "Better than a one-line rule?"
-    if figures is None or figures.nll_improvement.value is None:
+    if figures.nll_improvement.value is None:
         return Answer(question, "Not measured", "unknown", "The model was not compared with the rule.")
     accuracy = (
         f"Accuracy {wording.percent(figures.accuracy)}, the rule's {wording.percent(figures.mechanical_rule_accuracy)}: "
@@ -133,10 +144,8 @@ def _rule_word(lift: Figure) -> tuple[str, Tone]:
             return "Yes, in its probabilities", "good"
 
 
-def _knows_direction(figures: Figures | None) -> Answer:
+def _knows_direction(figures: Figures) -> Answer:
     question = "Does it know direction?"
-    if figures is None:
-        return Answer(question, "Not measured", "unknown", "Direction was not measured.")
     driftless, calls = figures.driftless_improvement, figures.directional_accuracy
     numbers = (
         f"Its calls have the right direction: {_with_range(calls, wording.percent)}; a coin's: 50 %. "
@@ -155,7 +164,7 @@ def _knows_direction(figures: Figures | None) -> Answer:
 
 def _pays(inputs: ReportInputs) -> Answer:
     question = "Does it pay after costs?"
-    edge = Figure() if inputs.figures is None else inputs.figures.edge_after_costs_bp
+    edge = inputs.figures.edge_after_costs_bp
     if edge.value is None:
         return Answer(question, "Not measured", "unknown", "No edge after costs measured.")
     numbers = (

@@ -18,8 +18,9 @@ from models_lib.config import EvaluationSection, GatesSection, Severity
 from models_lib.evaluation.metrics import ReliabilityBins
 from models_lib.training.history import TrainingHistory
 
-Outcome = Literal["promoted", "passed", "held", "failed"]
-"""`passed`: every blocking gate passed, and promotion is decided after the page is written."""
+Outcome = Literal["promoted", "passed", "held"]
+"""`passed`: every blocking gate passed, and promotion is decided after the page is written. A symbol that failed has no
+candidate to be judged, and no page."""
 Bounds = tuple[float, float]
 
 
@@ -301,22 +302,24 @@ class ReportInputs:
     """The limits in force; those that differ from the shipped ones are pointed out."""
     evaluation_section: EvaluationSection
     """How the figures were measured; what differs from the shipped way is pointed out."""
-    figures: Figures | None
-    intervals: Intervals | None
-    history: TrainingHistory | None
+    figures: Figures
+    intervals: Intervals
+    history: TrainingHistory
+    gate_stop_epochs: int
+    """Consecutive epochs with a failed blocking gate that end the training."""
     confusion: NDArray[np.int64] | None
     """[3, 3] rows of the test part: true class by row, predicted class by column."""
     reliability: ReliabilityBins | None
-    probabilities: NDArray[np.float32] | None
+    probabilities: NDArray[np.float32]
     """[n, 3] of the test rows, after temperature."""
-    logits: NDArray[np.float32] | None
+    logits: NDArray[np.float32]
     """[n, 3] of the test rows, after temperature."""
-    temperature: Temperature | None
-    data: DataWindow | None
+    temperature: Temperature
+    data: DataWindow
     seconds: Mapping[str, float]
     """Seconds of each step, in the order of the steps."""
-    bundle_hash: str | None
-    data_hash: str | None
+    bundle_hash: str
+    data_hash: str
     champion: str | None
     """Bundle hash of the champion that this candidate was judged against; None where there was none."""
     provenance: Mapping[str, str] = field(default_factory=dict)

@@ -171,7 +171,7 @@ def _num_non_finite(matrix: Matrix, rows: NDArray[np.int64]) -> int:
 def _stopped(config: RunConfig, names: tuple[str, ...]) -> GateResult:
     """The result that holds a candidate whose training was ended by its gates."""
     epochs = float(config.training.gate_stop_epochs)
-    note = f"training stopped: {', '.join(names)} failed in {epochs:.0f} consecutive epochs"
+    note = f"training stopped: a blocking gate failed in each of {epochs:.0f} consecutive epochs: {', '.join(names)}"
     return GateResult("epoch_gates", "validation", epochs, epochs, "blocking", passed=False, note=note)
 
 

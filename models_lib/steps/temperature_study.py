@@ -25,7 +25,7 @@ from models_lib.features import compute_features
 from models_lib.files import write_json, write_text
 from models_lib.labels import UNKNOWN, label_classes, label_values
 from models_lib.reports.temperature_study import StudiedRows, TemperatureStudy, render_study
-from models_lib.steps.store import label_name
+from models_lib.steps.report import label_name
 
 MIN_UNSEEN_ROWS = 500
 """Fewer rows after the validation end say too little alone; the same number as the smallest part of a split."""

@@ -66,7 +66,8 @@ class TrainingHistory:
         epochs: in order.
         best_epoch: number of the epoch with the lowest validation NLL after temperature; its weights are kept.
         stop: `max_epochs`, `patience` (no better epoch for that long) or `gates`.
-        stopped_by: the blocking gates that failed in every one of the last epochs, when `stop` is `gates`.
+        stopped_by: when `stop` is `gates`, every blocking gate that failed in the last epochs; one or another of them
+            failed in each.
         device: `cpu` or the name of the CUDA device.
     """
 

@@ -20,7 +20,8 @@ from tests.markets import LENIENT, QUICK, write_market
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
 STEPS = {
-    "candles", "features", "labels", "scaler", "train", "temperature", "candidate", "judge", "report", "promote", "deploy",
+    "candles", "features", "labels", "scaler", "train", "temperature", "candidate", "judge", "report", "promote", "page",
+    "deploy",
 }  # fmt: skip
 TASKS = {
     "fetch-candles": "candles",
@@ -33,6 +34,7 @@ TASKS = {
     "judge-candidate": "judge",
     "store-candidate": "store",
     "promote-bundle": "promote",
+    "finish-report": "report",
     "deploy-bundle": "deploy",
 }
 TEST_METRICS = {
@@ -175,6 +177,21 @@ def test_promoted_symbol_is_champion_and_its_bundle_sound(mixed: Ran) -> None:
     assert champion is not None
     assert champion.bundle == entry["bundle"]
     assert is_sound(verify_bundle(registry.store.bundle(champion.bundle)))
+
+
+def test_page_of_the_run_says_what_became_of_the_candidate_and_the_bundle_s_own_page_does_not(
+    mixed: Ran, again: Ran, held: Ran
+) -> None:
+    first, second, third = (Path(entry["report"]).read_text() for entry in (
+        mixed.symbols["BTC-USD"], again.symbols["BTC-USD"], held.symbols["ETH-USD"],
+    ))  # fmt: skip
+    assert "<h1>BTC-USD <b>PROMOTED</b></h1>" in first
+    assert "Promotion is decided after this page" not in first
+    assert "<h1>BTC-USD <b>PROMOTED</b></h1>" in second
+    assert '<p class="">Already champion.</p>' in second
+    assert "<h1>ETH-USD <b>HELD</b></h1>" in third
+    bundle = open_registry(mixed.home).store.bundle(mixed.symbols["BTC-USD"]["bundle"])
+    assert "<h1>BTC-USD <b>PASSED</b></h1>" in (bundle / "reports" / "report.html").read_text()
 
 
 def test_failed_symbols_say_why_and_leave_the_other_alone(mixed: Ran) -> None:

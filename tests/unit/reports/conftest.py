@@ -1,4 +1,4 @@
-"""Five models as pages meet them: good, held, broken, unmeasured, and one that was never trained."""
+"""Four models as pages meet them: good, held, broken, unmeasured."""
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
@@ -211,6 +211,7 @@ def good_report():
         figures=good_figures(),
         intervals=Intervals(blocks=43, min_blocks=30, block_bars=240, samples=2_000, seed=1),
         history=history(),
+        gate_stop_epochs=3,
         confusion=confusion_of(probabilities, classes),
         reliability=reliability_of(probabilities, classes),
         probabilities=probabilities,
@@ -367,26 +368,8 @@ def unmeasured_report():
         intervals=Intervals(blocks=12, min_blocks=30, block_bars=240, samples=2_000, seed=1),
         confusion=None,
         reliability=None,
-        probabilities=None,
-        logits=None,
-        temperature=None,
-        data_hash=None,
+        logits=np.full((10, 3), np.nan, dtype=np.float32),
         seconds={},
-    )
-
-
-def failed_report():
-    return dataclasses.replace(
-        unmeasured_report(),
-        outcome="failed",
-        reason="BTC-USD: close must be above 0, row 17 (2026-09-01T00:17Z) has -1.0. Fetch the window again.",
-        gates=(),
-        figures=None,
-        intervals=None,
-        history=None,
-        data=None,
-        bundle_hash=None,
-        verdict_words=(),
     )
 
 
@@ -395,7 +378,6 @@ SAMPLES = {
     "held": held_report,
     "broken": broken_report,
     "unmeasured": unmeasured_report,
-    "failed": failed_report,
 }
 
 

@@ -82,14 +82,11 @@ def test_profit_is_only_claimed_where_the_interval_lies_above_zero(samples, edge
 
 
 def test_soundness_names_every_failed_blocking_gate_and_says_which_were_not_measured(samples):
-    good, held, unmeasured, failed = (
-        four_answers(samples[name])[0] for name in ("good", "held", "unmeasured", "failed")
-    )
+    good, held, unmeasured = (four_answers(samples[name])[0] for name in ("good", "held", "unmeasured"))
     assert good.word == "Yes"
     assert good.why.startswith("All 9 blocking gates were measured and passed.")
     assert held.why.startswith("Failed: accuracy, beats_mechanical_rule.")
     assert "beats_mechanical_rule (not measured)" in unmeasured.why
-    assert (failed.word, failed.tone) == ("Not measured", "unknown")
 
 
 def test_headline_of_a_good_model_without_direction_warns_against_reading_one_into_it(samples):
@@ -112,6 +109,24 @@ def test_headline_never_says_calibrated_when_the_calibration_gate_failed(samples
     )
     told = headline(dataclasses.replace(samples["good"], gates=gates)).sentences[0]
     assert "were not shown to be calibrated" in told
+
+
+def test_headline_of_a_model_held_for_its_calibration_says_that_it_is_not_calibrated(samples):
+    broken, held = headline(samples["broken"]), headline(samples["held"])
+    assert broken.sentences[-1] == "Its probabilities of trend(60, 15) were not shown to be calibrated."
+    assert "calibrated" not in " ".join(held.sentences)
+
+
+def test_headline_of_the_champion_itself_says_so(samples):
+    told = headline(dataclasses.replace(samples["good"], reason="already champion"))
+    assert (told.verdict, told.sentences[-1]) == ("PROMOTED", "Already champion.")
+    assert headline(dataclasses.replace(samples["good"], reason="")).sentences[-1] == ""
+
+
+def test_headline_before_the_promotion_says_where_to_look(samples):
+    told = headline(dataclasses.replace(samples["good"], outcome="passed", reason=""))
+    assert told.verdict == "PASSED"
+    assert "Promotion is decided after this page is written" in told.sentences[-1]
 
 
 def test_headline_of_a_held_model_says_do_not_use_it(samples):

@@ -5,17 +5,16 @@ import re
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models_lib.config import EvaluationSection, GatesSection, LimitGate
-from models_lib.files import sha256_file
 from models_lib.reports.inputs import Hole
-from models_lib.reports.writer import render_report, write_report
+from models_lib.reports.writer import render_report
+from tests.unit.reports.conftest import NO_DIRECTION
 
-NAMES = ("good", "held", "broken", "unmeasured", "failed")
+NAMES = ("good", "held", "broken", "unmeasured")
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 
 
@@ -149,19 +148,9 @@ def test_page_puts_the_rules_beside_the_accuracy_and_carries_the_words_of_the_ve
 def test_page_says_not_measured_wherever_nothing_was_measured(pages):
     shown = words(pages["unmeasured"])
     assert "No intervals: 12 blocks of 240 bars, at least 30 are needed. Effective rows: not measured." in shown
-    for title in ("Reliability", "Confidence", "Confusion", "Logits", "Temperature sweep", "Seconds per step"):
+    for title in ("Reliability", "Confusion", "Logits", "Seconds per step"):
         assert f"{title} not measured" in shown
-    assert "data hash not measured" in shown
     assert "NLL gained on the driftless rule above 0 it knows more than volatility not measured not measured" in shown
-
-
-def test_page_of_a_symbol_that_failed_says_why_and_claims_nothing(pages):
-    shown = words(pages["failed"])
-    assert "BTC-USD FAILED" in shown
-    assert "close must be above 0, row 17" in shown
-    assert "none was written" in shown
-    assert "PASSED" not in shown
-    assert "74.1" not in shown
 
 
 def test_page_of_a_simulated_market_warns_first(samples, pages):
@@ -211,13 +200,6 @@ def test_same_inputs_give_the_same_bytes(samples, pages):
     assert render_report(samples["good"]) == pages["good"]
 
 
-def test_write_report_writes_the_page_whole_and_returns_its_hash(tmp_path: Path, samples, pages):
-    path = tmp_path / "reports" / "BTC-USD.html"
-    assert write_report(path, samples["good"]) == sha256_file(path)
-    assert path.read_text() == pages["good"]
-    assert [file.name for file in path.parent.iterdir()] == ["BTC-USD.html"]
-
-
 def test_template_is_a_part_of_the_package():
     assert resources.files("models_lib.reports").joinpath("templates/report.html.j2").is_file()
 
@@ -238,6 +220,41 @@ def test_a_good_verdict_without_any_gate_is_refused(samples):
 def test_a_naive_time_is_refused(samples):
     with pytest.raises(ValueError, match="aware"):
         dataclasses.replace(samples["good"], written_at=datetime(2026, 11, 21))  # noqa: DTZ001 - the subject of the test
+
+
+@pytest.mark.parametrize(
+    ("stop", "stopped_by", "told"),
+    [
+        ("max_epochs", (), "all epochs done."),
+        ("patience", (), "no better epoch for too long."),
+        (
+            "gates",
+            ("logit_range", "overconfidence"),
+            "a blocking gate failed in each of 3 consecutive epochs: logit_range, overconfidence.",
+        ),
+    ],
+)
+def test_page_says_why_the_training_ended(samples, stop, stopped_by, told):
+    history = dataclasses.replace(samples["held"].history, stop=stop, stopped_by=stopped_by)
+    shown = words(render_report(dataclasses.replace(samples["held"], history=history)))
+    assert f"Training ended after epoch 8: {told} Trained on cpu." in shown
+
+
+def test_page_of_a_model_held_for_its_calibration_calls_no_probability_of_its_own_calibrated(samples):
+    gates = tuple(
+        dataclasses.replace(gate, value=0.21, passed=False) if gate.name == "calibration_error" else gate
+        for gate in samples["good"].gates
+    )
+    held = dataclasses.replace(samples["good"], gates=gates, outcome="held", reason="held by calibration_error")
+    shown = words(render_report(held))
+    assert "Its probabilities of trend(60, 15) were not shown to be calibrated." in shown
+    assert shown.count(NO_DIRECTION) == 1, "the words of the verdict stay as they are"
+    plain = shown.replace(NO_DIRECTION, "").replace("not shown to be calibrated", "")
+    assert set(re.findall(r"\w+ calibrated \S+(?: \S+)?", plain)) == {
+        "the calibrated one-line rule;",
+        "the calibrated rule nats",
+        "perfectly calibrated this model",  # the key of the reliability diagram: its diagonal, and the model's line
+    }
 
 
 def test_logits_that_are_not_finite_leave_a_page_without_their_chart(samples):
