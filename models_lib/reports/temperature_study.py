@@ -145,6 +145,7 @@ class TemperatureStudy:
                 "low": self.section.target_low,
                 "high": self.section.target_high,
                 "ece_limit": self.ece_limit,
+                "ece_bins": self.bins,
                 "temperature": self.sweep.chosen,
                 "reason": self.sweep.reason,
             },

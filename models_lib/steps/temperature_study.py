@@ -1,7 +1,9 @@
 """What other temperatures would do to a bundle, measured on labelled candles; the bundle is read, never changed.
 
-The label is the bundle's own: its definition and its threshold come from the manifest. Rows after the validation end are
-out of sample and are used alone where there are enough of them; otherwise the study says that they are not.
+The label is the bundle's own: its definition and its threshold come from the manifest. So are the target, the limit of
+the calibration error and its bins: they come from the run that judged the bundle, where that is known. Rows after the
+validation end are out of sample and are used alone where there are enough of them; otherwise the study says that they
+are not.
 
 What does not belong here: the words and the page (models_lib.reports.temperature_study).
 """
@@ -9,11 +11,12 @@ What does not belong here: the words and the page (models_lib.reports.temperatur
 import math
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from models_lib.bundle import Bundle, load_bundle
 from models_lib.calibration import fit_temperature, sweep_temperatures
@@ -31,6 +34,7 @@ MIN_UNSEEN_ROWS = 500
 """Fewer rows after the validation end say too little alone; the same number as the smallest part of a split."""
 TABLE_FILE, PAGE_FILE = "temperature.json", "temperature.html"
 
+SomeSection = TypeVar("SomeSection", EvaluationSection, GatesSection, TemperatureSection)
 WhichRows = Literal["unseen", "all"]
 Rows = NDArray[np.int64]
 
@@ -105,8 +109,10 @@ def _measure(
     values: tuple[float, ...] | None,
     origin: str,
 ) -> TemperatureStudy:
-    section = TemperatureSection() if values is None else TemperatureSection(sweep=values)
-    ece_limit, bins = GatesSection().calibration_error.limit, EvaluationSection().ece_bins
+    target = _section_of_run(bundle, "temperature", TemperatureSection)
+    section = target.model_copy(update={"sweep": TemperatureSection().sweep if values is None else values})
+    ece_limit = _section_of_run(bundle, "gates", GatesSection).calibration_error.limit
+    bins = _section_of_run(bundle, "evaluation", EvaluationSection).ece_bins
     sweep = sweep_temperatures(raw_logits, classes, section, ece_limit=ece_limit, bins=bins)
     fit = fit_temperature(raw_logits, classes)
     marked = TemperatureSection(sweep=(bundle.predictor.temperature, fit.temperature))
@@ -127,6 +133,18 @@ def _measure(
         raw_logits=raw_logits,
         classes=classes,
     )
+
+
+def _section_of_run(bundle: Bundle, name: str, kind: type[SomeSection]) -> SomeSection:
+    """That part of the configuration of the run that judged the bundle; the shipped one where it is not known.
+
+    A bundle without facts has none, and the facts of another version of this code may hold what this one cannot read.
+    """
+    known = bundle.facts.config.get(name) if bundle.facts else None
+    try:
+        return kind() if known is None else kind.model_validate(known)
+    except ValidationError:
+        return kind()
 
 
 def _choose_rows(frame: pd.DataFrame, labelled: Rows, bundle: Bundle, which: WhichRows) -> tuple[Rows, StudiedRows]:

@@ -3,21 +3,23 @@
 import hashlib
 import json
 import re
+import shutil
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from models_lib.bundle import Bundle, load_bundle
-from models_lib.calibration import negative_log_likelihood
+from models_lib.bundle import Bundle, add_run_facts, load_bundle
+from models_lib.calibration import expected_calibration_error, negative_log_likelihood, softmax
 from models_lib.candles.schema import epoch_ms
 from models_lib.errors import ConfigError, DataError
 from models_lib.features import compute_features
 from models_lib.labels import label_classes, label_values
 from models_lib.reports.temperature_study import TemperatureStudy, render_study
 from models_lib.steps.temperature_study import MIN_UNSEEN_ROWS, parse_temperatures, study_temperature, write_study
-from tests.bundles import T0, TEMPERATURE, walk_candles, write_example
+from tests.bundles import T0, TEMPERATURE, example_facts, walk_candles, write_example
 
 NOW = T0 + timedelta(days=5)
 ROWS = 6_000
@@ -120,6 +122,43 @@ def test_target_is_named_or_missed_with_its_reason(place: Path, unseen: Temperat
 def test_default_values_are_those_of_the_sweep(place: Path) -> None:
     found = [line.temperature for line in study(place, values=None).sweep.rows]
     assert found == [0.3, 0.4, 0.5, 0.7, 1, 1.5, 2, 2.5, 3, 4, 5, 7, 10]
+
+
+JUDGED_BY = {
+    "gates": {"calibration_error": {"limit": 0.9}},
+    "evaluation": {"ece_bins": 500},
+    "temperature": {"target_low": 0.0, "target_high": 1.0},
+}
+
+
+def study_of_run(place: Path, tmp_path: Path, config: dict[str, Any], **choices: object) -> TemperatureStudy:
+    """The study of the same bundle with the facts of a run of that configuration beside it."""
+    folder = Path(shutil.copytree(place, tmp_path / "place"))
+    facts = example_facts(load_bundle(folder / "candidate").hash)
+    limit = config.get("gates", {}).get("calibration_error", {"limit": 0.05})
+    gates = [gate.model_copy(update=limit) if gate.name == "calibration_error" else gate for gate in facts.gates]
+    facts = facts.model_copy(update={"config": config, "gates": tuple(gates)})
+    add_run_facts(folder / "candidate", facts=facts, reports={})
+    return study(folder, **choices)
+
+
+def test_limit_bins_and_target_are_those_of_the_bundles_own_run(
+    place: Path, tmp_path: Path, unseen: TemperatureStudy
+) -> None:
+    found = study_of_run(place, tmp_path, JUDGED_BY)
+    assert (found.ece_limit, found.bins) == (0.9, 500)
+    assert found.sweep.chosen == 2.0, "every temperature meets that target, and the larger one has the lower NLL"
+    target = found.to_json()["target"]
+    assert (target["low"], target["high"], target["ece_limit"], target["ece_bins"]) == (0.0, 1.0, 0.9, 500)
+    confidence = softmax(found.raw_logits, TEMPERATURE)
+    correct = confidence.argmax(axis=1) == found.classes
+    assert found.own.ece == expected_calibration_error(confidence.max(axis=1), correct, bins=500) != unseen.own.ece
+
+
+@pytest.mark.parametrize("config", [{}, {"evaluation": {"of_another_version": 1, "ece_bins": 2}}])
+def test_what_is_not_known_of_the_run_is_as_shipped(place: Path, tmp_path: Path, config: dict[str, Any]) -> None:
+    found = study_of_run(place, tmp_path, config)
+    assert (found.ece_limit, found.bins, found.section.target_high) == (0.05, 15, 0.75)
 
 
 def test_page_stands_alone_and_the_bundle_is_as_it_was(place: Path, unseen: TemperatureStudy, tmp_path: Path) -> None:
