@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: as argparse does, with status 2 for a wrong usage and 0 for --help.
     """
+    _open_missing_streams()
     arguments = build_parser().parse_args(argv)
     try:
         module = importlib.import_module(f"flows.commands.{arguments.module}")
@@ -82,6 +83,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"crpbot: {_message(error)}", file=sys.stderr)
         return _status(error, arguments.module)
     return status
+
+
+def _open_missing_streams() -> None:
+    """Closed standard streams lead nowhere from now on: otherwise a socket or a file would get their number."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
 
 
 def _message(error: Exception) -> str:

@@ -14,17 +14,21 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-from models_lib.errors import CrpbotError
+from models_lib.errors import ConfigError, CrpbotError
 from models_lib.orphans import die_with_parent
 
 _START_SECONDS = 180.0
 """The first start in a home migrates the database; on a busy machine that takes half a minute."""
 _PATIENCE_SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
+_LIVES = 5
+"""How often a server that died is replaced; one that cannot live must not be started for ever."""
 _LOG_FILE = "server.log"
 
 
@@ -35,44 +39,84 @@ def own_server(home: Path) -> Iterator[None]:
     Must be entered in the main thread, before `prefect` is imported, which reads the environment then.
 
     Raises:
+        ConfigError: the operator's server does not answer.
         CrpbotError: the server did not start.
     """
-    if os.environ.get("PREFECT_API_URL"):
+    if given := os.environ.get("PREFECT_API_URL"):
+        _check_answers(given)
         yield
         return
-    # The parent opens the port: nobody can take it in between, and a request waits until the server answers it.
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/api"
-        log = home / "prefect" / _LOG_FILE
-        log.parent.mkdir(parents=True, exist_ok=True)
-        server = _start(listening, log)
+    log = home / "prefect" / _LOG_FILE
+    log.parent.mkdir(parents=True, exist_ok=True)
+    server = _Server(log)
     # At exit, not at the end of the body: Prefect sends its last log lines when the interpreter ends.
-    atexit.register(_end, server)
-    _wait_for(url, log)
-    os.environ["PREFECT_API_URL"] = url
+    atexit.register(server.end)
+    _wait_for(server.url, log)
+    os.environ["PREFECT_API_URL"] = server.url
     yield
 
 
-def _start(listening: socket.socket, log: Path) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "flows.prefect_server", str(listening.fileno()), "--parent", str(os.getpid())]
-    with log.open("wb") as stream:
-        return subprocess.Popen(  # noqa: S603  our own interpreter and module
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=stream,
-            pass_fds=(listening.fileno(),),
-            start_new_session=True,
-        )
+class _Server:
+    """The child, and another one in its place when it dies: what the first had stored is in the home's database.
+
+    This process keeps the port open, so nobody can take it, and a request waits until a server answers it.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._log.write_bytes(b"")
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._ending = threading.Event()
+        self._process = self._start()
+        self._guard = threading.Thread(target=self._replace_the_dead, name="prefect-server-guard", daemon=True)
+        self._guard.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}/api"
+
+    def end(self) -> None:
+        """Ends the child for good."""
+        self._ending.set()
+        self._process.terminate()
+        self._guard.join(_PATIENCE_SECONDS)
+        self._process.kill()
+        self._process.wait()
+        self._listening.close()
+
+    def _replace_the_dead(self) -> None:
+        for _ in range(_LIVES):
+            self._process.wait()
+            if self._ending.is_set():
+                return
+            self._process = self._start()
+            if self._ending.is_set():  # between the two lines above `end` spoke to the dead one
+                self._process.terminate()
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        number = self._listening.fileno()
+        command = [sys.executable, "-m", "flows.prefect_server", str(number), "--parent", str(os.getpid())]
+        with self._log.open("ab") as stream:
+            return subprocess.Popen(  # noqa: S603  our own interpreter and module
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=stream,
+                pass_fds=(number,),
+                start_new_session=True,
+            )
 
 
-def _end(server: "subprocess.Popen[bytes]") -> None:
-    server.terminate()
+def _check_answers(url: str) -> None:
+    """Refuses a server that the operator named and that is not there, before anything is started."""
     try:
-        server.wait(_PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+        with urllib.request.urlopen(f"{url}/health", timeout=_ANSWER_SECONDS):  # noqa: S310  the operator's own address
+            pass
+    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
+        raise ConfigError(
+            f"PREFECT_API_URL={url}: no Prefect server answers there ({error}). Start it, or unset PREFECT_API_URL: "
+            f"`crpbot run` then brings its own."
+        ) from error
 
 
 def _wait_for(url: str, log: Path) -> None:

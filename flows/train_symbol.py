@@ -13,7 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from models_lib.steps.clock import StepClock
-from models_lib.steps.outcome import SymbolOutcome, held_outcome, settled_outcome
+from models_lib.steps.outcome import SymbolOutcome, held_outcome, keep_outcome, settled_outcome
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Fitted, Prepared
 from tasks.candidate import build_candidate
@@ -42,6 +42,7 @@ def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
         A completed state named Promoted or Held that carries the `SymbolOutcome`.
     """
     outcome = retrain_symbol(symbol, plan)
+    keep_outcome(plan, outcome)
     return Completed(name=outcome.outcome.capitalize(), message=outcome.line(), data=outcome)
 
 

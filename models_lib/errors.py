@@ -5,6 +5,7 @@
     |-- DataError          refuse the data: they break a rule that no retry will mend
     |-- BundleError        do not load this model: it is damaged, incomplete or not what it says
     |-- PromotionError     the registry says no: a gate failed, or the champion is not the one judged against
+    |   `-- RecordError    ledger or pointers are damaged: nothing is changed until a person has looked
     |-- TrainingError      the training gave no model: non-finite loss, a time limit, a killed process
     |-- DeployError        the trading host does not run the new release; the message says what it runs
     |-- StoppedError       someone stopped the run; start it again when it suits
@@ -36,6 +37,10 @@ class BundleError(CrpbotError):
 
 class PromotionError(CrpbotError):
     """The registry refuses the change of champion; the pointer stays as it was."""
+
+
+class RecordError(PromotionError):
+    """The record of champions is damaged: a person must look before anything is changed."""
 
 
 class TrainingError(CrpbotError):

@@ -1,9 +1,11 @@
 """Compares training recipes by validation NLL on the candles of a folder; the test part is printed, never chosen by.
 
-    python -m studies.recipes --candles DIR --recipes FILE [--symbols BTC-USD,ETH-USD,SOL-USD] [--seeds 1]
+    python -m studies.recipes --candles DIR [--recipes FILE] [--symbols BTC-USD,ETH-USD,SOL-USD] [--seeds 3]
 
-FILE is YAML: a name a recipe, each with `network:` and `training:` values over the defaults. One line a recipe: average
-over symbols and seeds of the validation and test NLL after the temperature fitted on validation, and of the best epoch.
+FILE is YAML (studies/recipes.yaml by default): a name a recipe, each with `network:` and `training:` values over the
+defaults. One line a recipe: averages over symbols and seeds of the validation and test NLL after the temperature fitted
+on validation, and how far the validation NLL lies from the first recipe's, paired by symbol and seed, with its standard
+error.
 """
 
 import argparse
@@ -81,16 +83,20 @@ def main() -> None:
     """Reads the recipes, measures each and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--candles", type=Path, required=True)
-    parser.add_argument("--recipes", type=Path, required=True)
+    parser.add_argument("--recipes", type=Path, default=Path(__file__).with_name("recipes.yaml"))
     parser.add_argument("--symbols", default="BTC-USD,ETH-USD,SOL-USD")
-    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="one JSON line a training is appended here")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     recipes: dict[str, dict[str, Any]] = yaml.safe_load(arguments.recipes.read_text())
     symbols = arguments.symbols.split(",")
     prepared = {symbol: prepare(symbol, arguments.candles, RunConfig()) for symbol in symbols}
-    print(f"{'recipe':44} validation    test  by symbol (test)         epoch   T    logit  seconds", flush=True)
+    print(
+        f"{'recipe':24} validation  against the first  test     by symbol (test)      epoch  T     logit  seconds",
+        flush=True,
+    )
+    first: list[dict[str, Any]] = []
     for name, values in recipes.items():
         config = RunConfig.model_validate(values or {})
         results = []
@@ -98,21 +104,25 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 result = measure(data, test, config, symbol=symbol, seed=config.training.seed + seed)
                 results.append({"recipe": name, "symbol": symbol, "seed": seed, **result})
-        print_row(name, results, symbols)
+        first = first or results
+        print_row(name, results, symbols, first)
         if arguments.out:
             with arguments.out.open("a") as stream:
                 stream.writelines(json.dumps(result) + "\n" for result in results)
 
 
-def print_row(name: str, results: list[dict[str, Any]], symbols: list[str]) -> None:
+def print_row(name: str, results: list[dict[str, Any]], symbols: list[str], first: list[dict[str, Any]]) -> None:
     """One line of the table."""
+    apart = [mine["validation"] - theirs["validation"] for mine, theirs in zip(results, first, strict=True)]
+    error = statistics.stdev(apart) / len(apart) ** 0.5 if len(apart) > 1 else float("nan")
 
     def mean(key: str, symbol: str | None = None) -> float:
         return statistics.mean(r[key] for r in results if symbol in (None, r["symbol"]))
 
     by_symbol = " ".join(f"{mean('test', symbol):.4f}" for symbol in symbols)
     print(
-        f"{name:44} {mean('validation'):.5f}    {mean('test'):.5f}  {by_symbol:24}  {mean('best_epoch'):4.1f}  "
+        f"{name:24} {mean('validation'):.5f}     {statistics.mean(apart):+.5f} +- {error:.5f}  {mean('test'):.5f}  "
+        f"{by_symbol}  {mean('best_epoch'):4.1f}   "
         f"{mean('temperature'):.2f}  {mean('largest_logit'):5.1f}  {mean('seconds'):6.1f}",
         flush=True,
     )

@@ -8,12 +8,14 @@ What does not belong here: what a step does, and limits that belong to the libra
 
 from typing import Any
 
+import httpx
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from models_lib.errors import TransientError
 
-_PASSING = (TransientError, ConnectionError, TimeoutError, InterruptedError)
+_PASSING = (TransientError, ConnectionError, TimeoutError, InterruptedError, httpx.TransportError)
+"""httpx's own faults of the network are no ConnectionError."""
 
 
 def is_transient(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
@@ -47,3 +49,10 @@ REGISTRY: dict[str, Any] = {
     "retry_condition_fn": is_transient,
 }
 """Promotion: another writer may hold the lock for a moment; a lost compare-and-set is an answer, not a retry."""
+
+FOR_THE_EYE: dict[str, Any] = {
+    "retries": 1,
+    "retry_delay_seconds": 2,
+    "retry_condition_fn": is_transient,
+}
+"""What only the UI shows: one more try, and its failure changes nothing."""

@@ -8,7 +8,7 @@ from models_lib.steps.summary import RunSummary, table_rows
 from tasks import policies
 
 
-@task(name="publish-summary", cache_policy=NO_CACHE, **policies.NETWORK)
+@task(name="publish-summary", cache_policy=NO_CACHE, **policies.FOR_THE_EYE)
 def publish_summary(summary: RunSummary) -> None:
     """One row a symbol under the key `retrain-summary`."""
     create_table_artifact(key="retrain-summary", table=table_rows(summary), description=summary.headline)

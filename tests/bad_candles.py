@@ -53,9 +53,12 @@ SPOILT: dict[str, tuple[Spoil, str]] = {
     ),
     "negative": (
         _at(60, "open", -1.5),
-        "open must be positive and finite, was -1.5 at 2026-01-02T01:00Z (row 60); so in 1 of 2,000 rows (0 allowed)",
+        "open must be above zero and at most 1e+12, was -1.5 at 2026-01-02T01:00Z (row 60); so in 1 of 2,000 rows (0 allowed)",
     ),
-    "nan": (_at(60, "close", np.nan), "close must be positive and finite, was nan at 2026-01-02T01:00Z (row 60)"),
+    "nan": (
+        _at(60, "close", np.nan),
+        "close must be above zero and at most 1e+12, was nan at 2026-01-02T01:00Z (row 60)",
+    ),
     "highlow": (_at(9, "high", 50.0), "high 50 is below low 100.75 at 2026-01-02T00:09Z (row 9)"),
     "onerow": (lambda f: f.iloc[:1], "1 rows are too few (at least 1,440 needed, one day of minutes)"),
     "constant": (

@@ -79,6 +79,7 @@ def example_manifest(candles: pd.DataFrame, *, symbol: str = "BTC-USD", seed: in
         network=NetworkSection(),
         training=identity_of_training(training),
         data_hash=hashlib.sha256(times.tobytes()).hexdigest(),
+        simulated_market=None,
         seeds={"training": training.seed},
         valid_days=7,
     )
@@ -118,17 +119,8 @@ def example_facts(
     """Facts of a run in which every gate passed, except `failed`: gate -> severity."""
     failed = failed or {}
     names = [name for name in GatesSection.model_fields if name != "not_worse_than_champion" or champion is not None]
-    gates = tuple(
-        GateFact(
-            name=name,
-            split="test",
-            value=0.0,
-            limit=1.0,
-            severity=failed.get(name, "blocking"),
-            passed=name not in failed,
-        )
-        for name in names
-    )
+    section = GatesSection.model_validate({name: {**_SHIPPED[name], "severity": how} for name, how in failed.items()})
+    gates = tuple(_gate(name, section, passed=name not in failed) for name in names)
     return RunFacts(
         run_id=run_id,
         symbol=symbol,
@@ -144,7 +136,28 @@ def example_facts(
         champion=champion,
         gates=gates,
         metrics={"test": {"accuracy": 0.74}},
-        config={},
+        config={"gates": section.model_dump(mode="json")},
+    )
+
+
+_SHIPPED = GatesSection().model_dump()
+_GOOD = {
+    "scaler_present": 0.01,
+    "class_balance": (0.3, 0.4),
+    "accuracy": 0.74,
+    "beats_mechanical_rule": 0.02,
+    "beats_driftless_rule": 0.001,
+    "edge_after_costs": 1.0,
+    "confidence_band": (0.7, 0.7),
+}
+"""A value with which that gate passes; 0 for the others."""
+
+
+def _gate(name: str, section: GatesSection, *, passed: bool) -> GateFact:
+    settings = section.model_dump()[name]
+    limit = (settings["low"], settings["high"]) if "low" in settings else settings.get("limit", 0.0)
+    return GateFact(
+        name=name, split="test", value=_GOOD.get(name, 0.0), limit=limit, severity=settings["severity"], passed=passed
     )
 
 

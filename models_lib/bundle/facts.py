@@ -6,6 +6,8 @@ What does not belong here: anything that the model's answers depend on (manifest
 """
 
 import math
+import operator
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -28,6 +30,23 @@ class Fact(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+_PASSES: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "scaler_present": operator.gt,
+    "feature_normalisation": operator.lt,
+    "logit_range": operator.lt,
+    "overconfidence": operator.lt,
+    "finite": operator.le,
+    "calibration_error": operator.lt,
+    "accuracy": operator.ge,
+    "beats_mechanical_rule": operator.gt,
+    "beats_driftless_rule": operator.gt,
+    "not_worse_than_champion": operator.ge,
+    "edge_after_costs": operator.gt,
+    "feature_drift": operator.le,
+}
+"""What a value must be to its limit when the gate passed; some gates ask for more. Bands: within, ends included."""
+
+
 class GateFact(Fact):
     """What one gate measured and decided, as `GateResult.to_json` gives it."""
 
@@ -46,6 +65,21 @@ class GateFact(Fact):
         if self.passed and not all(figure is not None and math.isfinite(figure) for figure in figures):
             raise ValueError(f"gate {self.name} has no measured value, so it cannot have passed")
         return self
+
+    @model_validator(mode="after")
+    def _passed_by_its_own_figures(self) -> Self:
+        if self.passed and not self._fits():
+            raise ValueError(f"gate {self.name} cannot have passed with {self.value} against {self.limit}")
+        return self
+
+    def _fits(self) -> bool:
+        match self.value, self.limit:
+            case (tuple() as value, tuple() as limit):
+                return None not in limit and limit[0] <= value[0] and value[1] <= limit[1]
+            case (float() as value, float() as limit):
+                holds = _PASSES.get(self.name)
+                return holds is not None and holds(value, limit)
+        return False
 
     @property
     def blocks(self) -> bool:
@@ -85,6 +119,20 @@ class RunFacts(Fact):
     seconds: dict[str, float] = {}
     """Duration of each step."""
 
+    @model_validator(mode="after")
+    def _gates_are_those_of_the_configuration(self) -> Self:
+        wanted = GatesSection.model_validate(self.config.get("gates", {})).model_dump()
+        for gate in self.gates:
+            if gate.name in wanted and gate.split != "validation" and not _is_of(gate, wanted[gate.name]):
+                raise ValueError(
+                    f"gate {gate.name} was not judged by the limit and severity of the run's configuration"
+                )
+        return self
+
+    def says_the_same(self, other: "RunFacts") -> bool:
+        """Whether both came to the same judgement, gate by gate, against the same champion."""
+        return (self.gates, self.champion, self.words) == (other.gates, other.champion, other.words)
+
     def failed_blocking(self) -> tuple[str, ...]:
         """Names of the blocking gates that failed."""
         return tuple(gate.name for gate in self.gates if gate.blocks)
@@ -107,3 +155,14 @@ def parse_facts(content: bytes) -> RunFacts:
         BundleError: damaged.
     """
     return parse_part(RunFacts, content, name=RUN_FILE)
+
+
+def _is_of(gate: GateFact, wanted: Mapping[str, Any]) -> bool:
+    """Whether the result carries the configured severity and limit; drift limits may be wider by a feature's own past."""
+    if gate.severity != wanted["severity"]:
+        return False
+    if "low" in wanted:
+        return gate.limit == (float(wanted["low"]), float(wanted["high"]))
+    if gate.name == "feature_drift":
+        return gate.limit is None or (isinstance(gate.limit, float) and gate.limit >= float(wanted["limit"]))
+    return gate.limit == float(wanted.get("limit", 0.0))

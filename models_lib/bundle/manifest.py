@@ -131,6 +131,8 @@ class Manifest(Part):
     """The training configuration without the fields that say where it ran."""
     data_hash: Sha256
     """SHA-256 of the candles after filling."""
+    simulated_market: Literal["default", "null", "iid", "planted"] | None
+    """Kind of the simulated market that the candles come from; None: real candles, whatever the source."""
     seeds: dict[str, int]
     """Every seed that the model depends on, by purpose."""
     valid_days: Annotated[int, Field(gt=0)]

@@ -28,6 +28,12 @@ from models_lib.candles.schema import (
 from models_lib.config import DataSection
 from models_lib.errors import DataError
 
+LARGEST_PRICE: Final = 1e12
+"""Far above any price of any coin in any currency, and far below where the features' float64 and float32 end."""
+LARGEST_VOLUME: Final = 1e18
+"""The same for a minute's volume in the base coin."""
+MUCH_FILLED: Final = 0.05
+"""A larger share of minutes without trades is worth a warning."""
 MIN_ROWS: Final = 1_440
 """Fewest rows of a file: one day. Training needs more; the split says how many."""
 
@@ -225,13 +231,14 @@ def _check_values(candles: pd.DataFrame, subject: str) -> None:
     columns = {name: candles[name].to_numpy() for name in VALUE_COLUMNS}
     times = candles["timestamp"].dt.tz_localize(None).to_numpy()
     for name in PRICE_COLUMNS:
-        _refuse(~(np.isfinite(columns[name]) & (columns[name] > 0)), subject, times, _price_fault(name, columns[name]))
+        possible = (columns[name] > 0) & (columns[name] <= LARGEST_PRICE)  # False for NaN
+        _refuse(~possible, subject, times, _price_fault(name, columns[name]))
     volume = columns["volume"]
     _refuse(
-        ~(np.isfinite(volume) & (volume >= 0)),
+        ~((volume >= 0) & (volume <= LARGEST_VOLUME)),
         subject,
         times,
-        lambda row: f"volume must be zero or more and finite, was {volume[row]:g}",
+        lambda row: f"volume must be zero or more and at most {LARGEST_VOLUME:g}, was {volume[row]:g}",
     )
     high, low = columns["high"], columns["low"]
     body_top, body_bottom = np.maximum(columns["open"], columns["close"]), np.minimum(columns["open"], columns["close"])
@@ -257,7 +264,7 @@ def _check_values(candles: pd.DataFrame, subject: str) -> None:
 
 
 def _price_fault(name: str, values: NDArray[np.float64]) -> Callable[[int], str]:
-    return lambda row: f"{name} must be positive and finite, was {values[row]:g}"
+    return lambda row: f"{name} must be above zero and at most {LARGEST_PRICE:g}, was {values[row]:g}"
 
 
 def _refuse(broken: NDArray[np.bool_], subject: str, times: NDArray[np.datetime64], fact: Callable[[int], str]) -> None:
@@ -329,6 +336,12 @@ def _warnings(report: CandleReport, rules: DataSection, now: datetime | None) ->
         found.append(
             f"{report.missing_minutes:,} of {report.expected_minutes:,} minutes ({report.missing_share:.1%}) are missing "
             f"in {len(report.gaps):,} {'hole' if len(report.gaps) == 1 else 'holes'}, each starts a new segment; the longest: {named}"
+        )
+    if report.filled_minutes > MUCH_FILLED * report.expected_minutes:
+        found.append(
+            f"{report.filled_minutes:,} of {report.expected_minutes:,} minutes "
+            f"({report.filled_minutes / report.expected_minutes:.1%}, more than {MUCH_FILLED:.0%} is unusual) had no trade "
+            f"and were filled with the close before"
         )
     if report.zero_volume_longest_run_minutes > rules.max_zero_volume_run_minutes:
         found.append(

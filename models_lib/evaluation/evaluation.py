@@ -382,8 +382,10 @@ def compare_with_champion(
         after = timestamps_ms[test] > champion_validation_end_ms + inputs.values.span_minutes * 60_000
     note = f"on {int(after.sum()):,} test rows that neither was fitted or chosen on"
     logits = inputs.logits[after], champion_logits[after]
-    if not after.any() or not all(np.isfinite(part).all() for part in logits):
+    if not after.any():
         return ChampionComparison(None, None, note)
+    if not all(np.isfinite(part).all() for part in logits):
+        return ChampionComparison(None, None, f"{note}, where one of them emits logits that are not finite")
     classes = inputs.classes[test][after]
     per_row = nll_per_row(logits[1], classes) - nll_per_row(logits[0], classes)
     interval = _Blocks(per_row.size, section).mean(per_row)

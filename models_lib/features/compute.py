@@ -17,7 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models_lib.candles.schema import BAR_MS, VALUE_COLUMNS, epoch_ms, segment_starts
+from models_lib.candles.schema import BAR_MS, CANDLE_COLUMNS, VALUE_COLUMNS, epoch_ms, segment_starts
+from models_lib.errors import DataError
 from models_lib.features.definitions import DEPENDENCY_BARS, FEATURES, WARM_UP_BARS
 from models_lib.features.kernels import Column, store_rows
 from models_lib.features.measures import Measures
@@ -57,14 +58,15 @@ def compute_features(
         out: float32 [N, 72] to write into, for example a memory-mapped file; made here when it is not given.
 
     Raises:
+        DataError: not a frame of candles, or not in order.
         ValueError: `out` has another shape or type.
     """
+    stamps = _checked_stamps(candles)
     shape = (len(candles), len(FEATURES))
     if out is None:
         out = np.empty(shape, dtype=np.float32)
     if out.shape != shape or out.dtype != np.float32:
         raise ValueError(f"out must be float32 {shape}, was {out.dtype} {out.shape}")
-    stamps = epoch_ms(candles)
     starts = segment_starts(stamps)
     for start in starts.tolist():
         out[start : start + WARM_UP_BARS] = np.nan
@@ -81,6 +83,32 @@ def compute_features(
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(compute, chunks))
     return out
+
+
+def _checked_stamps(candles: pd.DataFrame) -> NDArray[np.int64]:
+    """The open times in ms, after what would give wrong features without a word was refused."""
+    if not isinstance(candles, pd.DataFrame):
+        raise DataError(f"candles must be a pandas DataFrame, was {type(candles).__name__}.")
+    missing = [name for name in CANDLE_COLUMNS if name not in candles.columns]
+    if missing:
+        raise DataError(f"candles: column {', '.join(missing)} is missing; needed are {', '.join(CANDLE_COLUMNS)}.")
+    wrong = [name for name in VALUE_COLUMNS if not pd.api.types.is_numeric_dtype(candles[name].dtype)]
+    if wrong:
+        raise DataError(f"candles: column {', '.join(wrong)} must hold numbers (float64). Convert it.")
+    if not isinstance(candles["timestamp"].dtype, pd.DatetimeTZDtype):
+        raise DataError(
+            f"candles: timestamp must be a time with a time zone (UTC), was {candles['timestamp'].dtype}. "
+            f"Convert it with pd.to_datetime(..., utc=True)."
+        )
+    stamps = epoch_ms(candles)
+    backwards = np.flatnonzero(np.diff(stamps) <= 0)
+    if backwards.size:
+        row = int(backwards[0]) + 1
+        raise DataError(
+            f"candles: timestamps must ascend, the one of row {row} ({candles['timestamp'].iloc[row]}) does not. "
+            f"Sort the rows and drop duplicates."
+        )
+    return stamps
 
 
 def _compute_chunk(chunk: _Chunk, minute: int, columns: list[Column], out: NDArray[np.float32]) -> None:

@@ -20,7 +20,7 @@ from models_lib.bundle.facts import RunFacts
 from models_lib.bundle.hashes import verify_hashes
 from models_lib.bundle.parsing import Sha256, parse_part
 from models_lib.config.sections import SymbolName
-from models_lib.errors import BundleError, ConfigError, PromotionError, TransientError
+from models_lib.errors import BundleError, ConfigError, PromotionError, RecordError, TransientError
 from models_lib.files import canonical_json
 from models_lib.registry.ledger import Action, Chain, Damage, LedgerEntry, Standing, gates_summary, read_chain
 from models_lib.registry.local import LocalStore
@@ -105,9 +105,10 @@ class Registry:
 
     def recover(self) -> tuple[str, ...]:
         """Carries forward every pointer that lags behind the ledger; returns their symbols. Does nothing on damage."""
-        chain = self._chain()
-        if chain.damage or self._pointer_damage(chain):
+        record = self._record()
+        if record.damage:
             return ()
+        chain = record.chain
         return tuple(symbol for symbol in chain.symbols() if self._carry_forward(symbol, chain.standing(symbol)))
 
     def champion(self, symbol: str) -> Champion | None:
@@ -116,7 +117,7 @@ class Registry:
         A damaged ledger does not silence the pointer: `history` tells, and changes are refused.
 
         Raises:
-            PromotionError: the pointer is damaged.
+            RecordError: the pointer is damaged.
         """
         pointer = self._pointer(symbol)
         chain = self._chain()
@@ -126,10 +127,9 @@ class Registry:
 
     def history(self, symbol: str | None = None) -> History:
         """The changes of one symbol or of all, with the whole chain and every pointer verified."""
-        stored = self.store.ledger()
-        chain = read_chain(stored.lines)
-        entries = tuple(entry for entry in chain.entries if symbol in (None, entry.symbol))
-        return History(entries, chain.damage + self._pointer_damage(chain), stored.unfinished)
+        record = self._record()
+        entries = tuple(entry for entry in record.chain.entries if symbol in (None, entry.symbol))
+        return History(entries, record.damage, record.unfinished)
 
     def promote(
         self,
@@ -156,8 +156,9 @@ class Registry:
             run_id: the run whose gate report counts; None takes the newest of the bundle.
 
         Raises:
-            PromotionError: a blocking gate failed or was not measured, the champion is another one than expected, or
-                ledger and pointers are damaged. There is no way around a failed gate.
+            PromotionError: a blocking gate failed or was not measured, or the champion is another one than expected.
+                There is no way around a failed gate.
+            RecordError: ledger, pointers or the verdicts on the bundle are damaged.
             BundleError: the bundle is not kept, damaged, or of another symbol.
             ConfigError: the store cannot be written.
             TransientError: the store is busy.
@@ -208,7 +209,8 @@ class Registry:
             expected_champion: the champion that shall go; None takes whichever it is.
 
         Raises:
-            PromotionError: there is no predecessor, the champion is another one, or ledger and pointers are damaged.
+            PromotionError: there is no predecessor, or the champion is another one.
+            RecordError: ledger and pointers are damaged.
             BundleError: the predecessor is gone or damaged.
         """
         return self._go_back("rollback", symbol, who=who, why=why, now=now, expected=expected_champion)
@@ -217,7 +219,8 @@ class Registry:
         """Takes back the promotion of `bundle_hash`, also a first one: then the symbol has no champion.
 
         Raises:
-            PromotionError: it is not the champion, or ledger and pointers are damaged.
+            PromotionError: it is not the champion.
+            RecordError: ledger and pointers are damaged.
             BundleError: the predecessor is gone or damaged.
         """
         return self._go_back("undo", symbol, who=who, why=why, now=now, expected=bundle_hash)
@@ -336,20 +339,43 @@ class Registry:
             raise PromotionError(
                 f"bundle {bundle_hash[:12]} was not judged{by}: there is no gate report. Run it through all gates first."
             )
-        return verdicts[-1]
+        newest = verdicts[-1]
+        if any(facts.run_id == newest.run_id and not facts.says_the_same(newest) for facts in verdicts):
+            raise RecordError(
+                f"bundle {bundle_hash[:12]} has two different verdicts of run {newest.run_id}; a run judges once. "
+                f"Find out who wrote the second, and run again."
+            )
+        return newest
 
     def _chain(self) -> Chain:
         return read_chain(self.store.ledger().lines)
 
+    def _record(self) -> "_Record":
+        """Pointers and ledger, read in this order: a pointer is written after its line, so each one read finds its line."""
+        pointers: dict[str, Champion | None] = {}
+        damage: list[Damage] = []
+        for symbol in self.store.pointed_symbols():
+            try:
+                pointers[symbol] = self._pointer(symbol)
+            except RecordError as error:
+                damage.append(Damage(None, str(error)))
+        stored = self.store.ledger()
+        chain = read_chain(stored.lines)
+        for symbol, pointer in pointers.items():
+            if pointer is not None and not _agrees(pointer, symbol, chain):
+                line = pointer.ledger_index + 1
+                damage.append(Damage(line, f"the pointer of {symbol} does not agree with it, or the line is gone"))
+        return _Record(chain, chain.damage + tuple(damage), stored.unfinished)
+
     def _sound_chain(self) -> Chain:
-        chain = self._chain()
-        damage = chain.damage + self._pointer_damage(chain)
-        if damage:
-            raise PromotionError(
-                f"champions cannot be changed while the record is damaged: {'; '.join(map(str, damage[:3]))}. "
-                f"Look at `crpbot history`, and restore ledger and pointers from a backup."
+        record = self._record()
+        if record.damage:
+            raise RecordError(
+                f"champions cannot be changed while the record is damaged: "
+                f"{'; '.join(str(damage).rstrip('.') for damage in record.damage[:3])}. "
+                f"Look at `crpbot history`, and restore what it names from a backup."
             )
-        return chain
+        return record.chain
 
     def _pointer(self, symbol: str) -> Champion | None:
         stored = self.store.pointer(symbol)
@@ -358,24 +384,19 @@ class Registry:
         try:
             pointer = parse_part(Champion, stored.content, name=f"the pointer of {symbol}")
         except BundleError as error:
-            raise PromotionError(
-                f"the pointer of {symbol} is damaged. Remove it: the next start writes it anew from the ledger."
+            raise RecordError(
+                f"the pointer of {symbol} is damaged. Restore it from a backup, or remove it: the next start writes it anew from the ledger."
             ) from error
         return pointer
 
-    def _pointer_damage(self, chain: Chain) -> tuple[Damage, ...]:
-        """Pointers that say something else than the ledger line that they name."""
-        damage = []
-        for symbol in self.store.pointed_symbols():
-            try:
-                pointer = self._pointer(symbol)
-            except PromotionError as error:
-                damage.append(Damage(None, str(error)))
-                continue
-            if pointer is not None and not _agrees(pointer, symbol, chain):
-                line = pointer.ledger_index + 1
-                damage.append(Damage(line, f"the pointer of {symbol} does not agree with it, or the line is gone"))
-        return tuple(damage)
+
+@dataclass(frozen=True)
+class _Record:
+    """Ledger and pointers as read together, and what is wrong with them."""
+
+    chain: Chain
+    damage: tuple[Damage, ...]
+    unfinished: bool
 
 
 def _agrees(pointer: Champion, symbol: str, chain: Chain) -> bool:

@@ -52,6 +52,7 @@ def _manifest(config: RunConfig, candles: CandlesRef, facts: dict[str, Any]) -> 
         network=config.network,
         training=identity_of_training(config.training),
         data_hash=candles.data_hash,
+        simulated_market=config.data.market if config.data.source == "simulated" else None,
         seeds={"training": config.training.seed},
         valid_days=config.bundle.valid_days,
     )

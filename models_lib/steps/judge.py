@@ -17,6 +17,7 @@ from models_lib.bundle import Bundle, load_bundle
 from models_lib.bundle.predictor import probabilities_of
 from models_lib.candles.planted import best_possible_accuracy
 from models_lib.config import RunConfig
+from models_lib.errors import BundleError
 from models_lib.evaluation.drift import FeatureDrift, feature_drift
 from models_lib.evaluation.evaluation import (
     ChampionComparison,
@@ -106,16 +107,21 @@ def _against_champion(
 ) -> ChampionComparison | None:
     """The champion on the candidate's own test rows; None without a champion.
 
-    Not measured, so that the champion stays: a champion that was asked another question (another label), and one that
-    was trained on real candles when this run is on the simulated market, which says nothing about it. The other way
-    round, a champion of the simulated market shares no bar with real candles, whatever the dates of both.
+    Not measured, so that the champion stays: a champion that was asked another question (another label), one that this
+    code cannot load, and one that was trained on real candles when this run is on the simulated market, which says
+    nothing about it. The other way round, a champion of the simulated market shares no bar with real candles, whatever
+    the dates of both.
     """
     if champion is None:
         return None
-    reigning = load_bundle(open_registry(plan.home).store.bundle(champion), symbol=symbol, expected_hash=champion)
+    try:
+        reigning = load_bundle(open_registry(plan.home).store.bundle(champion), symbol=symbol, expected_hash=champion)
+    except BundleError as error:
+        return ChampionComparison(None, None, f"the champion cannot be loaded: {error}")
     if reigning.manifest.label.section != inputs.label:
         return ChampionComparison(None, None, "the champion was trained on another label, so they cannot be compared")
-    reigning_simulated, simulated = _of_the_simulated_market(reigning), plan.config.data.source == "simulated"
+    simulated = plan.config.data.source == "simulated"
+    reigning_simulated = reigning.manifest.simulated_market is not None
     if simulated and not reigning_simulated:
         return ChampionComparison(None, None, "a model of the simulated market never replaces one of real candles")
     validation_end = int(reigning.manifest.splits.validation.last.timestamp() * 1_000)
@@ -125,12 +131,6 @@ def _against_champion(
         timestamps_ms=times,
         champion_validation_end_ms=validation_end if simulated == reigning_simulated else None,
     )
-
-
-def _of_the_simulated_market(bundle: Bundle) -> bool:
-    """Whether the run that made the bundle took the simulated market; False when nothing is known of that run."""
-    data = bundle.facts.config.get("data") if bundle.facts else None
-    return isinstance(data, dict) and data.get("source") == "simulated"
 
 
 def _judge(

@@ -7,9 +7,12 @@ import json
 from typing import Any, Literal
 
 from models_lib.errors import CrpbotError
+from models_lib.files import write_text
+from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Fitted, JudgementRef, Prepared, PromotionRef, Reference, StoredRef
 
 Outcome = Literal["promoted", "held", "failed"]
+OUTCOME_NAME = "outcome.json"
 
 
 class Deployment(Reference):
@@ -46,6 +49,17 @@ class SymbolOutcome(Reference):
     def summary_entry(self) -> dict[str, Any]:
         """The entry under this symbol in `summary.json`."""
         return self.model_dump(mode="json", exclude={"symbol"})
+
+
+def keep_outcome(plan: RunPlan, outcome: SymbolOutcome) -> None:
+    """Writes the outcome into the symbol's folder: what was decided is known there, whatever becomes of Prefect."""
+    write_text(plan.symbol_folder(outcome.symbol) / OUTCOME_NAME, outcome.model_dump_json(indent=2) + "\n")
+
+
+def kept_outcome(plan: RunPlan, symbol: str) -> SymbolOutcome | None:
+    """The outcome that the symbol's steps came to; None when they came to none."""
+    path = plan.symbol_folder(symbol) / OUTCOME_NAME
+    return SymbolOutcome.model_validate_json(path.read_bytes()) if path.is_file() else None
 
 
 def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:

@@ -16,13 +16,14 @@ from models_lib.registry import StoredLedger, StoredPointer
 
 
 class MemoryStore:
-    """Objects by key; `before_write` is called ahead of every conditional put, where another process may slip in."""
+    """Objects by key; `before_write` and `before_read` are called where another process may slip in."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._objects: dict[str, bytes] = {}
         self._atomic = threading.Lock()
         self.before_write: Callable[[str], None] = lambda key: None
+        self.before_read: Callable[[str], None] = lambda key: None
 
     def put(self, folder: Path) -> str:
         bundle = load_bundle(folder)
@@ -50,6 +51,7 @@ class MemoryStore:
         return tuple(sorted(facts, key=lambda fact: (fact.judged_at, fact.run_id)))
 
     def pointer(self, symbol: str) -> StoredPointer | None:
+        self.before_read(f"promoted/{symbol}")
         content = self._objects.get(f"promoted/{symbol}")
         return None if content is None else StoredPointer(content, sha256_bytes(content))
 
@@ -57,9 +59,11 @@ class MemoryStore:
         return self._put(f"promoted/{symbol}", content, if_match=expected)
 
     def pointed_symbols(self) -> tuple[str, ...]:
+        self.before_read("promoted/")
         return tuple(sorted(key.removeprefix("promoted/") for key in self._objects if key.startswith("promoted/")))
 
     def ledger(self) -> StoredLedger:
+        self.before_read("ledger/")
         return StoredLedger(tuple(self._objects[key] for key in sorted(self._objects) if key.startswith("ledger/")))
 
     def append(self, line: bytes, *, index: int) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models_lib.errors import PromotionError
+from models_lib.errors import PromotionError, RecordError
 from models_lib.registry import Registry
 from tests.contracts.memory_store import MemoryStore
 from tests.judged import at, judged
@@ -65,3 +65,37 @@ def test_pointer_never_goes_back_behind_a_later_promotion(tmp_path: Path) -> Non
     assert registry.promote("BTC-USD", a, expected_champion=None, who="first", why="race", now=at(1)).changed
     assert registry.champion("BTC-USD").bundle == b  # type: ignore[union-attr]
     assert registry.history().damage == ()
+
+
+def test_promotion_between_two_reads_is_no_damage(tmp_path: Path) -> None:
+    """Another symbol is promoted while this one reads: whatever was read first, the record is sound."""
+    (tmp_path / "home").mkdir()
+    store = MemoryStore(tmp_path / "home")
+    a, e = judged("A", tmp_path / "a"), judged("E", tmp_path / "e")
+    for name in ("a", "e"):
+        store.put(tmp_path / name)
+    other = Registry(store)
+    reads: list[str] = []
+
+    def other_symbol_gets_in(key: str) -> None:
+        reads.append(key)
+        if len(reads) == 2:  # between the first and the second thing that is read
+            store.before_read = lambda key: None
+            other.promote("ETH-USD", e, expected_champion=None, who="other", why="race", now=at(1))
+
+    other.promote("BTC-USD", a, expected_champion=None, who="first", why="race", now=at(1))
+    store.before_read = other_symbol_gets_in
+    assert Registry(store).history().damage == ()
+    assert [entry.symbol for entry in other.history().entries] == ["BTC-USD", "ETH-USD"], "it did get in"
+
+
+def test_second_verdict_of_one_run_is_refused(tmp_path: Path) -> None:
+    """Bundle and run id are the same, the judgement is another one: somebody wrote one of them."""
+    (tmp_path / "home").mkdir()
+    store = MemoryStore(tmp_path / "home")
+    bundle = judged("A", tmp_path / "held", failed={"accuracy": "blocking"})
+    judged("A", tmp_path / "forged", judged_at=at(5))
+    for name in ("held", "forged"):
+        store.put(tmp_path / name)
+    with pytest.raises(RecordError, match="two different verdicts of run run-1; a run judges once"):
+        Registry(store).promote("BTC-USD", bundle, expected_champion=None, who="me", why="test", now=at(6))

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from models_lib.bundle import is_sound, load_bundle, verify_bundle
 from models_lib.errors import BundleError, ConfigError
-from tests.bundles import edit_json, reseal
+from tests.bundles import edit_json, reseal, write_judged
 
 Fault = Callable[[Path], object]
 MODEL, GOLDEN, MANIFEST = "model.safetensors", "golden/golden.safetensors", "manifest.json"
@@ -329,3 +330,33 @@ def test_missing_folder_is_a_wrong_path_not_a_bad_bundle(tmp_path: Path) -> None
     for ask in (load_bundle, verify_bundle):
         with pytest.raises(ConfigError, match="no such bundle folder"):
             ask(tmp_path / "nothing")
+
+
+FORGERIES: dict[str, tuple[dict[str, Any], str]] = {
+    "passed against its own figures": (
+        {"passed": True, "value": 0.401},
+        r"gate accuracy cannot have passed with 0\.401 against 0\.68",
+    ),
+    "advisory all of a sudden": ({"severity": "advisory"}, "gate accuracy was not judged by the limit and severity"),
+    "a lower limit": (
+        {"passed": True, "value": 0.401, "limit": 0.1},
+        "gate accuracy was not judged by the limit and severity",
+    ),
+    "passed without a value": ({"passed": True, "value": None}, "gate accuracy has no measured value"),
+    "a gate that nobody knows": ({"passed": True, "name": "accuracies"}, "gate accuracies cannot have passed"),
+}
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_judgement_that_contradicts_itself_is_refused_also_with_fresh_hashes(tmp_path: Path, name: str) -> None:
+    changes, told = FORGERIES[name]
+    folder = tmp_path / "bundle"
+    write_judged(folder, failed={"accuracy": "blocking"})
+    facts = json.loads((folder / "run.json").read_text())
+    (gate,) = [gate for gate in facts["gates"] if gate["name"] == "accuracy"]
+    gate.update({"value": 0.401, **changes})
+    (folder / "run.json").write_text(json.dumps(facts))
+    reseal(folder)
+    with pytest.raises(BundleError, match=told):
+        load_bundle(folder)
+    assert not is_sound(verify_bundle(folder))

@@ -97,16 +97,21 @@ FAULTS: dict[str, tuple[Spoil, str]] = {
     ),
     "NaN price": (
         at(60, "close", np.nan),
-        r"close must be positive and finite, was nan at 2026-01-02T01:00Z \(row 60\)",
+        r"close must be above zero and at most 1e.12, was nan at 2026-01-02T01:00Z \(row 60\)",
     ),
-    "infinite price": (at(60, "high", np.inf), "high must be positive and finite, was inf"),
-    "zero price": (at(60, "low", 0.0), "low must be positive and finite, was 0 at"),
+    "infinite price": (at(60, "high", np.inf), "high must be above zero and at most 1e.12, was inf"),
+    "zero price": (at(60, "low", 0.0), "low must be above zero and at most 1e.12, was 0 at"),
     "negative price": (
         at(60, "open", -1.5),
-        r"open must be positive and finite, was -1.5 .* in 1 of 2,000 rows \(0 allowed\)",
+        r"open must be above zero and at most 1e.12, was -1.5 .* in 1 of 2,000 rows \(0 allowed\)",
     ),
-    "negative volume": (at(9, "volume", -2.0), "volume must be zero or more and finite, was -2 at 2026-01-02T00:09Z"),
-    "NaN volume": (at(9, "volume", np.nan), "volume must be zero or more and finite, was nan"),
+    "impossible price": (at(60, "high", 2e12), "high must be above zero and at most 1e.12, was 2e"),
+    "impossible volume": (at(9, "volume", 1e300), "volume must be zero or more and at most 1e.18, was 1e.300"),
+    "negative volume": (
+        at(9, "volume", -2.0),
+        "volume must be zero or more and at most 1e.18, was -2 at 2026-01-02T00:09Z",
+    ),
+    "NaN volume": (at(9, "volume", np.nan), "volume must be zero or more and at most 1e.18, was nan"),
     "high below low": (at(9, "high", 50.0), "high 50 is below low 100.75 at 2026-01-02T00:09Z"),
     "close above high": (body_above_high, "high 100.75 and low 100.55 contradict open 100.6 and close 101.25 at"),
     "low above open": (at(9, "low", 100.85), "high 100.95 and low 100.85 contradict open 100.8 and close 100.9 at"),
@@ -239,3 +244,13 @@ def test_the_report_is_plain_json(candles: pd.DataFrame) -> None:
     assert told["last"] == "2026-01-03T09:19Z"
     assert told["gaps"] == [{"start": "2026-01-02T05:00Z", "end": "2026-01-02T05:06Z", "minutes": 6}]
     assert told["missing_share"] == 0.003
+
+
+def test_much_filling_is_worth_a_warning(candles: pd.DataFrame) -> None:
+    """Every second minute is left out: 999 of 1,999 are made up, though no minute is missing afterwards."""
+    thin = pd.concat([candles] * 1).iloc[::2]
+    report = check(pd.concat([thin, candles.iloc[-1_000:]]).drop_duplicates("timestamp").sort_values("timestamp"))
+    assert report.missing_minutes == 0
+    (told,) = [warning for warning in report.warnings if "filled" in warning]
+    assert told.startswith(f"{report.filled_minutes:,} of 2,000 minutes (25.0%, more than 5% is unusual)")
+    assert not [warning for warning in check(candles.drop(index=[7, 9])).warnings if "filled" in warning]

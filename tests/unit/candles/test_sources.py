@@ -137,7 +137,7 @@ def test_a_folder_check_reports_every_file_and_one_bad_file_hides_no_other(folde
     assert good.report.rows == 2_000
     assert good.to_json()["report"]["rows"] == 2_000
     assert negative.report is None
-    assert "close must be positive and finite, was -1" in str(negative.error)
+    assert "close must be above zero and at most 1e+12, was -1" in str(negative.error)
     assert empty.to_json()["error"].startswith("SOL-USD (")
 
 

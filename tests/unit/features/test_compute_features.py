@@ -8,6 +8,7 @@ import pytest
 
 import models_lib.features
 from models_lib.candles.simulated import simulate_candles
+from models_lib.errors import DataError
 from models_lib.features import FEATURE_NAMES, WARM_UP_BARS, compute_features, feature_code_hash
 from models_lib.features.code_hash import SOURCES
 from models_lib.features.compute import CHUNK_ROWS
@@ -69,3 +70,21 @@ def test_code_hash_covers_every_source_that_defines_a_value() -> None:
     assert digest == feature_code_hash()
     assert len(digest) == 64
     assert int(digest, 16) >= 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda frame: frame.drop(columns="volume"), "column volume is missing"),
+        (lambda frame: frame.set_index("timestamp"), "column timestamp is missing"),
+        (lambda frame: frame.assign(timestamp=frame["timestamp"].dt.tz_localize(None)), "with a time zone"),
+        (lambda frame: frame.assign(timestamp=np.arange(len(frame))), "with a time zone .UTC., was int64"),
+        (lambda frame: frame.assign(close=frame["close"].astype(str)), "column close must hold numbers"),
+        (lambda frame: frame.iloc[::-1], "timestamps must ascend, the one of row 1 "),
+        (lambda frame: pd.concat([frame, frame.tail(1)]), "timestamps must ascend"),
+        (lambda frame: frame.to_numpy(), "must be a pandas DataFrame, was ndarray"),
+    ],
+)
+def test_what_is_no_frame_of_candles_is_refused_with_the_reason(simulated: pd.DataFrame, spoil, told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        compute_features(spoil(simulated.iloc[:200].reset_index(drop=True)))
