@@ -23,11 +23,9 @@ from models_lib.calibration import negative_log_likelihood
 from models_lib.candles.sources import load_candles, source_of
 from models_lib.config import DataSection, RunConfig
 from models_lib.features import FEATURE_NAMES, compute_features
-from models_lib.labels import fit_threshold, label_classes, label_values
 from models_lib.networks import network_from_tensors
 from models_lib.scaling import fit_scaler
-from models_lib.splits import split_rows
-from models_lib.steps.labels import rows_with_features, timestamps_ms
+from models_lib.steps.labels import label_frame
 from models_lib.training.data import TrainingData
 from models_lib.training.seeds import symbol_seed
 from models_lib.training.trainer import train_network
@@ -38,18 +36,8 @@ def prepare(symbol: str, folder: Path, config: RunConfig) -> tuple[TrainingData,
     data = DataSection(source="parquet", path=folder)
     frame, _ = load_candles(source_of(data), symbol, data, now=None)
     features = compute_features(frame)
-    values = label_values(frame, config.label)
-    times = timestamps_ms(frame)
-    usable = rows_with_features(times) & np.isfinite(values.value) & np.isfinite(values.forward_return)
-    parts = split_rows(
-        times,
-        usable,
-        config.splits,
-        span_minutes=values.span_minutes,
-        embargo_minutes=values.lookback_minutes,
-        symbol=symbol,
-    )
-    classes = label_classes(values, config.label, fit_threshold(values, config.label, parts.train))
+    labelled = label_frame(frame, config.label, config.splits, symbol=symbol)
+    parts, classes = labelled.splits, labelled.classes
     scaler = fit_scaler(features, parts.train, names=FEATURE_NAMES)
     return TrainingData(features, classes, parts.train, parts.validation, scaler), parts.test
 

@@ -290,15 +290,6 @@ class DeploymentSection(Section):
     """No target can be configured yet; the deployment step says so."""
 
 
-class ScheduleSection(Section):
-    """When the nightly deployment runs."""
-
-    cron: str = "0 2 * * *"
-    """Minute, hour, day of month, month, day of week."""
-    timezone: str = "UTC"
-    """IANA name of the time zone of `cron`."""
-
-
 class RunConfig(Section):
     """The whole configuration of a retrain; it travels, resolved, in every bundle."""
 
@@ -314,7 +305,6 @@ class RunConfig(Section):
     gates: GatesSection = GatesSection()
     bundle: BundleSection = BundleSection()
     deployment: DeploymentSection = DeploymentSection()
-    schedule: ScheduleSection = ScheduleSection()
 
     @model_validator(mode="after")
     def _symbols_are_distinct(self) -> Self:

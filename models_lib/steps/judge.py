@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from models_lib.bundle import Bundle, load_bundle
 from models_lib.bundle.predictor import probabilities_of
 from models_lib.candles.planted import best_possible_accuracy
+from models_lib.candles.schema import epoch_ms
 from models_lib.config import RunConfig
 from models_lib.errors import BundleError
 from models_lib.evaluation.drift import FeatureDrift, feature_drift
@@ -37,7 +38,7 @@ from models_lib.scaling import Scaler, scaled_moments
 from models_lib.splits import Splits
 from models_lib.steps.candles import read_candles
 from models_lib.steps.features import map_features
-from models_lib.steps.labels import LabelledRows, read_labels, timestamps_ms
+from models_lib.steps.labels import LabelledRows, read_labels
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandidateRef, FileRef, Fitted, JudgementRef, Prepared
 
@@ -55,7 +56,7 @@ def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate
     facts = json.loads(prepared.labels.facts.checked().read_text())
     inputs = _evaluation_inputs(plan.config, bundle, matrix, frame=frame, rows=rows, facts=facts)
     evaluation = evaluate(inputs)
-    times = timestamps_ms(frame)
+    times = epoch_ms(frame)
     champion = open_registry(plan.home).champion(prepared.symbol)
     champion_hash = champion.bundle if champion else None
     drift = feature_drift(matrix, times, rows.train, names=FEATURE_NAMES, floor=plan.config.gates.feature_drift.limit)

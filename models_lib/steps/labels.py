@@ -2,22 +2,20 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from models_lib.candles.schema import segment_starts
+from models_lib.candles.schema import epoch_ms, segment_starts
 from models_lib.config import LabelSection, SplitsSection
 from models_lib.features import WARM_UP_BARS
 from models_lib.files import whole_file, write_json
-from models_lib.labels import fit_threshold, label_classes, label_values
-from models_lib.splits import split_rows
+from models_lib.labels import LabelValues, fit_threshold, label_classes, label_values
+from models_lib.splits import Splits, split_rows
 from models_lib.steps.candles import read_candles
 from models_lib.steps.refs import CandlesRef, FileRef, LabelsRef
-
-MILLISECONDS = "datetime64[ms]"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +39,6 @@ class LabelledRows:
     test: NDArray[np.int64]
 
 
-def timestamps_ms(frame: Any) -> NDArray[np.int64]:
-    """Open times of the candles, int64 ms since 1970 UTC."""
-    times: NDArray[np.int64] = frame["timestamp"].dt.tz_localize(None).to_numpy(MILLISECONDS).astype(np.int64)
-    return times
-
-
 def rows_with_features(times: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Bool [N]: False in the warm-up rows at the start of each segment."""
     starts = segment_starts(times)
@@ -56,14 +48,30 @@ def rows_with_features(times: NDArray[np.int64]) -> NDArray[np.bool_]:
     return warm
 
 
-def label_rows(candles: CandlesRef, label: LabelSection, splits: SplitsSection, folder: Path) -> LabelsRef:
-    """Labels of every row, with the threshold fitted on the training rows only, and the purged splits.
+@dataclass(frozen=True, eq=False)
+class LabelledFrame:
+    """A frame of N candles with what is asked of each row.
+
+    Attributes:
+        values: the label before its threshold.
+        splits: train, validation and test rows.
+        threshold: of NEUTRAL, fitted on the training rows only.
+        classes: int8 [N], -1 unknown.
+    """
+
+    values: LabelValues
+    splits: Splits
+    threshold: float
+    classes: NDArray[np.int8]
+
+
+def label_frame(frame: pd.DataFrame, label: LabelSection, splits: SplitsSection, *, symbol: str) -> LabelledFrame:
+    """Labels of every row, and the purged splits of those whose features and label are known.
 
     Raises:
         DataError: too few usable rows for a part.
     """
-    frame = read_candles(candles)
-    times = timestamps_ms(frame)
+    times = epoch_ms(frame)
     values = label_values(frame, label)
     usable = rows_with_features(times) & np.isfinite(values.value) & np.isfinite(values.forward_return)
     parts = split_rows(
@@ -72,14 +80,25 @@ def label_rows(candles: CandlesRef, label: LabelSection, splits: SplitsSection, 
         splits,
         span_minutes=values.span_minutes,
         embargo_minutes=values.lookback_minutes,
-        symbol=candles.symbol,
+        symbol=symbol,
     )
     threshold = fit_threshold(values, label, parts.train)
+    return LabelledFrame(values, parts, threshold, label_classes(values, label, threshold))
+
+
+def label_rows(candles: CandlesRef, label: LabelSection, splits: SplitsSection, folder: Path) -> LabelsRef:
+    """Labels of every row, with the threshold fitted on the training rows only, and the purged splits.
+
+    Raises:
+        DataError: too few usable rows for a part.
+    """
+    labelled = label_frame(read_candles(candles), label, splits, symbol=candles.symbol)
+    values, parts = labelled.values, labelled.splits
     arrays = folder / "labels.safetensors"
     with whole_file(arrays) as fresh:
         save_file(
             {
-                "classes": label_classes(values, label, threshold),
+                "classes": labelled.classes,
                 "known_part": values.known_part,
                 "forward_return": values.forward_return,
                 "train": parts.train,
@@ -89,7 +108,7 @@ def label_rows(candles: CandlesRef, label: LabelSection, splits: SplitsSection, 
             fresh,
         )
     facts = folder / "labels.json"
-    write_json(facts, {**parts.to_json(), "threshold": threshold, "span_minutes": values.span_minutes})
+    write_json(facts, {**parts.to_json(), "threshold": labelled.threshold, "span_minutes": values.span_minutes})
     return LabelsRef(
         arrays=FileRef.of(arrays),
         facts=FileRef.of(facts),

@@ -109,7 +109,7 @@ def train_network(
         epochs=tuple(epochs),
         best_epoch=best.record.epoch,
         stop=stop,
-        stopped_by=_always_failed(epochs, training) if stop == "gates" else (),
+        stopped_by=_failed_in_a_row(epochs, training) if stop == "gates" else (),
         device=device.type if device.type == "cpu" else torch.cuda.get_device_name(device),
     )
     return TrainingOutcome(best.tensors, history, best.logits)
@@ -345,14 +345,14 @@ def _better(record: EpochRecord, best: EpochRecord) -> bool:
 
 def _stop(epochs: list[EpochRecord], best_epoch: int, training: TrainingSection) -> Stop | None:
     """Why the training ends after these epochs, or None."""
-    if _always_failed(epochs, training):
+    if _failed_in_a_row(epochs, training):
         return "gates"
     if len(epochs) >= training.max_epochs:
         return "max_epochs"
     return "patience" if len(epochs) - best_epoch >= training.patience else None
 
 
-def _always_failed(epochs: list[EpochRecord], training: TrainingSection) -> tuple[str, ...]:
+def _failed_in_a_row(epochs: list[EpochRecord], training: TrainingSection) -> tuple[str, ...]:
     """The blocking gates of a row of `gate_stop_epochs` failing epochs after the warm-up; empty while it is shorter."""
     counted = epochs[training.gate_warm_up_epochs :][-training.gate_stop_epochs :]
     if len(counted) < training.gate_stop_epochs or not all(record.failed_gates for record in counted):

@@ -107,6 +107,6 @@ def test_named_deployments_are_those_of_the_file() -> None:
     named = {f"train-all/{entry['name']}" for entry in deployments}
     assert named == {"train-all/nightly", "train-all/on-demand"}
     assert all(name in README for name in named)
-    schedule = RunConfig().schedule
     nightly = next(entry for entry in deployments if entry["name"] == "nightly")
-    assert [(one["cron"], one["timezone"]) for one in nightly["schedules"]] == [(schedule.cron, schedule.timezone)]
+    assert [(one["cron"], one["timezone"]) for one in nightly["schedules"]] == [("0 2 * * *", "UTC")]
+    assert "02:00 UTC" in README

@@ -75,6 +75,7 @@ class Child:
     """A process that shall be gone soon."""
 
     def __init__(self, pid: int) -> None:
+        self.pid = pid
         self.command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         self._descriptor = os.pidfd_open(pid)
 

@@ -64,7 +64,6 @@ def test_limit_alone_keeps_the_severity_of_its_gate() -> None:
         ("training.gradient_clip_norm=null", None),
         ("training.loss=focal", "focal"),
         ("temperature.sweep=[1, 2.5]", (1.0, 2.5)),
-        ("schedule.cron=30 1 * * 1-5", "30 1 * * 1-5"),
         ("symbols=[BTC-USD, DOGE-USD]", ("BTC-USD", "DOGE-USD")),
         ("data.market=null", "null"),
     ],

@@ -93,7 +93,7 @@ def test_other_defaults_are_those_that_outsiders_rely_on() -> None:
     assert (config.temperature.target_low, config.temperature.target_high) == (0.60, 0.75)
     evaluation = config.evaluation
     assert (evaluation.costs_bp, evaluation.block_bars, evaluation.long_block_bars) == (10.0, 240, 1_440)
-    assert (config.bundle.valid_days, config.schedule.cron, config.schedule.timezone) == (7, "0 2 * * *", "UTC")
+    assert config.bundle.valid_days == 7
 
 
 def sections(kind: type[Section]) -> list[type[Section]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models_lib.candles.schema import epoch_ms
 from models_lib.config import RunConfig, load_config
 from models_lib.errors import ConfigError, DataError, StoppedError
 from models_lib.features import WARM_UP_BARS
@@ -23,7 +24,7 @@ from models_lib.steps.candles import fetch_candles, read_candles
 from models_lib.steps.clock import StepClock
 from models_lib.steps.features import compute_feature_matrix, map_features
 from models_lib.steps.judge import judge_candidate
-from models_lib.steps.labels import label_rows, read_labels, rows_with_features, timestamps_ms
+from models_lib.steps.labels import label_rows, read_labels, rows_with_features
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
 from models_lib.steps.refs import CandidateRef, FileRef
@@ -102,7 +103,7 @@ def test_file_that_changed_behind_a_reference_is_refused(tmp_path: Path) -> None
 def test_labels_and_features_agree_on_the_rows_without_values(btc: PreparedSymbol) -> None:
     matrix, frame = map_features(btc.prepared.features), read_candles(btc.prepared.candles)
     with_values = ~np.isnan(matrix).any(axis=1)
-    np.testing.assert_array_equal(with_values, rows_with_features(timestamps_ms(frame)))
+    np.testing.assert_array_equal(with_values, rows_with_features(epoch_ms(frame)))
     assert int(np.flatnonzero(with_values)[0]) == WARM_UP_BARS
     rows = read_labels(btc.prepared.labels)
     for part in (rows.train, rows.validation, rows.test):
