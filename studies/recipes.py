@@ -67,15 +67,19 @@ def measure(data: TrainingData, test: np.ndarray, config: RunConfig, *, symbol: 
     }
 
 
-def main() -> None:
-    """Reads the recipes, measures each and prints the table."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--candles", type=Path, required=True)
     parser.add_argument("--recipes", type=Path, default=Path(__file__).with_name("recipes.yaml"))
     parser.add_argument("--symbols", default="BTC-USD,ETH-USD,SOL-USD")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="one JSON line a training is appended here")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Reads the recipes, measures each and prints the table."""
+    arguments = _parser().parse_args()
     torch.set_num_threads(1)
     recipes: dict[str, dict[str, Any]] = yaml.safe_load(arguments.recipes.read_text())
     symbols = arguments.symbols.split(",")

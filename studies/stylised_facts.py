@@ -29,15 +29,19 @@ SMOOTHING_MINUTES = 10
 NUM_PANELS = 5
 
 
-def main() -> None:
-    """Reads the arguments, draws, and prints one line of figures for each market."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candles", type=Path, required=True, help="folder with <SYMBOL>.parquet of real candles")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     parser.add_argument("--symbols", default="BTC-USD,ETH-USD,SOL-USD")
     parser.add_argument("--market", default="default", choices=("default", "null", "iid", "planted"))
     parser.add_argument("--seed", type=int, default=7)
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Reads the arguments, draws, and prints one line of figures for each market."""
+    arguments = _parser().parse_args()
     draw(
         arguments.candles,
         arguments.out,

@@ -1,6 +1,7 @@
 """The README and the program say the same: commands, options, gates, files, make targets, deployments."""
 
 import argparse
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,10 +97,17 @@ def test_named_rooms_exist() -> None:
     assert rooms - told <= {"__pycache__"}
 
 
-def test_named_studies_can_be_run() -> None:
-    for module in re.findall(r"python -m (studies\.\w+)", README):
-        source = (ROOT / f"{module.replace('.', '/')}.py").read_text()
-        assert 'if __name__ == "__main__":' in source
+@pytest.mark.parametrize("line", re.findall(r"`\.venv/bin/python -m (studies\.[^`]+)`", README))
+def test_shown_study_line_is_understood(line: str) -> None:
+    module, *words = line.split()
+    assert vars(importlib.import_module(module)._parser().parse_args(words))
+    assert 'if __name__ == "__main__":' in (ROOT / f"{module.replace('.', '/')}.py").read_text()
+
+
+def test_every_study_is_shown() -> None:
+    shown = set(re.findall(r"python -m studies\.(\w+)", README))
+    runnable = {path.stem for path in (ROOT / "studies").glob("*.py") if "__main__" in path.read_text()}
+    assert shown == runnable
 
 
 def test_named_deployments_are_those_of_the_file() -> None:
