@@ -92,6 +92,7 @@ class _Server:
             self._process = self._start()
             if self._ending.is_set():  # between the two lines above `end` spoke to the dead one
                 self._process.terminate()
+        self._process.wait()  # a child dies with the thread that started it, so this one stays
 
     def _start(self) -> "subprocess.Popen[bytes]":
         number = self._listening.fileno()
