@@ -86,6 +86,7 @@ def check_next_run_works(home: Path, seed: int) -> None:
     assert len(history(home)) == len(before) + 1
 
 
+@pytest.mark.long
 def test_killed_training_leaves_the_champion_and_the_next_run_works(home: Path) -> None:
     before = Standing.of(home)
     with running(home, *SETTINGS, *ENDLESS, "training.seed=2") as run:

@@ -23,7 +23,8 @@ from tests.markets import LENIENT, QUICK, write_market
 SETTINGS = ("data.days=14", *QUICK, *LENIENT)
 
 
-@pytest.mark.xdist_group("stopped")
+@pytest.mark.long
+@pytest.mark.xdist_group("surroundings")
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_killed_prefect_server_is_replaced_and_the_run_ends_as_if_nothing_had_been(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_edited_pointer_is_told(home: Path) -> None:
     pointer.write_text(json.dumps({**tree, "bundle": tree["previous"]}))
     assert "ledger line 3: the pointer of BTC-USD does not agree" in str(history(home).damage[0])
     pointer.write_text("{")
-    assert "the pointer of BTC-USD is damaged. Remove it" in str(history(home).damage[0])
+    assert "the pointer of BTC-USD is damaged. Restore it from a backup, or remove it" in str(history(home).damage[0])
     pointer.unlink()
     assert history(home).damage == ()
     assert json.loads(pointer.read_text()) == tree
