@@ -16,6 +16,7 @@ import pytest
 from models_lib.bundle import is_sound, verify_bundle
 from models_lib.registry import open_registry
 from tests.markets import LENIENT, QUICK, write_market
+from tests.summary_names import TEST_METRICS
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
@@ -37,12 +38,6 @@ TASKS = {
     "finish-report": "report",
     "deploy-bundle": "deploy",
 }
-TEST_METRICS = {
-    "accuracy", "ece", "nll", "mean_confidence", "share_over_90", "share_over_99", "share_50_90", "max_abs_logit",
-    "class_shares", "mechanical_rule_accuracy", "mechanical_rule_nll", "majority_accuracy", "lift", "lift_interval",
-    "nll_improvement", "nll_improvement_interval", "driftless_rule_nll", "directional_accuracy", "edge_bp",
-    "edge_after_costs_bp", "effective_rows",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
