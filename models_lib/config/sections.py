@@ -286,8 +286,60 @@ class BundleSection(Section):
 class DeploymentSection(Section):
     """Where a promoted bundle goes."""
 
-    target: None = None
-    """No target can be configured yet; the deployment step says so."""
+    target: Literal["folder"] | None = None
+    """`folder` keeps releases in `folder` of this machine; null deploys nothing, and the deployment step says so."""
+    folder: Path | None = None
+    """Where the releases of the `folder` target lie; required for it."""
+    keep_releases: Annotated[int, Field(ge=2)] = 5
+    """Releases kept a symbol; the current one and the one before it always are."""
+
+    @model_validator(mode="after")
+    def _folder_goes_with_its_target(self) -> Self:
+        if (self.target == "folder") != (self.folder is not None):
+            raise ValueError("deployment.folder and deployment.target=folder go together: set both, or neither")
+        return self
+
+
+class OrchestrationSection(Section):
+    """How the symbols of a run are spread, and what a run may wait for (SPEC 10)."""
+
+    fanout: Literal["local", "deployment"] = "local"
+    """`local`: every symbol in this process; `deployment`: one flow run a symbol on `symbol_deployment`'s work pool."""
+    symbol_deployment: Annotated[str, Field(pattern=r"^train-symbol/[a-z0-9-]+$")] = "train-symbol/on-pool"
+    """Deployment that trains one symbol. Its work pool must not be the parent's, or both wait for ever."""
+    task_runner: Literal["threads", "dask", "ray"] = "threads"
+    """What runs the symbols of a `local` fan-out: threads; a Dask or Ray cluster (extras `dask`, `ray`)."""
+    cluster_address: str | None = None
+    """Address of a running Dask or Ray cluster; null starts one on this machine for the run."""
+    gpu_limit: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "crpbot-gpu"
+    """Prefect's global concurrency limit under which a training uses this machine's GPU."""
+    symbol_time_limit_minutes: PositiveFloat = 360.0
+    """A symbol's run on a work pool that takes longer is cancelled, and the symbol has failed."""
+    late_limit_hours: PositiveFloat = 23.0
+    """A scheduled run that could start only so late is skipped: the next one is near. Below the schedule's interval."""
+
+
+class ApprovalSection(Section):
+    """Where the run waits for a person (SPEC 10)."""
+
+    promotion: Literal["auto", "required"] = "auto"
+    """`required`: a candidate that passed every blocking gate is promoted only after a person approved it."""
+    deployment: Literal["auto", "required"] = "auto"
+    """`required`: the same question, asked only where a deployment target is configured. Promotion and deployment are
+    one transaction, so a run asks once."""
+    time_limit_hours: PositiveFloat = 12.0
+    """Without an answer until then the candidates are held and the champions stay."""
+
+
+class RetentionSection(Section):
+    """How long `crpbot clean` and every nightly run keep what is no longer needed (SPEC 11)."""
+
+    cache_days: PositiveFloat = 2.0
+    """Results of finished steps, from which a run resumes; counted from their last use."""
+    runs_days: PositiveInt = 90
+    """Run folders: summary and reports."""
+    held_bundles_days: PositiveInt = 30
+    """Bundles that are neither champion, nor the one before, nor deployed."""
 
 
 class RunConfig(Section):
@@ -305,6 +357,9 @@ class RunConfig(Section):
     gates: GatesSection = GatesSection()
     bundle: BundleSection = BundleSection()
     deployment: DeploymentSection = DeploymentSection()
+    orchestration: OrchestrationSection = OrchestrationSection()
+    approval: ApprovalSection = ApprovalSection()
+    retention: RetentionSection = RetentionSection()
 
     @model_validator(mode="after")
     def _symbols_are_distinct(self) -> Self:
