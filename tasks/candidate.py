@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps import candidate as step
+from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandidateRef, Fitted, Prepared
 from tasks import policies
@@ -17,4 +17,4 @@ from tasks import policies
 )
 def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted) -> CandidateRef:
     """A complete bundle folder with golden vectors."""
-    return step.build_candidate(plan.config, prepared, fitted, plan.symbol_folder(prepared.symbol))
+    return once.build_candidate(plan, prepared, fitted)

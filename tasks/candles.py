@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps import candles as step
+from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandlesRef
 from tasks import policies
@@ -12,4 +12,4 @@ from tasks import policies
 @task(name="fetch-candles", task_run_name="candles-{symbol}-{plan.date}", cache_policy=NO_CACHE, **policies.NETWORK)
 def fetch_candles(symbol: str, plan: RunPlan) -> CandlesRef:
     """Checked and filled candles of the symbol."""
-    return step.fetch_candles(symbol, plan.config.data, plan.symbol_folder(symbol), now=plan.started_at)
+    return once.fetch_candles(plan, symbol)

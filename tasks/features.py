@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps import features as step
+from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandlesRef, FeaturesRef
 from tasks import policies
@@ -17,4 +17,4 @@ from tasks import policies
 )
 def compute_feature_matrix(plan: RunPlan, candles: CandlesRef) -> FeaturesRef:
     """The feature matrix of the symbol's candles."""
-    return step.compute_feature_matrix(candles, plan.symbol_folder(candles.symbol), threads=1)
+    return once.compute_features(plan, candles)

@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps import judge as step
+from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared
 from tasks import policies
@@ -17,4 +17,4 @@ from tasks import policies
 )
 def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: CandidateRef) -> JudgementRef:
     """Metrics and gates on the untouched test rows; a gate that says no is a result."""
-    return step.judge_candidate(plan, prepared, fitted, candidate)
+    return once.judge_candidate(plan, prepared, fitted, candidate)

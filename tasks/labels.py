@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps import labels as step
+from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandlesRef, LabelsRef
 from tasks import policies
@@ -12,4 +12,4 @@ from tasks import policies
 @task(name="label-rows", task_run_name="labels-{candles.symbol}-{plan.date}", cache_policy=NO_CACHE, **policies.COMPUTE)
 def label_rows(plan: RunPlan, candles: CandlesRef) -> LabelsRef:
     """Labels and splits of the symbol's candles."""
-    return step.label_rows(candles, plan.config.label, plan.config.splits, plan.symbol_folder(candles.symbol))
+    return once.label_rows(plan, candles)

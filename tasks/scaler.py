@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps import scaler as step
+from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandlesRef, FeaturesRef, LabelsRef, ScalerRef
 from tasks import policies
@@ -12,4 +12,4 @@ from tasks import policies
 @task(name="fit-scaler", task_run_name="scaler-{candles.symbol}-{plan.date}", cache_policy=NO_CACHE, **policies.COMPUTE)
 def fit_feature_scaler(plan: RunPlan, candles: CandlesRef, features: FeaturesRef, labels: LabelsRef) -> ScalerRef:
     """The scaler of the training rows."""
-    return step.fit_feature_scaler(features, labels, plan.symbol_folder(candles.symbol))
+    return once.fit_scaler(plan, candles, features, labels)

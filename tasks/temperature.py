@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps import temperature as step
+from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Prepared, TemperatureRef, TrainedRef
 from tasks import policies
@@ -17,4 +17,4 @@ from tasks import policies
 )
 def tune_temperature(plan: RunPlan, prepared: Prepared, trained: TrainedRef) -> TemperatureRef:
     """The temperature with the smallest validation NLL."""
-    return step.tune_temperature(plan.config, prepared, trained, plan.symbol_folder(prepared.symbol))
+    return once.tune_temperature(plan, prepared, trained)

@@ -3,7 +3,7 @@
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps import train as step
+from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Prepared, TrainedRef
 from tasks import policies
@@ -14,4 +14,4 @@ from tasks import policies
 )
 def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
     """Weights of the best epoch by validation NLL after temperature."""
-    return step.train_model(plan.config, prepared, plan.symbol_folder(prepared.symbol) / "training")
+    return once.train_model(plan, prepared)

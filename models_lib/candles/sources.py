@@ -18,6 +18,7 @@ from models_lib.candles.checks import CandleReport, check_and_fill
 from models_lib.candles.simulated import MarketKind, simulate_candles
 from models_lib.config import DataSection
 from models_lib.errors import ConfigError, DataError
+from models_lib.files import sha256_file
 
 
 class CandleSource(Protocol):
@@ -33,6 +34,10 @@ class CandleSource(Protocol):
 
     def origin(self, symbol: str) -> str:
         """Where the candles of `symbol` come from, for messages and the record of the run."""
+        ...
+
+    def content(self, symbol: str) -> str | None:
+        """What the source would hand over now, as a hash; None when its settings say it all, or nothing is there."""
         ...
 
 
@@ -51,6 +56,10 @@ class SimulatedSource:
     def origin(self, symbol: str) -> str:  # noqa: ARG002  (one market for all symbols)
         """As in "simulated market default, seed 7, 50 days"."""
         return f"simulated market {self.market}, seed {self.seed}, {self.days} days"
+
+    def content(self, symbol: str) -> str | None:  # noqa: ARG002  (one market for all symbols)
+        """None: market, seed, days and symbol say it all."""
+        return None
 
 
 class ParquetSource:
@@ -76,6 +85,13 @@ class ParquetSource:
     def origin(self, symbol: str) -> str:
         """The path of the symbol's file."""
         return str(self.folder / f"{symbol}.parquet")
+
+    def content(self, symbol: str) -> str | None:
+        """SHA-256 of the symbol's file; None when it cannot be read."""
+        try:
+            return sha256_file(self.folder / f"{symbol}.parquet")
+        except OSError:
+            return None
 
 
 def read_parquet(path: Path, *, symbol: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ looked at here and nowhere else in a run.
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,34 @@ from models_lib.steps.refs import CandidateRef, FileRef, Fitted, JudgementRef, P
 Matrix = NDArray[np.float32]
 
 
-def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: CandidateRef) -> JudgementRef:
+def champion_to_beat(plan: RunPlan, symbol: str) -> str | None:
+    """The hash of the reigning champion, if there is one.
+
+    Raises:
+        RecordError: its pointer is damaged.
+    """
+    champion = open_registry(plan.home).champion(symbol)
+    return champion.bundle if champion else None
+
+
+def judge_candidate(
+    plan: RunPlan,
+    prepared: Prepared,
+    fitted: Fitted,
+    candidate: CandidateRef,
+    folder: Path,
+    *,
+    champion: str | None,
+) -> JudgementRef:
     """Figures, intervals and gates of the candidate on the untouched test rows; a gate that says no is a result.
+
+    Args:
+        plan: the run.
+        prepared: the data.
+        fitted: training and temperature.
+        candidate: the saved bundle.
+        folder: where the judgement goes.
+        champion: hash of the bundle to beat; promotion will insist that it still reigns then.
 
     Raises:
         BundleError: the saved candidate is not sound.
@@ -57,14 +84,12 @@ def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate
     inputs = _evaluation_inputs(plan.config, bundle, matrix, frame=frame, rows=rows, facts=facts)
     evaluation = evaluate(inputs)
     times = epoch_ms(frame)
-    champion = open_registry(plan.home).champion(prepared.symbol)
-    champion_hash = champion.bundle if champion else None
     drift = feature_drift(matrix, times, rows.train, names=FEATURE_NAMES, floor=plan.config.gates.feature_drift.limit)
-    comparison = _against_champion(plan, prepared.symbol, champion_hash, inputs=inputs, matrix=matrix, times=times)
+    comparison = _against_champion(plan, prepared.symbol, champion, inputs=inputs, matrix=matrix, times=times)
     gates = _judge(plan.config, bundle, matrix, rows, evaluation=evaluation, drift=drift, champion=comparison)
     if fitted.trained.stopped_by_gates:
         gates = (*gates, _stopped(plan.config, fitted.trained.stopped_by_gates))
-    return _write(plan, prepared.symbol, frame, inputs, evaluation=evaluation, gates=gates, champion=champion_hash)
+    return _write(plan.config, folder, frame, inputs, evaluation=evaluation, gates=gates, champion=champion)
 
 
 def _evaluation_inputs(
@@ -177,8 +202,8 @@ def _stopped(config: RunConfig, names: tuple[str, ...]) -> GateResult:
 
 
 def _write(
-    plan: RunPlan,
-    symbol: str,
+    config: RunConfig,
+    folder: Path,
     frame: pd.DataFrame,
     inputs: EvaluationInputs,
     *,
@@ -187,13 +212,12 @@ def _write(
     champion: str | None,
 ) -> JudgementRef:
     """Keeps the judgement, and the predictions behind it for the report."""
-    folder = plan.symbol_folder(symbol)
     arrays = folder / "judgement.safetensors"
     with whole_file(arrays) as fresh:
         save_file(_arrays(inputs, evaluation), fresh)
     path = folder / "judgement.json"
     best_possible = None
-    if plan.config.data.source == "simulated" and plan.config.data.market == "planted":
+    if config.data.source == "simulated" and config.data.market == "planted":
         best_possible = best_possible_accuracy(
             frame, label=inputs.label, threshold=inputs.threshold, rows=inputs.splits.test
         )

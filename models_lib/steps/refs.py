@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from models_lib.bundle.hashes import verify_hashes
 from models_lib.errors import DataError
 from models_lib.files import sha256_file
 
@@ -19,6 +20,18 @@ class Reference(BaseModel):
     """A frozen, closed value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def check_files(self) -> None:
+        """Returns when every file that this value names is what it was.
+
+        Raises:
+            DataError: a file is missing or differs.
+            BundleError: the same of a bundle folder.
+        """
+        for name in type(self).model_fields:
+            part = getattr(self, name)
+            if isinstance(part, Reference):
+                part.check_files()
 
 
 class FileRef(Reference):
@@ -31,6 +44,10 @@ class FileRef(Reference):
     def of(cls, path: Path) -> "FileRef":
         """The reference of the file as it is now."""
         return cls(path=path, sha256=sha256_file(path))
+
+    def check_files(self) -> None:
+        """As `checked`."""
+        self.checked()
 
     def checked(self) -> Path:
         """The path, after its content was found to be what the reference says.
@@ -124,6 +141,10 @@ class CandidateRef(Reference):
 
     folder: Path
     bundle: str
+
+    def check_files(self) -> None:
+        """Verifies every hash of the folder."""
+        verify_hashes(self.folder, expected_hash=self.bundle)
 
 
 class JudgementRef(Reference):

@@ -1,7 +1,11 @@
 """The report of a judged candidate, the facts of its run, and its place in the store, held or not."""
 
 import json
+import os
+import secrets
+import shutil
 from datetime import datetime
+from pathlib import Path
 
 from models_lib.bundle import GateFact, RunFacts, add_run_facts
 from models_lib.files import write_text
@@ -62,5 +66,19 @@ def store_candidate(
         data=json.loads(prepared.candles.report.checked().read_text()),
         seconds=seconds,
     )
-    add_run_facts(candidate.folder, facts=facts, reports={REPORT_NAME: page.encode()})
-    return StoredRef(bundle=open_registry(plan.home).store.put(candidate.folder), report=path)
+    own = _own_copy(candidate, plan.symbol_folder(prepared.symbol) / "bundle")
+    add_run_facts(own, facts=facts, reports={REPORT_NAME: page.encode()})
+    return StoredRef(bundle=open_registry(plan.home).store.put(own), report=path)
+
+
+def _own_copy(candidate: CandidateRef, folder: Path) -> Path:
+    """The candidate in this run's folder: facts of the run lie beside it, and other runs may share the original."""
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    try:
+        shutil.copytree(candidate.folder, fresh)
+        if folder.exists():  # this step was tried before
+            shutil.rmtree(folder)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder

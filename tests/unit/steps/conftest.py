@@ -31,6 +31,15 @@ class PreparedSymbol:
     folder: Path
 
 
+def judged_now(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: CandidateRef) -> JudgementRef:
+    """The judgement against the champion of this moment, in the run's folder."""
+    from models_lib.steps.judge import champion_to_beat, judge_candidate
+
+    symbol = prepared.symbol
+    folder, champion = plan.symbol_folder(symbol), champion_to_beat(plan, symbol)
+    return judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion)
+
+
 @pytest.fixture(scope="session")
 def btc(tmp_path_factory: pytest.TempPathFactory) -> PreparedSymbol:
     """BTC-USD on two simulated weeks, ready for training."""
@@ -56,7 +65,6 @@ def btc(tmp_path_factory: pytest.TempPathFactory) -> PreparedSymbol:
 def judged(btc: PreparedSymbol) -> Judged:
     """BTC-USD's trained and judged candidate."""
     from models_lib.steps.candidate import build_candidate
-    from models_lib.steps.judge import judge_candidate
     from models_lib.steps.temperature import tune_temperature
     from models_lib.steps.train import train_model
 
@@ -64,4 +72,4 @@ def judged(btc: PreparedSymbol) -> Judged:
     temperature = tune_temperature(btc.config, btc.prepared, trained, btc.folder)
     fitted = Fitted(trained=trained, temperature=temperature)
     candidate = build_candidate(btc.config, btc.prepared, fitted, btc.folder)
-    return Judged(fitted, candidate, judge_candidate(btc.plan, btc.prepared, fitted, candidate))
+    return Judged(fitted, candidate, judged_now(btc.plan, btc.prepared, fitted, candidate))

@@ -23,7 +23,6 @@ from models_lib.steps.candidate import build_candidate
 from models_lib.steps.candles import fetch_candles, read_candles
 from models_lib.steps.clock import StepClock
 from models_lib.steps.features import compute_feature_matrix, map_features
-from models_lib.steps.judge import judge_candidate
 from models_lib.steps.labels import label_rows, read_labels, rows_with_features
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
@@ -34,7 +33,7 @@ from models_lib.steps.summary import headline, parallel_symbols, table_rows, wri
 from models_lib.steps.temperature import tune_temperature
 from models_lib.steps.train import train_model
 from tests.markets import write_market
-from tests.unit.steps.conftest import Judged, PreparedSymbol
+from tests.unit.steps.conftest import Judged, PreparedSymbol, judged_now
 
 NOW = datetime(2026, 1, 15, 2, tzinfo=UTC)
 
@@ -49,7 +48,7 @@ def test_each_step_twice_is_the_step_once(btc: PreparedSymbol, judged: Judged) -
     assert again.weights.sha256 == judged.fitted.trained.weights.sha256
     assert tune_temperature(btc.config, prepared, again, folder) == judged.fitted.temperature
     assert build_candidate(btc.config, prepared, judged.fitted, folder) == judged.candidate
-    assert judge_candidate(btc.plan, prepared, judged.fitted, judged.candidate) == judged.judgement
+    assert judged_now(btc.plan, prepared, judged.fitted, judged.candidate) == judged.judgement
     assert list(folder.rglob("*.partial")) == []
 
 
@@ -83,7 +82,7 @@ def test_damaged_candidate_is_not_judged(btc: PreparedSymbol, judged: Judged, tm
     content[-1] ^= 1
     model.write_bytes(content)
     with pytest.raises(BundleError, match=r"model\.safetensors"):
-        judge_candidate(btc.plan, btc.prepared, judged.fitted, judged.candidate.model_copy(update={"folder": folder}))
+        judged_now(btc.plan, btc.prepared, judged.fitted, judged.candidate.model_copy(update={"folder": folder}))
 
 
 def test_file_that_changed_behind_a_reference_is_refused(tmp_path: Path) -> None:
@@ -252,14 +251,14 @@ def test_champion_of_the_simulated_market_never_stands_in_the_way_of_real_candle
     first = plan(champion_source)
     first.symbol_folder("BTC-USD").mkdir(parents=True)
     champion = candidate_of(first, "first")
-    judgement = judge_candidate(first, btc.prepared, judged.fitted, champion)
+    judgement = judged_now(first, btc.prepared, judged.fitted, champion)
     stored = store_candidate(first, btc.prepared, judged.fitted, champion, judgement, seconds={}, now=NOW)
     assert promote_candidate(first, "BTC-USD", judgement, stored, now=NOW).outcome == "promoted"
 
     def gate_of_next_run() -> dict[str, Any]:
         run = plan(source)
         candidate = candidate_of(run, secrets.token_hex(4))
-        again = judge_candidate(run, btc.prepared, judged.fitted, candidate)
+        again = judged_now(run, btc.prepared, judged.fitted, candidate)
         gates = {gate["name"]: gate for gate in json.loads(again.judgement.checked().read_text())["gates"]}
         return dict(gates["not_worse_than_champion"])
 
