@@ -1,9 +1,9 @@
 """`train-symbol`: one symbol from candles to a verdict.
 
 The recipe, in order: candles, features, labels and splits, scaler, training, temperature, candidate bundle, judgement
-on what was saved and read back, report and store, promotion, the page with what became of it, deployment. A gate that
-says no is a result ("held"), not an exception. What raises is a fault of the data, the machine or the code, and ends
-this symbol only.
+on what was saved and read back, report and store, promotion and deployment as one, the page with what became of it. A
+gate that says no is a result ("held"), not an exception. What raises is a fault of the data, the machine or the code,
+and ends this symbol only. Steps that were finished before, by whichever run, are taken over (models_lib.steps.once).
 """
 
 from typing import Any
@@ -12,10 +12,23 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from models_lib.errors import DeployError, TransientError
 from models_lib.steps.clock import StepClock
-from models_lib.steps.outcome import SymbolOutcome, held_outcome, keep_outcome, settled_outcome
+from models_lib.steps.outcome import (
+    NOT_CONFIGURED,
+    Deployment,
+    SymbolOutcome,
+    held_outcome,
+    keep_judged,
+    keep_outcome,
+    kept_judged,
+    not_deployed,
+    settled_outcome,
+    unapproved,
+)
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import Fitted, Prepared
+from models_lib.steps.refs import Fitted, Judged, Prepared, PromotionRef
+from models_lib.steps.release import both_or_neither
 from tasks.candidate import build_candidate
 from tasks.candles import fetch_candles
 from tasks.deploy import deploy_bundle
@@ -30,7 +43,7 @@ from tasks.temperature import tune_temperature
 from tasks.train import train_model
 
 
-@flow(name="train-symbol", flow_run_name="train-{symbol}-{plan.run_id}", validate_parameters=False)
+@flow(name="train-symbol", flow_run_name="train-{symbol}-{plan.run_id}", validate_parameters=True)
 def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
     """Trains, judges and, if every blocking gate passed, promotes and deploys one symbol's model.
 
@@ -47,8 +60,20 @@ def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
 
 
 def retrain_symbol(symbol: str, plan: RunPlan) -> SymbolOutcome:
-    """The steps in their order."""
+    """The steps in their order; a run that goes on after a pause goes on behind the judgement."""
     clock = StepClock(symbol)
+    judged = kept_judged(plan, symbol) or train_and_judge(symbol, plan, clock)
+    clock.seconds = {**judged.seconds}
+    if judged.judgement.failed_blocking:
+        return held_outcome(judged, clock.seconds)
+    promotion, deployment = promote_and_deploy(plan, judged, clock)
+    with clock.step("page"):
+        finish_report(plan, judged, promotion=promotion, seconds=clock.seconds)
+    return settled_outcome(judged, promotion=promotion, deployment=deployment, seconds=clock.seconds)
+
+
+def train_and_judge(symbol: str, plan: RunPlan, clock: StepClock) -> Judged:
+    """From candles to a judged candidate in the store."""
     with clock.step("candles"):
         candles = fetch_candles(symbol, plan)
     with clock.step("features"):
@@ -69,14 +94,23 @@ def retrain_symbol(symbol: str, plan: RunPlan) -> SymbolOutcome:
         judgement = judge_candidate(plan, prepared, fitted, candidate)
     with clock.step("report"):
         stored = store_candidate(plan, prepared, fitted, candidate, judgement, seconds=clock.seconds)
-    if judgement.failed_blocking:
-        return held_outcome(prepared, fitted, judgement, stored, clock.seconds)
-    with clock.step("promote"):
-        promotion = promote_bundle(plan, prepared, judgement, stored)
-    with clock.step("page"):
-        finish_report(plan, prepared, fitted, judgement, stored, promotion=promotion, seconds=clock.seconds)
-    with clock.step("deploy"):
-        deployment = deploy_bundle(plan, prepared, promotion)
-    return settled_outcome(
-        prepared, fitted, judgement, stored, promotion=promotion, deployment=deployment, seconds=clock.seconds
-    )
+    judged = Judged(prepared=prepared, fitted=fitted, judgement=judgement, stored=stored, seconds=clock.seconds)
+    keep_judged(plan, judged)
+    return judged
+
+
+def promote_and_deploy(plan: RunPlan, judged: Judged, clock: StepClock) -> tuple[PromotionRef, Deployment]:
+    """Both or neither: a deployment that fails takes the promotion back."""
+    waits = unapproved(plan, judged.prepared.symbol)
+    if waits is not None:
+        return waits, NOT_CONFIGURED
+    try:
+        with both_or_neither(plan, judged.prepared.symbol, judged.stored):
+            with clock.step("promote"):
+                promotion = promote_bundle(plan, judged)
+            if promotion.outcome == "held":
+                return promotion, NOT_CONFIGURED
+            with clock.step("deploy"):
+                return promotion, deploy_bundle(plan, judged)
+    except (DeployError, TransientError) as error:
+        return not_deployed(plan.config.deployment.target, error)

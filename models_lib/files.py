@@ -50,6 +50,17 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def fsync_tree(folder: Path) -> None:
+    """Makes every file and name below `folder` durable."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+        else:
+            fsync_folder(path)
+    fsync_folder(folder)
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a new name beside `path` to write to; on a clean exit that file replaces `path` in one step.

@@ -22,7 +22,7 @@ from models_lib.steps.labels import label_rows
 from models_lib.steps.outcome import NOT_CONFIGURED, SymbolOutcome, held_outcome, settled_outcome
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
-from models_lib.steps.refs import Fitted, Prepared
+from models_lib.steps.refs import Fitted, Judged, Prepared
 from models_lib.steps.scaler import fit_feature_scaler
 from models_lib.steps.store import store_candidate
 from models_lib.steps.temperature import tune_temperature
@@ -69,20 +69,19 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime) -> Ret
         judgement = judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion_to_beat(plan, symbol))
     with clock.step("report"):
         stored = store_candidate(plan, prepared, fitted, candidate, judgement, seconds=dict(clock.seconds), now=now)
+    judged = Judged(
+        prepared=prepared,
+        fitted=fitted,
+        judgement=judgement,
+        stored=stored,
+        seconds=clock.seconds,
+    )
     if judgement.failed_blocking:
-        outcome = held_outcome(prepared, fitted, judgement, stored, clock.seconds)
+        outcome = held_outcome(judged, clock.seconds)
     else:
         with clock.step("promote"):
-            promotion = promote_candidate(plan, symbol, judgement, stored, now=now)
-        outcome = settled_outcome(
-            prepared,
-            fitted,
-            judgement,
-            stored,
-            promotion=promotion,
-            deployment=NOT_CONFIGURED,
-            seconds=clock.seconds,
-        )
+            promotion = promote_candidate(plan, judged, now=now)
+        outcome = settled_outcome(judged, promotion=promotion, deployment=NOT_CONFIGURED, seconds=clock.seconds)
     return Retrained(outcome, prepared, dict(clock.seconds))
 
 

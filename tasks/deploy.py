@@ -1,22 +1,21 @@
-"""The step that ships the champion to the trading host. No target can be configured yet, and it says so."""
+"""The step that puts the champion to use at the deployment target, or says that none is configured."""
 
-from prefect import get_run_logger, task
+from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models_lib.steps.outcome import NOT_CONFIGURED, Deployment
+from models_lib.steps import release as step
+from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import Prepared, PromotionRef
+from models_lib.steps.refs import Judged
 from tasks import policies
 
 
 @task(
     name="deploy-bundle",
-    task_run_name="deploy-{prepared.symbol}-{plan.date}",
+    task_run_name="deploy-{judged.prepared.symbol}-{plan.date}",
     cache_policy=NO_CACHE,
-    **policies.COMPUTE,
+    **policies.NETWORK,
 )
-def deploy_bundle(plan: RunPlan, prepared: Prepared, promotion: PromotionRef) -> Deployment:
+def deploy_bundle(plan: RunPlan, judged: Judged) -> Deployment:
     """The deployment's outcome: `not_configured` while the configuration names no target."""
-    if plan.config.deployment.target is None:
-        get_run_logger().info("%s: %s; no target configured, nothing deployed", prepared.symbol, promotion.outcome)
-    return NOT_CONFIGURED
+    return step.deploy(plan, judged.prepared.symbol, judged.stored)

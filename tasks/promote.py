@@ -7,16 +7,16 @@ from prefect.cache_policies import NO_CACHE
 
 from models_lib.steps import promote as step
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import JudgementRef, Prepared, PromotionRef, StoredRef
+from models_lib.steps.refs import Judged, PromotionRef
 from tasks import policies
 
 
 @task(
     name="promote-bundle",
-    task_run_name="promote-{prepared.symbol}-{plan.date}",
+    task_run_name="promote-{judged.prepared.symbol}-{plan.date}",
     cache_policy=NO_CACHE,
     **policies.REGISTRY,
 )
-def promote_bundle(plan: RunPlan, prepared: Prepared, judgement: JudgementRef, stored: StoredRef) -> PromotionRef:
+def promote_bundle(plan: RunPlan, judged: Judged) -> PromotionRef:
     """What the registry answered."""
-    return step.promote_candidate(plan, prepared.symbol, judgement, stored, now=datetime.now(UTC))
+    return step.promote_candidate(plan, judged, now=datetime.now(UTC))

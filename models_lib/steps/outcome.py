@@ -4,15 +4,18 @@ What does not belong here: deciding. The gates decide (evaluation), the registry
 """
 
 import json
+import logging
 from typing import Any, Literal
 
-from models_lib.errors import CrpbotError
+from models_lib.errors import BundleError, CrpbotError, DataError
 from models_lib.files import write_text
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import Fitted, JudgementRef, Prepared, PromotionRef, Reference, StoredRef
+from models_lib.steps.refs import Judged, PromotionRef, Reference
 
 Outcome = Literal["promoted", "held", "failed"]
 OUTCOME_NAME = "outcome.json"
+_JUDGED_NAME = "judged.json"
+_log = logging.getLogger(__name__)
 
 
 class Deployment(Reference):
@@ -41,6 +44,8 @@ class SymbolOutcome(Reference):
     deployment: Deployment
     report: str | None
     seconds: dict[str, float]
+    awaits_approval: bool = False
+    """Held for no other reason than that nobody has approved it yet."""
 
     def line(self) -> str:
         """One line for people."""
@@ -48,12 +53,31 @@ class SymbolOutcome(Reference):
 
     def summary_entry(self) -> dict[str, Any]:
         """The entry under this symbol in `summary.json`."""
-        return self.model_dump(mode="json", exclude={"symbol"})
+        return self.model_dump(mode="json", exclude={"symbol", "awaits_approval"})
 
 
 def keep_outcome(plan: RunPlan, outcome: SymbolOutcome) -> None:
     """Writes the outcome into the symbol's folder: what was decided is known there, whatever becomes of Prefect."""
     write_text(plan.symbol_folder(outcome.symbol) / OUTCOME_NAME, outcome.model_dump_json(indent=2) + "\n")
+
+
+def keep_judged(plan: RunPlan, judged: Judged) -> None:
+    """Writes down that this run's candidate is judged and stored: what follows may come hours later."""
+    write_text(plan.symbol_folder(judged.prepared.symbol) / _JUDGED_NAME, judged.model_dump_json(indent=2) + "\n")
+
+
+def kept_judged(plan: RunPlan, symbol: str) -> Judged | None:
+    """This run's judged candidate, so that a run judges once; None when there is none or its files are gone."""
+    path = plan.symbol_folder(symbol) / _JUDGED_NAME
+    if not path.is_file():
+        return None
+    judged = Judged.model_validate_json(path.read_bytes())
+    try:
+        judged.check_files()
+    except (DataError, BundleError) as error:
+        _log.warning("%s", error, extra={"symbol": symbol})
+        return None
+    return judged
 
 
 def kept_outcome(plan: RunPlan, symbol: str) -> SymbolOutcome | None:
@@ -81,40 +105,47 @@ def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:
     )
 
 
-def held_outcome(
-    prepared: Prepared, fitted: Fitted, judgement: JudgementRef, stored: StoredRef, seconds: dict[str, float]
-) -> SymbolOutcome:
+def held_outcome(judged: Judged, seconds: dict[str, float]) -> SymbolOutcome:
     """The outcome of a candidate that a blocking gate refused."""
-    refused = PromotionRef(outcome="held", reason=f"held by {', '.join(judgement.failed_blocking)}")
-    return settled_outcome(
-        prepared, fitted, judgement, stored, promotion=refused, deployment=NOT_CONFIGURED, seconds=seconds
-    )
+    refused = PromotionRef(outcome="held", reason=f"held by {', '.join(judged.judgement.failed_blocking)}")
+    return settled_outcome(judged, promotion=refused, deployment=NOT_CONFIGURED, seconds=seconds)
+
+
+def not_deployed(target: str | None, failure: CrpbotError) -> tuple[PromotionRef, Deployment]:
+    """What a failed deployment makes of a candidate: held, because its promotion was taken back."""
+    refused = PromotionRef(outcome="held", reason=f"held by deployment: {failure}")
+    return refused, Deployment(target=target, outcome="failed", release=None)
+
+
+def unapproved(plan: RunPlan, symbol: str) -> PromotionRef | None:
+    """Why a candidate that passed its gates is held all the same: nobody approved it; None when it may be promoted."""
+    approval = plan.approvals.get(symbol)
+    if not plan.asks_a_person or (approval is not None and approval.decision == "promote"):
+        return None
+    if approval is None:
+        return PromotionRef(outcome="held", reason="held by approval: nobody has approved it yet", awaits_approval=True)
+    note = f": {approval.note}" if approval.note else ""
+    return PromotionRef(outcome="held", reason=f"held by approval: {approval.by} refused it{note}")
 
 
 def settled_outcome(
-    prepared: Prepared,
-    fitted: Fitted,
-    judgement: JudgementRef,
-    stored: StoredRef,
-    *,
-    promotion: PromotionRef,
-    deployment: Deployment,
-    seconds: dict[str, float],
+    judged: Judged, *, promotion: PromotionRef, deployment: Deployment, seconds: dict[str, float]
 ) -> SymbolOutcome:
-    """The outcome of a judged candidate, as the registry answered."""
-    measured = json.loads(judgement.judgement.checked().read_text())
-    rows = prepared.labels
+    """The outcome of a judged candidate, as registry and target answered."""
+    measured = json.loads(judged.judgement.judgement.checked().read_text())
+    rows = judged.prepared.labels
     return SymbolOutcome(
-        symbol=prepared.symbol,
+        symbol=judged.prepared.symbol,
         outcome=promotion.outcome,
-        bundle=stored.bundle,
+        bundle=judged.stored.bundle,
         reason=promotion.reason,
         gates=measured["gates"],
         metrics={"test": measured["metrics"]},
         words=measured["words"],
-        temperature=fitted.temperature.temperature,
+        temperature=judged.fitted.temperature.temperature,
         rows={"train": rows.train_rows, "validation": rows.validation_rows, "test": rows.test_rows},
         deployment=deployment,
-        report=str(stored.report),
+        report=str(judged.stored.report),
         seconds=dict(seconds),
+        awaits_approval=promotion.awaits_approval,
     )

@@ -7,11 +7,24 @@ import secrets
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
 
 from models_lib.config import RunConfig, select_symbols
 from models_lib.errors import ConfigError
 from models_lib.files import write_text
 from models_lib.steps.refs import Reference
+
+PLAN_NAME = "plan.json"
+
+
+class Approval(Reference):
+    """What a person decided about one symbol's candidate of this run."""
+
+    decision: Literal["promote", "hold"]
+    by: str
+    note: str = ""
 
 
 class RunPlan(Reference):
@@ -24,6 +37,14 @@ class RunPlan(Reference):
     who: str
     symbols: tuple[str, ...]
     config: RunConfig
+    approvals: dict[str, Approval] = Field(default_factory=dict)
+    """By symbol; empty until a person was asked."""
+
+    @property
+    def asks_a_person(self) -> bool:
+        """Whether a candidate that passed its gates waits for a person before it is promoted and deployed."""
+        approval, deploys = self.config.approval, self.config.deployment.target is not None
+        return approval.promotion == "required" or (approval.deployment == "required" and deploys)
 
     @property
     def date(self) -> str:
@@ -35,8 +56,16 @@ class RunPlan(Reference):
         return self.folder / symbol
 
 
-def plan_run(config: RunConfig, *, home: Path, symbols: Sequence[str] | None, who: str, now: datetime) -> RunPlan:
-    """A plan with a fresh run folder that holds the resolved configuration.
+def plan_run(
+    config: RunConfig,
+    *,
+    home: Path,
+    symbols: Sequence[str] | None,
+    who: str,
+    now: datetime,
+    token: str | None = None,
+) -> RunPlan:
+    """A plan with a fresh run folder that holds it; the plan of before when this run goes on after a pause.
 
     Args:
         config: the resolved configuration.
@@ -44,25 +73,32 @@ def plan_run(config: RunConfig, *, home: Path, symbols: Sequence[str] | None, wh
         symbols: the requested ones, or None for all that are configured.
         who: who asked, for the ledger.
         now: the aware start time.
+        token: eight hexadecimal digits that name this run and no other; None draws them.
 
     Raises:
         ConfigError: unknown symbol, a data folder that is not there, or a home that cannot be written.
     """
     chosen = select_symbols(config, symbols)
     check_data_folder(config)
-    run_id = f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    token = token or secrets.token_hex(4)
+    begun = next((home.absolute() / "runs").glob(f"*-{token}/{PLAN_NAME}"), None)
+    if begun is not None:
+        return RunPlan.model_validate_json(begun.read_bytes())
+    run_id = f"{now:%Y%m%dT%H%M%SZ}-{token}"
     folder = home.absolute() / "runs" / run_id
+    plan = RunPlan(
+        run_id=run_id, home=home.absolute(), folder=folder, started_at=now, who=who, symbols=chosen, config=config
+    )
     try:
         folder.mkdir(parents=True)
         write_text(folder / "config.json", config.model_dump_json(indent=2) + "\n")
+        write_text(folder / PLAN_NAME, plan.model_dump_json(indent=2) + "\n")
     except OSError as error:
         raise ConfigError(
             f"{home}: the state folder cannot be written ({error.strerror}). "
             f"Point CRPBOT_HOME to a folder that this user may write, with space left."
         ) from error
-    return RunPlan(
-        run_id=run_id, home=home.absolute(), folder=folder, started_at=now, who=who, symbols=chosen, config=config
-    )
+    return plan
 
 
 def check_data_folder(config: RunConfig) -> None:

@@ -5,24 +5,23 @@ from datetime import datetime
 from models_lib.errors import PromotionError, RecordError
 from models_lib.registry import open_registry
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import JudgementRef, PromotionRef, StoredRef
+from models_lib.steps.refs import Judged, PromotionRef
 
 
-def promote_candidate(
-    plan: RunPlan, symbol: str, judgement: JudgementRef, stored: StoredRef, *, now: datetime
-) -> PromotionRef:
+def promote_candidate(plan: RunPlan, judged: Judged, *, now: datetime) -> PromotionRef:
     """What the registry answered; its no (another champion meanwhile) is a result: the candidate is held.
 
     Raises:
         RecordError: ledger or pointers are damaged; that is no verdict on the candidate, and a person must look.
     """
+    symbol = judged.prepared.symbol
     try:
         answer = open_registry(plan.home).promote(
             symbol,
-            stored.bundle,
-            expected_champion=judgement.champion,
+            judged.stored.bundle,
+            expected_champion=judged.judgement.champion,
             who=plan.who,
-            why=f"run {plan.run_id}: every blocking gate passed",
+            why=_why(plan, symbol),
             now=now,
             run_id=plan.run_id,
         )
@@ -31,3 +30,11 @@ def promote_candidate(
     except PromotionError as error:
         return PromotionRef(outcome="held", reason=str(error))
     return PromotionRef(outcome="promoted", reason="" if answer.changed else "already champion")
+
+
+def _why(plan: RunPlan, symbol: str) -> str:
+    why = f"run {plan.run_id}: every blocking gate passed"
+    approval = plan.approvals.get(symbol)
+    if approval is None:
+        return why
+    return f"{why}; approved by {approval.by}" + (f": {approval.note}" if approval.note else "")

@@ -168,3 +168,15 @@ class PromotionRef(Reference):
 
     outcome: Literal["promoted", "held"]
     reason: str
+    awaits_approval: bool = False
+    """Held for no other reason than that nobody has approved it yet."""
+
+
+class Judged(Reference):
+    """A judged candidate in the store, with everything that its release and its page need."""
+
+    prepared: Prepared
+    fitted: Fitted
+    judgement: JudgementRef
+    stored: StoredRef
+    seconds: dict[str, float]

@@ -30,7 +30,7 @@ from models_lib.reports.writer import render_report
 from models_lib.steps.judge import read_arrays
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.provenance import Provenance, provenance
-from models_lib.steps.refs import Fitted, JudgementRef, Prepared, PromotionRef, StoredRef, TemperatureRef
+from models_lib.steps.refs import Fitted, Judged, JudgementRef, Prepared, PromotionRef, TemperatureRef
 from models_lib.training.history import TrainingHistory
 
 REPORT_NAME = "report.html"
@@ -43,41 +43,33 @@ def report_path(plan: RunPlan, symbol: str) -> Path:
 
 
 def finish_report(
-    plan: RunPlan,
-    prepared: Prepared,
-    fitted: Fitted,
-    judgement: JudgementRef,
-    stored: StoredRef,
-    *,
-    promotion: PromotionRef,
-    seconds: dict[str, float],
-    now: datetime,
+    plan: RunPlan, judged: Judged, *, promotion: PromotionRef, seconds: dict[str, float], now: datetime
 ) -> None:
     """Writes the page of the run folder again, with what became of the candidate.
 
-    The candidate is promoted by now. A page that cannot be written must not make that a failure: the earlier page stays,
-    which says that promotion was decided after it.
+    The candidate may be promoted by now. A page that cannot be written must not make that a failure: the earlier page
+    stays, which says that promotion was decided after it.
     """
     try:
         page = candidate_page(
             plan,
-            prepared,
-            fitted,
-            judgement,
-            bundle=stored.bundle,
+            judged.prepared,
+            judged.fitted,
+            judged.judgement,
+            bundle=judged.stored.bundle,
             outcome=promotion.outcome,
             reason=promotion.reason,
             origin=provenance(),
             seconds=seconds,
             now=now,
         )
-        write_text(stored.report, page)
+        write_text(judged.stored.report, page)
     except (OSError, DataError) as error:
         _log.warning(
             "the page keeps the state before the promotion (%s): %s",
             promotion.outcome,
             error,
-            extra={"symbol": prepared.symbol},
+            extra={"symbol": judged.prepared.symbol},
         )
 
 

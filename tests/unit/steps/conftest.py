@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from models_lib.config import RunConfig, load_config
+from models_lib.steps import refs
 from models_lib.steps.plan import RunPlan, plan_run
-from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared
+from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
 from tests.markets import LENIENT, QUICK
 
 
@@ -19,6 +20,16 @@ class Judged:
     fitted: Fitted
     candidate: CandidateRef
     judgement: JudgementRef
+
+    def stored(self, btc: "PreparedSymbol", stored: StoredRef) -> refs.Judged:
+        """The value that release and page take."""
+        return refs.Judged(
+            prepared=btc.prepared,
+            fitted=self.fitted,
+            judgement=self.judgement,
+            stored=stored,
+            seconds={"train": 1.0},
+        )
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,8 @@ def stored(btc: PreparedSymbol, judged: Judged) -> StoredRef:
 
 
 def finish(btc: PreparedSymbol, judged: Judged, stored: StoredRef, promotion: PromotionRef) -> None:
-    finish_report(
-        btc.plan,
-        btc.prepared,
-        judged.fitted,
-        judged.judgement,
-        stored,
-        promotion=promotion,
-        seconds={"train": 1.0, "promote": 2.0},
-        now=NOW,
-    )
+    seconds = {"train": 1.0, "promote": 2.0}
+    finish_report(btc.plan, judged.stored(btc, stored), promotion=promotion, seconds=seconds, now=NOW)
 
 
 def heading(path: Path) -> str:

@@ -26,7 +26,7 @@ from models_lib.steps.features import compute_feature_matrix, map_features
 from models_lib.steps.labels import label_rows, read_labels, rows_with_features
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
-from models_lib.steps.refs import CandidateRef, FileRef
+from models_lib.steps.refs import CandidateRef, FileRef, StoredRef
 from models_lib.steps.scaler import fit_feature_scaler
 from models_lib.steps.store import store_candidate
 from models_lib.steps.summary import headline, parallel_symbols, table_rows, write_summary
@@ -53,16 +53,16 @@ def test_each_step_twice_is_the_step_once(btc: PreparedSymbol, judged: Judged) -
 
 
 def test_stored_and_promoted_twice_is_once(btc: PreparedSymbol, judged: Judged) -> None:
-    def store() -> object:
+    def store() -> StoredRef:
         return store_candidate(
             btc.plan, btc.prepared, judged.fitted, judged.candidate, judged.judgement, seconds={"train": 1.0}, now=NOW
         )
 
     stored = store()
     assert store() == stored
-    promote = promote_candidate(btc.plan, "BTC-USD", judged.judgement, stored, now=NOW)  # type: ignore[arg-type]
+    promote = promote_candidate(btc.plan, judged.stored(btc, stored), now=NOW)
     assert (promote.outcome, promote.reason) == ("promoted", "")
-    promote = promote_candidate(btc.plan, "BTC-USD", judged.judgement, stored, now=NOW)  # type: ignore[arg-type]
+    promote = promote_candidate(btc.plan, judged.stored(btc, stored), now=NOW)
     assert (promote.outcome, promote.reason) == ("promoted", "already champion")
     assert len(open_registry(btc.plan.home).history().entries) == 1
 
@@ -253,7 +253,8 @@ def test_champion_of_the_simulated_market_never_stands_in_the_way_of_real_candle
     champion = candidate_of(first, "first")
     judgement = judged_now(first, btc.prepared, judged.fitted, champion)
     stored = store_candidate(first, btc.prepared, judged.fitted, champion, judgement, seconds={}, now=NOW)
-    assert promote_candidate(first, "BTC-USD", judgement, stored, now=NOW).outcome == "promoted"
+    candidate = judged.stored(btc, stored).model_copy(update={"judgement": judgement})
+    assert promote_candidate(first, candidate, now=NOW).outcome == "promoted"
 
     def gate_of_next_run() -> dict[str, Any]:
         run = plan(source)

@@ -1,0 +1,173 @@
+"""Promotion and deployment as one transaction: both, or neither.
+
+`both_or_neither` writes the journal, lets its body promote and deploy, and clears the journal. When the body raises, what
+it changed is put back: first the release, then the champion. A kill -9 leaves the journal, and `settle` does the same at
+the next start. One piece of code undoes in both cases, and it needs no server, which is why this is not Prefect's
+`transaction`: its rollback hooks do not run after a kill.
+
+After a kill without a deployment target the promotion stands if its line in the ledger is written: then it was all there
+was to do.
+
+What does not belong here: the gates, and how a place takes a release (models_lib.deployment).
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from models_lib.deployment.journal import Journal, Switch, symbols_under_way
+from models_lib.deployment.target import open_target
+from models_lib.errors import CrpbotError, DeployError
+from models_lib.registry import open_registry
+from models_lib.steps.outcome import Deployment
+from models_lib.steps.plan import RunPlan
+from models_lib.steps.refs import StoredRef
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was done about a switch that a killed process left.
+
+    Attributes:
+        symbol: whose.
+        run_id: of the killed run.
+        what: finished: both were done, only the journal was left; undone: put back; nothing: it had not begun;
+            unsettled: it could not be put right now, and the symbol is not promoted until it can.
+        sentence: for people.
+    """
+
+    symbol: str
+    run_id: str
+    what: Literal["finished", "undone", "nothing", "unsettled"]
+    sentence: str
+
+
+@contextlib.contextmanager
+def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef) -> Iterator[None]:
+    """The body promotes and deploys `stored`; whatever it raises leaves champion and release as they were.
+
+    Raises:
+        DeployError: an earlier switch of this symbol cannot be settled; the body is not entered.
+        RecordError: the journal is damaged; the same.
+    """
+    journal = Journal(plan.home, symbol)
+    with journal.held(wait=True):
+        left = _settle(plan.home, journal, who=plan.who)
+        if left is not None and left.what == "unsettled":
+            raise DeployError(left.sentence)
+        switch = _switch(plan, symbol, stored)
+        journal.write(switch)
+        try:
+            yield
+        except BaseException as error:
+            _undo_after(error, plan, switch)
+            journal.clear()
+            raise
+        journal.clear()
+
+
+def deploy(plan: RunPlan, symbol: str, stored: StoredRef) -> Deployment:
+    """Puts the stored bundle to use at the configured target; without one: not_configured.
+
+    Raises:
+        DeployError: the target refused; its release is the one before.
+        TransientError: it does not answer now.
+    """
+    target = open_target(plan.config.deployment)
+    if target is None:
+        _log.info("no deployment target configured, nothing deployed", extra={"symbol": symbol})
+        return Deployment(target=None, outcome="not_configured", release=None)
+    release = target.deploy(symbol, open_registry(plan.home).store.bundle(stored.bundle))
+    return Deployment(target=target.name, outcome="deployed", release=release)
+
+
+def settle(home: Path, *, who: str) -> tuple[Settled, ...]:
+    """Puts right what killed processes left; switches that are under way now are left alone."""
+    settled = []
+    for symbol in symbols_under_way(home):
+        journal = Journal(home, symbol)
+        with journal.held(wait=False) as free:
+            done = _settle(home, journal, who=who) if free else None
+        if done is not None:
+            _log.warning("%s", done.sentence, extra={"symbol": symbol})
+            settled.append(done)
+    return tuple(settled)
+
+
+def _switch(plan: RunPlan, symbol: str, stored: StoredRef) -> Switch:
+    champion, target = open_registry(plan.home).champion(symbol), open_target(plan.config.deployment)
+    return Switch(
+        symbol=symbol,
+        run_id=plan.run_id,
+        who=plan.who,
+        started_at=datetime.now(UTC),
+        bundle=stored.bundle,
+        champion_before=champion.bundle if champion else None,
+        release_before=target.current(symbol) if target else None,
+        deployment=plan.config.deployment,
+    )
+
+
+def _settle(home: Path, journal: Journal, *, who: str) -> Settled | None:
+    """Settles the journal's entry, whose lock is held; None when there is none."""
+    switch = journal.read()
+    if switch is None:
+        return None
+    subject = f"{switch.symbol}: run {switch.run_id} was killed while it promoted {switch.bundle[:12]}"
+    try:
+        what, sentence = _put_right(home, switch, who=who)
+    except CrpbotError as error:
+        fact = f"{subject}, and this cannot be put right now: {error}"
+        return Settled(switch.symbol, switch.run_id, "unsettled", fact)
+    journal.clear()
+    return Settled(switch.symbol, switch.run_id, what, f"{subject}; {sentence}")
+
+
+def _put_right(home: Path, switch: Switch, *, who: str) -> tuple[Literal["finished", "undone", "nothing"], str]:
+    champion, target = open_registry(home).champion(switch.symbol), open_target(switch.deployment)
+    promoted = champion is not None and champion.bundle == switch.bundle
+    deployed = target is None or target.current(switch.symbol) == switch.bundle
+    if promoted and deployed:
+        return "finished", "everything had been done, only the journal was left"
+    if _undo(home, switch, who=who, why=f"run {switch.run_id} was killed before its deployment was done"):
+        return "undone", "the release and the champion of before were put back"
+    return "nothing", "nothing had been changed yet"
+
+
+def _undo_after(error: BaseException, plan: RunPlan, switch: Switch) -> None:
+    """Puts back what the body changed before it raised `error`.
+
+    Raises:
+        DeployError: it cannot be put back; the journal stays, and the next start tries again.
+    """
+    try:
+        _undo(plan.home, switch, who=plan.who, why=f"run {plan.run_id}: {error or type(error).__name__}")
+    except CrpbotError as second:
+        raise DeployError(
+            f"{switch.symbol}: {error} And what had been changed could not be put back: {second} Registry and target may "
+            f"differ now; the next run tries to put it right before it promotes anything."
+        ) from error
+
+
+def _undo(home: Path, switch: Switch, *, who: str, why: str) -> bool:
+    """Puts back the release, then the champion, as far as the switch changed them; whether there was anything.
+
+    Raises:
+        CrpbotError: one of them cannot be put back.
+    """
+    registry, target = open_registry(home), open_target(switch.deployment)
+    changed = False
+    if target and switch.bundle != switch.release_before and target.current(switch.symbol) == switch.bundle:
+        target.put_back(switch.symbol, switch.release_before)
+        changed = True
+    champion = registry.champion(switch.symbol)
+    if champion and champion.bundle == switch.bundle != switch.champion_before:
+        registry.undo_promotion(switch.symbol, switch.bundle, who=who, why=why, now=datetime.now(UTC))
+        changed = True
+    return changed
