@@ -42,11 +42,13 @@ class Figure(BaseModel):
     name: Line
     value: Value
     limit: Value
+    note: Line = ""
 
     def line(self) -> str:
-        """`calibration_error: 0.081 (limit 0.05)`."""
+        """`calibration_error: 0.081 (limit 0.05)`, and the note after it."""
         said = f"{self.name}: {_said(self.value)}"
-        return said if self.limit is None else f"{said} (limit {_said(self.limit)})"
+        limit = "" if self.limit is None else f" (limit {_said(self.limit)})"
+        return f"{said}{limit}{f'; {self.note}' if self.note else ''}"
 
 
 class Notice(BaseModel):

@@ -19,11 +19,10 @@ What does not belong here: how a message looks, and anything that opens a connec
 import contextlib
 import fcntl
 import logging
-import queue
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +30,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from models_lib.errors import CrpbotError, NotificationError, TransientError
 from models_lib.files import fsync_folder, write_json
+from models_lib.notifications.deadline import ended_within
 from models_lib.notifications.message import Notice
 from models_lib.notifications.notifier import Notifier
 
@@ -166,6 +166,31 @@ def deliver(
         return DeliveryReport(failures=(f"the outbox cannot be used ({error.strerror})",))
 
 
+def send_now(notifier: Notifier, notice: Notice, *, seconds: float = SEND_SECONDS) -> CrpbotError | None:
+    """Sends a notice past the outbox: None when it was taken, else why not; never longer than `seconds`."""
+    try:
+        return ended_within(seconds, partial(_failure, notifier, notice))
+    except TransientError as error:
+        return error
+
+
+def send_without_record(notifiers: Sequence[Notifier], notices: Sequence[Notice]) -> DeliveryReport:
+    """Sends each notice once on each channel, with nothing kept: for the night in which the disk is full.
+
+    A channel that fails is left alone; what it did not take is lost to it, and the log says so.
+    """
+    sent, failures = 0, []
+    for notifier in notifiers:
+        for notice in notices:
+            failure = send_now(notifier, notice)
+            if failure is not None:
+                log.warning("not told: %s (%s: %s)", notice.title(), notifier.name, failure)
+                failures.append(f"{notifier.name}: {failure}")
+                break
+            sent += 1
+    return DeliveryReport(sent=sent, failures=tuple(failures))
+
+
 class _Delivery:
     """One pass over the outbox, by the holder of the lock."""
 
@@ -223,7 +248,7 @@ class _Delivery:
                 continue
             failure = self._send(path, entry, notifier)
             if failure is not None:
-                log.warning("not told: %s (%s) The message waits in the outbox.", entry.notice.title(), failure)
+                log.warning("not told on %s: %s (%s) It waits.", notifier.name, entry.notice.title(), failure)
                 self._failures.append(f"{notifier.name}: {failure}")
                 return
             self._sent += 1
@@ -241,7 +266,7 @@ class _Delivery:
             changed_at=self._now,
         )
         self._note(path, notifier.name, attempt)
-        failure = _sent_within(self._send_seconds, notifier, entry.notice)
+        failure = send_now(notifier, entry.notice, seconds=self._send_seconds)
         self._note(path, notifier.name, self._after(attempt, failure))
         return failure
 
@@ -294,16 +319,6 @@ class _Delivery:
 def _pause(earlier_attempts: int) -> timedelta:
     """The pause after a failed attempt that had so many before it: 1, 2, 4 ... 60 minutes."""
     return min(_FIRST_PAUSE * (1 << min(earlier_attempts, 10)), _LONGEST_TRANSIENT_PAUSE)
-
-
-def _sent_within(seconds: float, notifier: Notifier, notice: Notice) -> CrpbotError | None:
-    """None when the notice was taken, else why not; an attempt that outlasts the limit is left to itself."""
-    answers: queue.SimpleQueue[CrpbotError | None] = queue.SimpleQueue()
-    threading.Thread(target=lambda: answers.put(_failure(notifier, notice)), daemon=True).start()
-    try:
-        return answers.get(timeout=seconds)
-    except queue.Empty:
-        return TransientError(f"no end of the sending after {seconds:g} s.")
 
 
 def _failure(notifier: Notifier, notice: Notice) -> CrpbotError | None:

@@ -11,6 +11,8 @@ import logging
 import threading
 from collections.abc import Iterator
 
+import apprise
+
 from models_lib.errors import NotificationError, TransientError
 from models_lib.notifications import Notice
 
@@ -34,20 +36,26 @@ class AppriseNotifier:
 
     def send(self, notice: Notice) -> None:
         """Hands the plain text to apprise, as the protocol says."""
-        import apprise  # noqa: PLC0415 - half a second, for those who use it
-
         with _silenced():
             # A fresh object each time: apprise sleeps between two messages of one object.
             plugin = apprise.Apprise.instantiate(self._address, suppress_exceptions=True)
-            if plugin is None:
-                taken = None
-            else:
-                plugin.socket_connect_timeout = plugin.socket_read_timeout = self._timeout_seconds
-                taken = plugin.notify(body=notice.text(), title=notice.title(), notify_type=_kind(notice))
+            taken = self._taken(plugin, notice) if isinstance(plugin, apprise.NotifyBase) else None
         if taken is None:
             raise NotificationError("apprise does not know this kind of address. Check CRPBOT_APPRISE_URLS.")
         if not taken:
             raise TransientError("apprise could not deliver; `apprise -vv` with this address shows why.")
+
+    def _taken(self, plugin: "apprise.NotifyBase", notice: Notice) -> bool:
+        plugin.socket_connect_timeout = plugin.socket_read_timeout = self._timeout_seconds
+        service = apprise.Apprise(plugin, asset=apprise.AppriseAsset(async_mode=False))
+        return bool(
+            service.notify(
+                body=notice.text(),
+                title=notice.title(),
+                notify_type=_kind(notice),
+                body_format=apprise.NotifyFormat.TEXT,
+            )
+        )
 
 
 def _kind(notice: Notice) -> str:
