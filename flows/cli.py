@@ -53,7 +53,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
-    for add in (_add_run, _add_data, _add_temperature, _add_verify, _add_promote, _add_rollback, _add_history):
+    for add in (
+        _add_run,
+        _add_data,
+        _add_temperature,
+        _add_verify,
+        _add_promote,
+        _add_rollback,
+        _add_history,
+        _add_notify,
+    ):
         add(commands)
     return parser
 
@@ -309,6 +318,42 @@ exit status: 0 the chain is sound; 1 it is damaged, and the message names the li
     )
     command.add_argument("symbol", nargs="?", metavar="S", help="one symbol (default: all)")
     _add_json(command, "the entries")
+
+
+def _add_notify(commands: _Commands) -> None:
+    notify = commands.add_parser(
+        "notify",
+        help="try the channels on which people are told",
+        description="Looks after notifications.",
+        formatter_class=_AsWritten,
+        allow_abbrev=False,
+    )
+    actions = notify.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    test = _add(
+        actions,
+        "test",
+        module="notify_test",
+        summary="send one message through every configured channel, now",
+        text="""\
+Sends one message through every configured channel and prints one line a channel: ok, or what
+must be mended.
+
+Slack:   CRPBOT_SLACK_WEBHOOK_URL in the environment
+e-mail:  notifications.email in the configuration, CRPBOT_SMTP_PASSWORD in the environment
+others:  CRPBOT_APPRISE_URLS in the environment, addresses as apprise writes them
+
+exit status: 0 every channel took it; 1 one did not; 2 no channel is configured.""",
+    )
+    test.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
+    test.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="dotted.key=value",
+        help="one value over the configuration; may be repeated",
+    )
+    _add_json(test, "the answers")
 
 
 if __name__ == "__main__":

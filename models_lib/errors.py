@@ -8,6 +8,7 @@
     |   `-- RecordError    ledger or pointers are damaged: nothing is changed until a person has looked
     |-- TrainingError      the training gave no model: non-finite loss, a time limit, a killed process
     |-- DeployError        the trading host does not run the new release; the message says what it runs
+    |-- NotificationError  the endpoint refuses the message: mend the channel's address, password or certificate
     |-- StoppedError       someone stopped the run; start it again when it suits
     `-- TransientError     try again later: network, throttling, a busy lock
 
@@ -51,9 +52,21 @@ class DeployError(CrpbotError):
     """The trading host does not run the new release."""
 
 
+class NotificationError(CrpbotError):
+    """Mend the channel (address, password, certificate): the endpoint refuses what is sent to it."""
+
+
 class StoppedError(CrpbotError):
     """Someone stopped the run (Ctrl-C, a cancelled flow run); start it again when it suits."""
 
 
 class TransientError(CrpbotError):
-    """Try again later: the cause is expected to pass by itself."""
+    """Try again later: the cause is expected to pass by itself.
+
+    Attributes:
+        retry_after_seconds: how long the other side asked to be left alone; None when it did not say.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds

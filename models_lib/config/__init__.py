@@ -5,17 +5,21 @@
 
 from models_lib.config.loading import load_config, select_symbols
 from models_lib.config.sections import (
+    EVENTS,
     BandGate,
     BundleSection,
     ConfidenceGate,
     DataSection,
     DeploymentSection,
+    EmailSection,
     EvaluationSection,
     Gate,
     GatesSection,
     LabelSection,
     LimitGate,
     NetworkSection,
+    NoticeEvent,
+    NotificationsSection,
     RuleGate,
     RunConfig,
     Section,
@@ -26,17 +30,21 @@ from models_lib.config.sections import (
 )
 
 __all__ = [
+    "EVENTS",
     "BandGate",
     "BundleSection",
     "ConfidenceGate",
     "DataSection",
     "DeploymentSection",
+    "EmailSection",
     "EvaluationSection",
     "Gate",
     "GatesSection",
     "LabelSection",
     "LimitGate",
     "NetworkSection",
+    "NoticeEvent",
+    "NotificationsSection",
     "RuleGate",
     "RunConfig",
     "Section",

@@ -7,7 +7,7 @@ What does not belong here: reading files or the command line (loading.py) and an
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -17,6 +17,24 @@ PositiveInt = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 SymbolName = Annotated[str, Field(pattern=r"^[A-Z0-9]{2,15}-[A-Z0-9]{2,10}$")]
+EmailAddress = Annotated[str, Field(pattern=r"^[!-~]+@[A-Za-z0-9.-]+$", max_length=254)]
+"""ASCII, without a display name."""
+NoticeEvent = Literal[
+    "failed",
+    "crashed",
+    "held",
+    "promoted",
+    "deployed",
+    "rolled_back",
+    "preflight_failed",
+    "completed",
+    "expiring",
+    "approval_needed",
+    "undone",
+    "started",
+    "progress",
+]
+EVENTS: tuple[NoticeEvent, ...] = get_args(NoticeEvent)
 
 
 class Section(BaseModel):
@@ -342,6 +360,68 @@ class RetentionSection(Section):
     """Bundles that are neither champion, nor the one before, nor deployed."""
 
 
+class EmailSection(Section):
+    """The mail server of the e-mail channel; the password comes from the environment: CRPBOT_SMTP_PASSWORD."""
+
+    host: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9.:-]+$")]
+    """Name of the mail server, as its certificate has it."""
+    port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    """587 for `starttls`, 465 for `tls`, as a rule."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """The server's certificate is verified; `none` is for a relay on this machine, without user."""
+    ca_file: Path | None = None
+    """PEM file of the authority that signed the server's certificate; null trusts those of this machine."""
+    user: Annotated[str, Field(min_length=1)] | None = None
+    """Account to log in with; null sends without logging in, and needs no password."""
+    sender: EmailAddress
+    """Address that the messages come from."""
+    recipients: Annotated[tuple[EmailAddress, ...], Field(min_length=1)]
+    """Addresses that get every message."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_password(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and any("pass" in str(key).lower() for key in tree):
+            raise ValueError("must not hold a password: leave the key out, and set CRPBOT_SMTP_PASSWORD")
+        return tree
+
+    @model_validator(mode="after")
+    def _password_is_never_sent_in_clear(self) -> Self:
+        if self.security == "none" and self.user is not None:
+            raise ValueError("security=none would send the password in clear: use starttls or tls, or set no user")
+        return self
+
+
+class NotificationsSection(Section):
+    """Who is told what (SPEC 10). Secrets come from the environment alone; see the channels.
+
+    Any address that apprise knows is an additional channel: CRPBOT_APPRISE_URLS, separated by blanks.
+    """
+
+    events: tuple[NoticeEvent, ...] = tuple(event for event in EVENTS if event not in ("started", "progress"))
+    """What is told; `started` and `progress` only when named here. An empty list tells nothing."""
+    slack: Literal["auto", "required", "off"] = "auto"
+    """`auto`: on when CRPBOT_SLACK_WEBHOOK_URL is set; `required`: its absence is a warning of every run."""
+    email: EmailSection | None = None
+    """Mail server and recipients; null sends no e-mail."""
+    digest_symbols: Annotated[int, Field(ge=1)] = 5
+    """A run of more symbols is told in one message instead of one or two a symbol."""
+    timeout_seconds: Annotated[float, Field(gt=0.0, le=60.0)] = 5.0
+    """An endpoint that is silent for so long gets the message later."""
+    give_up_days: Annotated[float, Field(gt=0.0, le=365.0)] = 7.0
+    """A message that cannot be delivered is tried again for so long, then kept aside."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_address(cls, tree: Any) -> Any:
+        """A webhook's address is a secret: it must not get into the run folder with the configuration."""
+        if isinstance(tree, dict) and any("://" in str(value) for value in tree.values()):
+            raise ValueError(
+                "must not hold a URL, which is a secret: set CRPBOT_SLACK_WEBHOOK_URL or CRPBOT_APPRISE_URLS instead"
+            )
+        return tree
+
+
 class RunConfig(Section):
     """The whole configuration of a retrain; it travels, resolved, in every bundle."""
 
@@ -360,6 +440,7 @@ class RunConfig(Section):
     orchestration: OrchestrationSection = OrchestrationSection()
     approval: ApprovalSection = ApprovalSection()
     retention: RetentionSection = RetentionSection()
+    notifications: NotificationsSection = NotificationsSection()
 
     @model_validator(mode="after")
     def _symbols_are_distinct(self) -> Self:

@@ -22,7 +22,7 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
     width = max((len(symbol) for symbol in symbols), default=0)
     return [
-        f"{symbol:<{width}}  {entry['outcome']:<8}  {' '.join(_told(entry).removeprefix(f'{symbol}: ').split())}"
+        f"{symbol:<{width}}  {entry['outcome']:<8}  {' '.join(told(entry).removeprefix(f'{symbol}: ').split())}"
         for symbol, entry in symbols.items()
     ]
 
@@ -46,7 +46,8 @@ def summary_markdown(summary: Mapping[str, Any], changed: Sequence[ChangedSettin
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _told(entry: Mapping[str, Any]) -> str:
+def told(entry: Mapping[str, Any]) -> str:
+    """What one symbol's line says after its outcome: gates, reason, figures beside the rule's, words of the verdict."""
     metrics = _test_metrics(entry)
     if entry["outcome"] == "failed" or metrics is None:
         return str(entry["reason"])
@@ -60,8 +61,8 @@ def _told(entry: Mapping[str, Any]) -> str:
         f"NLL {wording.decimal(metrics['nll'])} (rule {wording.decimal(metrics['mechanical_rule_nll'])}, "
         f"driftless {wording.decimal(metrics['driftless_rule_nll'])})"
     )
-    told = reason.removeprefix(f"{entry['outcome']} ")
-    return "; ".join(part for part in (_held_by(entry), told, figures, *words) if part)
+    why = reason.removeprefix(f"{entry['outcome']} ")
+    return "; ".join(part for part in (_held_by(entry), why, figures, *words) if part)
 
 
 def _held_by(entry: Mapping[str, Any]) -> str:
@@ -80,9 +81,9 @@ def _test_metrics(entry: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _outcomes(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for symbol, entry in symbols.items():
-        told = "; ".join(part for part in (_held_by(entry), str(entry["reason"] or ""), *entry["words"]) if part)
+        why = "; ".join(part for part in (_held_by(entry), str(entry["reason"] or ""), *entry["words"]) if part)
         rows.append(
-            [symbol, f"**{entry['outcome']}**", told, (entry["bundle"] or "none")[:12], entry["report"] or "none"]
+            [symbol, f"**{entry['outcome']}**", why, (entry["bundle"] or "none")[:12], entry["report"] or "none"]
         )
     return _table(["symbol", "outcome", "why", "bundle", "report"], rows)
 

@@ -15,7 +15,16 @@ from flows import cli
 from models_lib import errors
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = (["run"], ["data", "check"], ["temperature"], ["verify"], ["promote"], ["rollback"], ["history"])
+COMMANDS = (
+    ["run"],
+    ["data", "check"],
+    ["temperature"],
+    ["verify"],
+    ["promote"],
+    ["rollback"],
+    ["history"],
+    ["notify", "test"],
+)
 SLOW = ("torch", "pandas", "numpy", "prefect", "pydantic", "numba", "sklearn", "matplotlib")
 
 

@@ -22,7 +22,7 @@ from models_lib.errors import (
 
 FOLDER = Path(tasks.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in {"__init__", "policies"})
-RUN_LEVEL = {"summary_table"}
+RUN_LEVEL = {"summary_table", "notify", "dead_man"}
 """Steps of the whole run, which no symbol names."""
 
 
@@ -56,7 +56,17 @@ def test_a_task_is_at_most_ten_statements(module: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "retries"),
-    [("candles", 4), ("summary_table", 1), ("train", 1), ("promote", 3), ("features", 0), ("judge", 0), ("store", 0)],
+    [
+        ("candles", 4),
+        ("summary_table", 1),
+        ("notify", 1),
+        ("dead_man", 1),
+        ("train", 1),
+        ("promote", 3),
+        ("features", 0),
+        ("judge", 0),
+        ("store", 0),
+    ],
 )
 def test_only_steps_that_can_fail_in_passing_are_tried_again(module: str, retries: int) -> None:
     from tasks.policies import is_transient
