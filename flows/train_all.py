@@ -1,30 +1,33 @@
 """`train-all`: one `train-symbol` run for each symbol, concurrently, and one summary.
 
 One symbol's failure never stops the others. The run failed when a symbol failed; a symbol held by a gate is a normal
-night. Each sub-flow is launched inside a task, so that Prefect links it to this run and its failure stays its own.
+night. In order: what killed runs left half-done is settled; the symbols are trained (fan_out.py); where the configuration
+asks for it, a person approves (approval.py); then the summary, the table, the messages, and the old files go.
+
+A run of a deployment is refused while another one works in the same home, and skipped when it could start only so late
+that the next one is near.
 """
 
 import logging
 from datetime import UTC, datetime
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
-from prefect import flow, task
-from prefect.cache_policies import NO_CACHE
+from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.futures import PrefectFuture, wait
-from prefect.runtime import flow_run
-from prefect.states import Completed, Failed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.runtime import deployment, flow_run
+from prefect.states import Cancelled, Completed, Failed
 
+from flows.approval import ask_person
+from flows.fan_out import launch_symbols, train_symbols
 from flows.home import crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
-from flows.train_symbol import train_symbol
-from models_lib.backends import end_trainings
-from models_lib.config import load_config
-from models_lib.interruption import allow_work, request_stop
-from models_lib.steps.outcome import SymbolOutcome, failed_outcome, kept_outcome
+from models_lib.config import RunConfig, load_config
+from models_lib.steps.admission import sole_retrain, too_late
+from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan, plan_run
-from models_lib.steps.summary import parallel_symbols, write_summary
+from models_lib.steps.release import settle
+from models_lib.steps.summary import RunSummary, write_summary
 from tasks.summary_table import publish_summary
 
 
@@ -44,46 +47,48 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     params = params or RetrainParams()
     home = crpbot_home()
     prepare_home(home)
-    config = load_config(params.config, params.settings)
-    plan = plan_run(config, home=home, symbols=params.symbols, who=operator(), now=datetime.now(UTC))
-    outcomes = launch_symbols(plan)
-    summary = write_summary(plan, outcomes)
-    shown = publish_summary(summary, return_state=True)
-    if not shown.is_completed():
-        logging.getLogger("models_lib").warning("the summary's table is missing in the UI: %s", shown.message)
+    config = load_config(params.config, params.overrides)
+    if deployment.id is None:
+        return retrain(plan_of_run(config, home, params))
+    now = datetime.now(UTC)
+    if late := too_late(flow_run.scheduled_start_time, now, limit_hours=config.orchestration.late_limit_hours):
+        return Cancelled(name="TooLate", message=late)
+    # A run that goes on after a pause has been admitted before: it waits for its turn.
+    with sole_retrain(home, flow_run.name, wait=flow_run.run_count > 1) as other:
+        if other:
+            return Cancelled(name="Refused", message=f"{other} is retraining in {home}. Start again when it is done.")
+        return retrain(plan_of_run(config, home, params))
+
+
+def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan:
+    """The plan of this flow run; the one of before when it is run again."""
+    token = flow_run.id.replace("-", "")[:8]
+    return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=datetime.now(UTC), token=token)
+
+
+def retrain(plan: RunPlan) -> State[Any]:
+    """Everything between admission and verdict."""
+    settle(plan.home, who=plan.who)
+    outcomes = approved(plan, train_symbols(plan, plan.symbols))
+    summary = show_summary(plan, outcomes)
     state = Failed if summary.any_failed else Completed
     return state(message=summary.headline, data=summary)
 
 
-def launch_symbols(plan: RunPlan) -> dict[str, SymbolOutcome]:
-    """The outcome of every symbol, in the plan's order; a failed one carries its reason."""
-    runner: ThreadPoolTaskRunner[SymbolOutcome] = ThreadPoolTaskRunner(max_workers=parallel_symbols(plan))
-    allow_work()
-    with runner:
-        futures = {symbol: runner.submit(launch, {"symbol": symbol, "plan": plan}) for symbol in plan.symbols}
-        try:
-            wait(list(futures.values()))
-        except BaseException:  # Ctrl-C or a cancelled run: the runner waits for its threads, so they must end
-            request_stop()
-            end_trainings()
-            raise
-    return {symbol: collect(symbol, future, plan) for symbol, future in futures.items()}
+def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, SymbolOutcome]:
+    """The outcomes after a person was asked about those that wait for one; all of them when none does."""
+    waiting = {symbol: outcome for symbol, outcome in outcomes.items() if outcome.awaits_approval}
+    if not waiting:
+        return outcomes
+    show_summary(plan, outcomes)  # what holds if nobody ever answers
+    decided = plan.model_copy(update={"approvals": ask_person(plan, waiting)})
+    return outcomes | launch_symbols(decided, list(decided.approvals))
 
 
-@task(name="launch", task_run_name="launch-{symbol}-{plan.date}", cache_policy=NO_CACHE)
-def launch(symbol: str, plan: RunPlan) -> SymbolOutcome:
-    """Runs the sub-flow of one symbol inside this task run."""
-    # A flow that returns a state with data answers with the data; its annotation is the state's.
-    return cast("SymbolOutcome", train_symbol(symbol, plan))
-
-
-def collect(symbol: str, future: PrefectFuture[SymbolOutcome], plan: RunPlan) -> SymbolOutcome:
-    """The outcome of a finished launch, or a failed one that says why.
-
-    A launch may end in an error after its steps came to an outcome, when Prefect's server went away: the model is
-    promoted then, and the summary must not say that it failed.
-    """
-    answer: object = future.result(raise_on_failure=False)
-    if isinstance(answer, SymbolOutcome):
-        return answer
-    return kept_outcome(plan, symbol) or failed_outcome(symbol, answer)
+def show_summary(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> RunSummary:
+    """The summary, written and shown in the UI; a table that cannot be shown is a warning."""
+    summary = write_summary(plan, outcomes)
+    shown = publish_summary(summary, return_state=True)
+    if not shown.is_completed():
+        logging.getLogger("models_lib").warning("the summary's table is missing in the UI: %s", shown.message)
+    return summary

@@ -14,11 +14,14 @@ from models_lib.errors import CrpbotError
 from models_lib.reports.summary import outcome_lines
 from models_lib.steps.plan import check_data_folder
 
+_APPROVED = ("approval.promotion=auto", "approval.deployment=auto")
+
 
 def execute(arguments: argparse.Namespace) -> int:
     """Runs every requested symbol; 1 when one failed."""
     symbols = tuple(part.strip() for part in arguments.symbols.split(",")) if arguments.symbols is not None else None
-    params = RetrainParams(config=arguments.config, symbols=symbols, settings=tuple(arguments.settings))
+    settings = tuple(arguments.settings) + (_APPROVED if arguments.yes else ())
+    params = RetrainParams(config=arguments.config, symbols=symbols, settings=settings)
     home = crpbot_home()
     prepare_home(home)
     # What can be refused is refused here, in a tenth of a second, before Prefect is started.

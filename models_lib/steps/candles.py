@@ -39,6 +39,11 @@ def fetch_candles(symbol: str, data: DataSection, folder: Path, *, now: datetime
     )
 
 
+def source_content(symbol: str, data: DataSection) -> str | None:
+    """What the source would hand over now, as a hash; None when its settings say it all, or nothing is there."""
+    return source_of(data).content(symbol)
+
+
 def read_candles(ref: CandlesRef) -> pd.DataFrame:
     """The candles that `ref` names."""
     return pd.read_parquet(ref.candles.checked())

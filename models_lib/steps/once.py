@@ -10,7 +10,6 @@ promotion, deployment.
 from typing import Any
 
 from models_lib.bundle import identity_of_training
-from models_lib.candles.sources import source_of
 from models_lib.steps import candidate, candles, features, judge, labels, scaler, temperature, train
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan
@@ -42,7 +41,7 @@ def fetch_candles(plan: RunPlan, symbol: str) -> CandlesRef:
         CandlesRef,
         lambda folder: candles.fetch_candles(symbol, data, folder, now=plan.started_at),
         data=data,
-        content=source_of(data).content(symbol),
+        content=candles.source_content(symbol, data),
         day=plan.date,
     )
 

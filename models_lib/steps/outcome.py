@@ -123,7 +123,11 @@ def unapproved(plan: RunPlan, symbol: str) -> PromotionRef | None:
     if not plan.asks_a_person or (approval is not None and approval.decision == "promote"):
         return None
     if approval is None:
-        return PromotionRef(outcome="held", reason="held by approval: nobody has approved it yet", awaits_approval=True)
+        return PromotionRef(
+            outcome="held",
+            reason="held by approval: nobody has approved it yet; answer the run's form, or run again with --yes",
+            awaits_approval=True,
+        )
     note = f": {approval.note}" if approval.note else ""
     return PromotionRef(outcome="held", reason=f"held by approval: {approval.by} refused it{note}")
 

@@ -32,6 +32,9 @@ class FaultySource:
     def origin(self, symbol: str) -> str:
         return f"a faulty source of {symbol}"
 
+    def content(self, symbol: str) -> str | None:
+        return None
+
 
 @pytest.fixture
 def plan(tmp_path: Path) -> RunPlan:

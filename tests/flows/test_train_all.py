@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -92,7 +93,8 @@ def mixed(run_all: Callable[..., Ran], candles: Path, tmp_path_factory: pytest.T
 
 @pytest.fixture(scope="module")
 def again(run_all: Callable[..., Ran], candles: Path, mixed: Ran) -> Ran:
-    """The same training once more, in the same home."""
+    """The same training once more, in the same home, from nothing: what the first run had finished is gone."""
+    shutil.rmtree(mixed.home / "cache")
     settings = ("data.source=parquet", f"data.path={candles}", *QUICK, *LENIENT)
     return run_all(mixed.home, *settings, symbols=("BTC-USD",))
 

@@ -1,0 +1,61 @@
+"""Whether a retrain may begin now: one scheduled or triggered retrain at a time in a home, and none that is too late.
+
+What does not belong here: `crpbot run`, which a person starts knowingly; two of those in one home are sorted out by the
+locks of the steps and by the registry.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+_LOCK_NAME = "retrain.lock"
+
+
+@contextlib.contextmanager
+def sole_retrain(home: Path, name: str, *, wait: bool) -> Iterator[str | None]:
+    """Holds the home's retrain lock during the body; yields None, or who holds it when it could not be had.
+
+    The lock goes with the process, however that ends.
+
+    Args:
+        home: the state folder.
+        name: of this retrain, for the one that is refused because of it.
+        wait: for the other to end, instead of being refused.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(home / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield lock.read().decode(errors="replace").strip() or "another process"
+            return
+        lock.truncate(0)
+        lock.write(name.encode())
+        yield None
+
+
+def running_retrain(home: Path) -> str | None:
+    """The name of the retrain that holds the lock now; None when none does."""
+    path = home / _LOCK_NAME
+    if not path.exists():
+        return None
+    with path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return lock.read().decode(errors="replace").strip() or "another process"
+    return None
+
+
+def too_late(scheduled: datetime, now: datetime, *, limit_hours: float) -> str | None:
+    """Why a run that was scheduled for `scheduled` is skipped; None when it may begin."""
+    late = now - scheduled
+    if late <= timedelta(hours=limit_hours):
+        return None
+    return (
+        f"scheduled for {scheduled:%Y-%m-%dT%H:%MZ}, it could start only {late.total_seconds() / 3600:.1f} hours later "
+        f"(at most {limit_hours:g}: orchestration.late_limit_hours). The next scheduled run takes its place."
+    )
