@@ -7,6 +7,7 @@ from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Prepared, TrainedRef
 from tasks import policies
+from tasks.gpu_slot import gpu_slot
 
 
 @task(
@@ -14,4 +15,5 @@ from tasks import policies
 )
 def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
     """Weights of the best epoch by validation NLL after temperature."""
-    return once.train_model(plan, prepared)
+    with gpu_slot(plan.config):
+        return once.train_model(plan, prepared)

@@ -4,6 +4,7 @@ Not here: what a training is (models_lib.training), which symbols run at once (f
 """
 
 from models_lib.backends.contract import OnProgress, TrainedModel, TrainingBackend
+from models_lib.backends.gpu import uses_gpu
 from models_lib.backends.local import LocalBackend, end_trainings
 
-__all__ = ["LocalBackend", "OnProgress", "TrainedModel", "TrainingBackend", "end_trainings"]
+__all__ = ["LocalBackend", "OnProgress", "TrainedModel", "TrainingBackend", "end_trainings", "uses_gpu"]
