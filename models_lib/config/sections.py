@@ -40,7 +40,8 @@ EVENTS: tuple[NoticeEvent, ...] = get_args(NoticeEvent)
 class Section(BaseModel):
     """A closed, immutable part of the configuration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # Faults are explained in loading.py; pydantic's own text would repeat a secret that was put into the file.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class DataSection(Section):
@@ -400,7 +401,7 @@ class NotificationsSection(Section):
 
     events: tuple[NoticeEvent, ...] = tuple(event for event in EVENTS if event not in ("started", "progress"))
     """What is told; `started` and `progress` only when named here. An empty list tells nothing."""
-    slack: Literal["auto", "required", "off"] = "auto"
+    slack: Literal["auto", "required", "never"] = "auto"
     """`auto`: on when CRPBOT_SLACK_WEBHOOK_URL is set; `required`: its absence is a warning of every run."""
     email: EmailSection | None = None
     """Mail server and recipients; null sends no e-mail."""
