@@ -10,7 +10,7 @@ from flows.plain_table import table_lines
 from models_lib.config import load_config
 from models_lib.errors import ConfigError
 from models_lib.notifications import Notice
-from models_lib.notifications.outbox import send_now
+from models_lib.notifications.sending import send_now
 from tasks.adapters.channels import APPRISE_URLS, SLACK_URL, open_channels
 
 

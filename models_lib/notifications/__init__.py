@@ -6,6 +6,7 @@ Real channels live in tasks/adapters.
 
 from models_lib.notifications.message import Figure, Notice
 from models_lib.notifications.notifier import Notifier
-from models_lib.notifications.outbox import DeliveryReport, deliver, post
+from models_lib.notifications.outbox import deliver, post
+from models_lib.notifications.sending import DeliveryReport
 
 __all__ = ["DeliveryReport", "Figure", "Notice", "Notifier", "deliver", "post"]

@@ -17,91 +17,27 @@ What does not belong here: how a message looks, and anything that opens a connec
 """
 
 import contextlib
-import fcntl
 import logging
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from models_lib.errors import CrpbotError, NotificationError, TransientError
-from models_lib.files import fsync_folder, write_json
-from models_lib.notifications.deadline import ended_within
+from models_lib.errors import CrpbotError, TransientError
+from models_lib.notifications.entries import ChannelState, Entry, is_known, locked, move, write
 from models_lib.notifications.message import Notice
 from models_lib.notifications.notifier import Notifier
+from models_lib.notifications.sending import SEND_SECONDS, DeliveryReport, send_now
 
 KEPT_DAYS = 90.0
 """Sent and undelivered notices are kept so long: no run posts the same notice again after that."""
 LONGEST_PAUSE = timedelta(hours=24)
 """Whoever asks for a longer pause gets this one; and a pause that ends later was written by a clock that was wrong."""
-LOCK_SECONDS = 60.0
-"""Another process delivers for so long only when endpoints are slow; what it leaves is delivered later."""
-SEND_SECONDS = 30.0
-"""A hard limit for one message, whatever a channel's own time-outs: an endpoint may answer one byte a second."""
 _FIRST_PAUSE, _LONGEST_TRANSIENT_PAUSE = timedelta(minutes=1), timedelta(hours=1)
 _REFUSED_PAUSE = timedelta(hours=6)
-_LOCK_POLL_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
-
-
-class ChannelState(BaseModel):
-    """How far one channel is with one notice."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    state: Literal["pending", "sent", "given_up"] = "pending"
-    attempts: int = 0
-    last_error: str | None = None
-    not_before: AwareDatetime | None = None
-    channel_closed: bool = False
-    """Whether the endpoint asked for the pause itself; then it holds for everything on this channel."""
-    changed_at: AwareDatetime | None = None
-
-
-class Entry(BaseModel):
-    """One file of the outbox."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = 1
-    notice: Notice
-    posted_at: AwareDatetime
-    channels: dict[str, ChannelState]
-
-    def with_state(self, channel: str, state: ChannelState) -> "Entry":
-        """A copy in which the channel has this state."""
-        return self.model_copy(update={"channels": {**self.channels, channel: state}})
-
-    def waits_for(self, channel: str) -> bool:
-        """Whether the channel has not taken it yet."""
-        return channel in self.channels and self.channels[channel].state == "pending"
-
-
-class DeliveryReport(BaseModel):
-    """What one delivery came to; counts are messages, one a channel.
-
-    Attributes:
-        sent: taken by their endpoint now.
-        waiting: still pending.
-        given_up: set aside now, after the limit of days.
-        damaged: files moved aside because they could not be read.
-        busy: another process was delivering all the time; nothing was tried.
-        failures: one line for each channel that could not send.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sent: int = 0
-    waiting: int = 0
-    given_up: int = 0
-    damaged: int = 0
-    busy: bool = False
-    failures: tuple[str, ...] = ()
 
 
 def post(home: Path, notices: Sequence[Notice], channels: Sequence[str], *, now: datetime | None = None) -> int:
@@ -122,12 +58,12 @@ def post(home: Path, notices: Sequence[Notice], channels: Sequence[str], *, now:
     outbox = home / "outbox"
     states = {channel: ChannelState() for channel in channels}
     posted_at = now or datetime.now(UTC)
-    with _locked(outbox / "post.lock"):
-        fresh = [notice for notice in notices if not _is_known(outbox, notice.id)]
+    with locked(outbox / "post.lock"):
+        fresh = [notice for notice in notices if not is_known(outbox, notice.id)]
         for order, notice in enumerate({notice.id: notice for notice in fresh}.values()):
             # A microsecond apart, so that they are told in the order in which they were given.
             entry = Entry(notice=notice, posted_at=posted_at + timedelta(microseconds=order), channels=states)
-            _write(outbox / "pending" / f"{notice.id}.json", entry)
+            write(outbox / "pending" / f"{notice.id}.json", entry)
     return len({notice.id for notice in fresh})
 
 
@@ -156,7 +92,7 @@ def deliver(
     if not (outbox / "pending").is_dir():
         return DeliveryReport()
     try:
-        with _locked(outbox / "deliver.lock"):
+        with locked(outbox / "deliver.lock"):
             return _Delivery(outbox, now, send_seconds).run(notifiers, timedelta(days=give_up_days))
     except TransientError as error:
         log.info("%s", error)
@@ -164,31 +100,6 @@ def deliver(
     except OSError as error:
         log.warning("%s: the outbox cannot be used (%s); its messages wait.", outbox, error.strerror)
         return DeliveryReport(failures=(f"the outbox cannot be used ({error.strerror})",))
-
-
-def send_now(notifier: Notifier, notice: Notice, *, seconds: float = SEND_SECONDS) -> CrpbotError | None:
-    """Sends a notice past the outbox: None when it was taken, else why not; never longer than `seconds`."""
-    try:
-        return ended_within(seconds, partial(_failure, notifier, notice))
-    except TransientError as error:
-        return error
-
-
-def send_without_record(notifiers: Sequence[Notifier], notices: Sequence[Notice]) -> DeliveryReport:
-    """Sends each notice once on each channel, with nothing kept: for the night in which the disk is full.
-
-    A channel that fails is left alone; what it did not take is lost to it, and the log says so.
-    """
-    sent, failures = 0, []
-    for notifier in notifiers:
-        for notice in notices:
-            failure = send_now(notifier, notice)
-            if failure is not None:
-                log.warning("not told: %s (%s: %s)", notice.title(), notifier.name, failure)
-                failures.append(f"{notifier.name}: {failure}")
-                break
-            sent += 1
-    return DeliveryReport(sent=sent, failures=tuple(failures))
 
 
 class _Delivery:
@@ -232,10 +143,11 @@ class _Delivery:
         self._entries = dict(sorted(found.items(), key=lambda item: item[1].posted_at))
 
     def _put_aside(self, path: Path) -> None:
-        aside = self._outbox / "damaged" / path.name
-        _move(path, aside)
+        aside = self._outbox / "damaged"
+        with contextlib.suppress(OSError):  # what cannot even be moved stays, and is named at every delivery
+            move(path, aside / path.name)
         self._damaged += 1
-        log.warning("%s: this message cannot be read, so it was not sent; look at %s.", path.name, aside)
+        log.warning("%s: this message cannot be read, so it was not sent; it belongs into %s.", path, aside)
 
     def _send_due(self, notifier: Notifier) -> None:
         """Sends what is due on one channel, until one message fails."""
@@ -285,7 +197,7 @@ class _Delivery:
 
     def _note(self, path: Path, channel: str, state: ChannelState) -> None:
         entry = self._entries[path].with_state(channel, state)
-        _write(path, entry)
+        write(path, entry)
         self._entries[path] = entry
 
     def _settle(self, configured: set[str], give_up_after: timedelta) -> None:
@@ -295,7 +207,7 @@ class _Delivery:
                 self._give_up(path, configured)
             states = {state.state for state in self._entries[path].channels.values()}
             if "pending" not in states:
-                _move(path, self._outbox / ("undelivered" if "given_up" in states else "sent") / path.name)
+                move(path, self._outbox / ("undelivered" if "given_up" in states else "sent") / path.name)
 
     def _give_up(self, path: Path, configured: set[str]) -> None:
         entry = self._entries[path]
@@ -312,56 +224,11 @@ class _Delivery:
         for pattern, days in limits.items():
             oldest = (self._now - timedelta(days=days)).timestamp()
             for path in self._outbox.glob(pattern):
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
+                with contextlib.suppress(FileNotFoundError):  # a post finishes its file meanwhile
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
 
 
 def _pause(earlier_attempts: int) -> timedelta:
     """The pause after a failed attempt that had so many before it: 1, 2, 4 ... 60 minutes."""
     return min(_FIRST_PAUSE * (1 << min(earlier_attempts, 10)), _LONGEST_TRANSIENT_PAUSE)
-
-
-def _failure(notifier: Notifier, notice: Notice) -> CrpbotError | None:
-    try:
-        notifier.send(notice)
-    except CrpbotError as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - a faulty channel must not silence the others
-        # Its text is not ours, and may hold an address or a password.
-        return NotificationError(f"unexpected {type(error).__name__}. This is a fault of the channel: report it.")
-    return None
-
-
-def _is_known(outbox: Path, name: str) -> bool:
-    """Whether the notice was posted before; looked for in the order in which a file moves on."""
-    return any((outbox / folder / f"{name}.json").exists() for folder in ("pending", "sent", "undelivered"))
-
-
-def _write(path: Path, entry: Entry) -> None:
-    write_json(path, entry.model_dump(mode="json"))
-
-
-def _move(path: Path, to: Path) -> None:
-    to.parent.mkdir(exist_ok=True)
-    path.rename(to)
-    fsync_folder(to.parent)
-    fsync_folder(path.parent)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds the flock on `path`; a TransientError when another process holds it for LOCK_SECONDS."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_SECONDS
-    with path.open("ab") as lock:
-        while True:
-            try:
-                fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TransientError(
-                        f"{path}: another process has held it for {LOCK_SECONDS:g} s. Its messages come first."
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)  # between two looks, as flock knows no time limit
-        yield

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from models_lib.config import NoticeEvent
-from models_lib.notifications.message import Figure, Notice
+from models_lib.notifications.message import Figure, Notice, cut
 from models_lib.reports.summary import told
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan
@@ -17,6 +17,7 @@ from models_lib.steps.summary import headline
 
 FIRST_IN_A_DIGEST = 5
 """Symbols that a digest names; the summary has all of them."""
+LONGEST_NOTE = 300
 _GRAVEST_FIRST: tuple[NoticeEvent, ...] = ("failed", "rolled_back", "held", "promoted", "deployed", "completed")
 _STAGE = "deploy"
 
@@ -82,7 +83,8 @@ def _failed_figures(outcome: SymbolOutcome) -> tuple[Figure, ...]:
 
 
 def _figure(gate: Mapping[str, Any]) -> Figure:
-    return Figure(name=gate["name"], value=gate["value"], limit=gate["limit"], note=gate.get("note") or "")
+    note = " ".join(str(gate.get("note") or "").split())
+    return Figure(name=gate["name"], value=gate["value"], limit=gate["limit"], note=cut(note, LONGEST_NOTE))
 
 
 def _end(outcomes: Mapping[str, SymbolOutcome]) -> str:

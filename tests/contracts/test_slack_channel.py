@@ -8,7 +8,7 @@ import pytest
 
 from models_lib.errors import ConfigError, NotificationError
 from models_lib.notifications import Figure, Notice
-from models_lib.notifications.outbox import send_now
+from models_lib.notifications.sending import send_now
 from tasks.adapters.slack import SlackNotifier, _asked_pause, blocks, escaped, fallback
 from tests.contracts.endpoints import CANARY, HttpEndpoint
 

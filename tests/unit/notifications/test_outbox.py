@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from models_lib.errors import NotificationError, TransientError
 from models_lib.notifications import DeliveryReport, Notice, Notifier, deliver, post
-from models_lib.notifications.outbox import KEPT_DAYS, send_now, send_without_record
+from models_lib.notifications.outbox import KEPT_DAYS
+from models_lib.notifications.sending import send_now, send_without_record
 from tests.contracts.endpoints import MOODS, RETRY_AFTER_SECONDS, MemoryChannel, Mood
 
 NOW = datetime(2026, 11, 21, 2, 30, tzinfo=UTC)
@@ -227,6 +228,15 @@ def test_damaged_file_is_put_aside_and_the_others_are_sent(
     assert (tmp_path / "outbox" / "damaged" / victim.name).exists()
     assert victim.name in caplog.text
     assert deliver(tmp_path, [slack], NOW) == DeliveryReport()
+
+
+def test_damaged_file_that_cannot_be_moved_keeps_nothing_else_from_being_sent(tmp_path: Path) -> None:
+    slack = Named("slack")
+    post(tmp_path, notices("A"), ["slack"], now=NOW)
+    (tmp_path / "outbox" / "damaged").write_text("in the way")
+    (tmp_path / "outbox" / "pending" / "x.json").write_text("{")
+    report = deliver(tmp_path, [slack], NOW)
+    assert (report.damaged, report.sent) == (1, 1)
 
 
 def test_fault_of_a_channel_silences_no_other_and_its_words_are_not_kept(

@@ -9,7 +9,7 @@ import pytest
 from models_lib.config import load_config
 from models_lib.errors import DataError
 from models_lib.notifications import Notice
-from models_lib.notifications.verdicts import FIRST_IN_A_DIGEST, notices_of
+from models_lib.notifications.verdicts import FIRST_IN_A_DIGEST, LONGEST_NOTE, notices_of
 from models_lib.steps.outcome import NOT_CONFIGURED, Deployment, SymbolOutcome, failed_outcome
 from models_lib.steps.plan import RunPlan, plan_run
 
@@ -110,6 +110,13 @@ def test_deployment_that_did_not_work_is_told_beside_the_verdict(answer: str, ev
     assert events(notices) == [("BTC-USD", "held"), ("BTC-USD", event), (None, "completed")]
     assert notices[1].stage == "deploy"
     assert "no answer" in notices[1].reason
+
+
+def test_notes_of_any_length_and_lines_are_told(tmp_path: Path) -> None:
+    gates = [gate("not_worse_than_champion", None, 0.0, note="the champion cannot be loaded:\n" + "x" * 5_000)]
+    held, _ = told(tmp_path, outcome("BTC-USD", "held", "held\nby\x00 all", gates=gates))
+    assert held.figures[0].note.startswith("the champion cannot be loaded: xxx")
+    assert len(held.figures[0].note) == LONGEST_NOTE
 
 
 def test_failed_is_told_with_its_reason(tmp_path: Path) -> None:
