@@ -150,7 +150,7 @@ def test_summary_holds_exactly_what_outsiders_rely_on(mixed: Ran) -> None:
         promised = {
             "outcome", "bundle", "reason", "gates", "metrics", "temperature", "rows", "deployment", "report", "seconds",
         }  # fmt: skip
-        assert promised | {"words"} == set(entry)
+        assert promised | {"words", "champion"} == set(entry)
         assert entry["deployment"] == {"target": None, "outcome": "not_configured", "release": None}
     btc = summary["symbols"]["BTC-USD"]
     assert set(btc["metrics"]) == {"test"}
@@ -239,11 +239,13 @@ def test_bad_data_are_not_tried_again(mixed: Ran) -> None:
 def test_summary_table_shows_every_symbol(mixed: Ran) -> None:
     table = {row["symbol"]: row for row in tables_by_headline()[mixed.state.message]}
     assert {symbol: row["verdict"] for symbol, row in table.items()} == {
-        "BTC-USD": "promoted",
-        "ETH-USD": "failed",
-        "SOL-USD": "failed",
+        "ETH-USD": "**failed**",
+        "SOL-USD": "**failed**",
+        "BTC-USD": "**promoted**",
     }
-    assert table["BTC-USD"]["accuracy"] == mixed.symbols["BTC-USD"]["metrics"]["test"]["accuracy"]
+    assert list(table) == ["ETH-USD", "SOL-USD", "BTC-USD"], "what went wrong stands first"
+    accuracy = mixed.symbols["BTC-USD"]["metrics"]["test"]["accuracy"]
+    assert table["BTC-USD"]["accuracy"] == f"{100 * accuracy:.1f} %"
 
 
 def tables_by_headline() -> dict[str, list[dict[str, Any]]]:

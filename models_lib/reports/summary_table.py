@@ -1,0 +1,100 @@
+"""The table of a whole run for people: one row a symbol, what went wrong first, every figure in words.
+
+Old stands beside new, and says on which rows the old figure was measured: only on the same rows is it a comparison.
+The cells are Markdown, which is what the Prefect UI makes of them.
+
+What does not belong here: publishing the table, and the page and lines of a run (summary.py).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from models_lib.reports import wording
+from models_lib.reports.wording import NOT_MEASURED, Say
+
+_ORDER = ("failed", "held", "promoted")
+_LONGEST_REASON = 200
+"""The UI does not wrap a cell; the whole reason stands in the state of the symbol's run and in `summary.json`."""
+_BEST = "best_possible_accuracy"
+
+
+def summary_table(summary: Mapping[str, Any], links: Mapping[str, str]) -> list[dict[str, str]]:
+    """The rows: failed ones, then held, then promoted, each kind in the order of the summary.
+
+    Args:
+        summary: the content of `summary.json`.
+        links: symbol -> address of its run in the UI; a symbol without one has no link.
+    """
+    symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
+    with_best = any(_test(entry).get(_BEST) is not None for entry in symbols.values())
+    ordered = sorted(symbols.items(), key=lambda item: _ORDER.index(item[1]["outcome"]))
+    return [_row(symbol, entry, links.get(symbol), with_best=with_best) for symbol, entry in ordered]
+
+
+def decision(entry: Mapping[str, Any]) -> str:
+    """What the run changed: `new champion`, `champion stays`, `first champion; deployed`."""
+    match entry["outcome"]:
+        case "failed":
+            made = "nothing changed"
+        case "held":
+            made = "no champion yet" if entry["champion"] is None else "champion stays"
+        case _ if entry["reason"]:
+            made = str(entry["reason"])
+        case _:
+            made = "first champion" if entry["champion"] is None else "new champion"
+    deployment = str(entry["deployment"]["outcome"])
+    return made if deployment == "not_configured" else f"{made}; {deployment.replace('_', ' ')}"
+
+
+def old_figure(entry: Mapping[str, Any], name: str, say: Say) -> str:
+    """The champion's figure and where it was measured; the candidate's beside it where the rows are fewer than its own."""
+    champion = entry["champion"]
+    if entry["outcome"] == "failed":
+        return NOT_MEASURED
+    if champion is None:
+        return "no champion"
+    value = champion[name]
+    if value is None:
+        return NOT_MEASURED
+    if champion["measured_on"] == "own_run":
+        return f"{say(value)} (its own run)"
+    if champion["rows"] == (entry["rows"] or {}).get("test"):
+        return f"{say(value)} (same rows)"
+    return f"{say(value)} (on {wording.whole(champion['rows'])} rows; new there {say(champion[f'candidate_{name}'])})"
+
+
+def _test(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The figures of the test rows; empty for a symbol that failed."""
+    metrics: Mapping[str, Any] = (entry["metrics"] or {"test": {}})["test"]
+    return metrics
+
+
+def _row(symbol: str, entry: Mapping[str, Any], link: str | None, *, with_best: bool) -> dict[str, str]:
+    test = _test(entry)
+    best = {"best possible": wording.percent(test.get(_BEST))} if with_best else {}
+    reason = "" if entry["outcome"] == "promoted" else str(entry["reason"] or "")
+    return {
+        "symbol": symbol,
+        "verdict": f"**{entry['outcome']}**",
+        "accuracy": wording.percent(test.get("accuracy")),
+        "old accuracy": old_figure(entry, "accuracy", wording.percent),
+        "rule's": wording.percent(test.get("mechanical_rule_accuracy")),
+        **best,
+        "NLL": wording.decimal(test.get("nll")),
+        "old NLL": old_figure(entry, "nll", wording.decimal),
+        "ECE": wording.percent(test.get("ece")),
+        "edge after costs": wording.basis_points(test.get("edge_after_costs_bp")),
+        "decision": decision(entry),
+        "time": wording.duration(sum(entry["seconds"].values())) if entry["seconds"] else NOT_MEASURED,
+        "run": f"[open]({link})" if link else "",
+        "reason": _text("; ".join(part for part in (reason, *entry["words"]) if part)),
+    }
+
+
+def _text(words: str) -> str:
+    """Foreign text as one line of a cell, in which nothing acts as Markdown or HTML."""
+    line = " ".join(words.split())
+    line = line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 4]} ..."
+    for sign in ("\\", "`", "*", "[", "]"):
+        line = line.replace(sign, f"\\{sign}")
+    return line.replace("<", "&lt;")
