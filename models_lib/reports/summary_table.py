@@ -87,14 +87,11 @@ def _row(symbol: str, entry: Mapping[str, Any], link: str | None, *, with_best: 
         "decision": decision(entry),
         "time": wording.duration(sum(entry["seconds"].values())) if entry["seconds"] else NOT_MEASURED,
         "run": f"[open]({link})" if link else "",
-        "reason": _text("; ".join(part for part in (reason, *entry["words"]) if part)),
+        "reason": _short("; ".join(part for part in (reason, *entry["words"]) if part)),
     }
 
 
-def _text(words: str) -> str:
-    """Foreign text as one line of a cell, in which nothing acts as Markdown or HTML."""
+def _short(words: str) -> str:
+    """Foreign text as one line of a cell."""
     line = " ".join(words.split())
-    line = line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 4]} ..."
-    for sign in ("\\", "`", "*", "[", "]"):
-        line = line.replace(sign, f"\\{sign}")
-    return line.replace("<", "&lt;")
+    return wording.inert_markdown(line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 4]} ...")

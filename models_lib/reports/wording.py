@@ -98,6 +98,14 @@ def listed(names: Sequence[str], *, most: int) -> str:
     return ", ".join(names) if left_out <= 0 else f"{', '.join(names[:most])} and {left_out:,} more"
 
 
+def inert_markdown(text: str) -> str:
+    """Foreign text as one line of Markdown in which nothing acts: no mark, no link, no HTML, no column."""
+    line = " ".join(text.split())
+    for sign in ("\\", "`", "*", "[", "]", "|"):
+        line = line.replace(sign, f"\\{sign}")
+    return line.replace("<", "&lt;")
+
+
 def plural(count: int, noun: str) -> str:
     """`1 gate`, `3 gates`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -38,7 +38,7 @@ def render_report(report: ReportInputs) -> str:
             changed=changed_settings(report.gates_section, report.evaluation_section),
             rungs=ladder(figures, report.best_possible_accuracy),
             differences=differences(figures, report.evaluation_section.costs_bp),
-            charts=_charts(report),
+            charts=charts(report),
             part_stretches=timeline.part_stretches(data),
             missing_stretches=timeline.missing_stretches(data),
             longest_holes=timeline.longest_holes(data, _LONGEST_HOLES),
@@ -87,19 +87,19 @@ def _why_training_ended(report: ReportInputs) -> str:
             return f"a blocking gate failed in each of {epochs}: {', '.join(history.stopped_by)}"
 
 
-def _charts(report: ReportInputs) -> dict[str, Markup]:
+def charts(report: ReportInputs) -> dict[str, Markup]:
     """The charts that have something to show, by name."""
-    charts: dict[str, Markup] = {}
+    drawn: dict[str, Markup] = {}
     if report.history.epochs:
-        charts["training"] = plots.training_curves(report.history)
+        drawn["training"] = plots.training_curves(report.history)
     if report.reliability is not None and report.reliability.counts.sum() > 0:
-        charts["reliability"] = plots.reliability_diagram(report.reliability)
+        drawn["reliability"] = plots.reliability_diagram(report.reliability)
     if len(report.probabilities):
-        charts["confidence"] = plots.confidence_histogram(report.probabilities.max(axis=1).astype(np.float64))
+        drawn["confidence"] = plots.confidence_histogram(report.probabilities.max(axis=1).astype(np.float64))
     if np.isfinite(report.logits).all(axis=1).any():
-        charts["logits"] = plots.logit_histogram(
+        drawn["logits"] = plots.logit_histogram(
             report.logits.astype(np.float64), report.gates_section.logit_range.limit
         )
     if report.temperature.sweep.rows:
-        charts["sweep"] = plots.temperature_sweep(report.temperature)
-    return charts
+        drawn["sweep"] = plots.temperature_sweep(report.temperature)
+    return drawn
