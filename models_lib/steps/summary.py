@@ -23,6 +23,12 @@ class RunSummary(Reference):
     any_failed: bool
     content: dict[str, Any]
 
+    @property
+    def state_name(self) -> str:
+        """The run in one word, the worst that became of a symbol: Failed, Held or Promoted."""
+        found = {entry["outcome"] for entry in self.content["symbols"].values()}
+        return next(kind.capitalize() for kind in ("failed", "held", "promoted") if kind in found)
+
 
 def parallel_symbols(plan: RunPlan) -> int:
     """Symbols worked on at once: the configured number, or one a core, and no more than there are."""

@@ -1,7 +1,7 @@
 """The pieces of models_lib.reports.pieces as Prefect artifacts, and what happens when one cannot be shown: a warning."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 from prefect import Task
 from prefect.artifacts import (
@@ -10,6 +10,7 @@ from prefect.artifacts import (
     create_markdown_artifact,
     create_table_artifact,
 )
+from prefect.client.schemas.objects import State
 
 from models_lib.reports.pieces import Image, Link, Piece, Table, Text
 
@@ -34,6 +35,6 @@ def publish(piece: Piece) -> None:
 
 def for_the_eye(step: Task[..., Any], *given: object) -> None:
     """Runs a task that only the UI shows: what goes wrong in it is a warning and changes nothing else."""
-    state = step(*given, return_state=True)
+    state = cast("State[Any]", step(*given, return_state=True))
     if not state.is_completed():
         _log.warning("%s: the UI lacks something of this run: %s", step.name, state.message)
