@@ -102,7 +102,7 @@ def gate_rows(report: ReportInputs) -> list[dict[str, str]]:
             "value": line.value,
             "limit": line.limit,
             "severity": severity,
-            "passed": "yes" if line.passed else "**no**" if line.measured else "**not measured**",
+            "passed": "yes" if line.passed else "**no**",
             "beside it": wording.inert_markdown("; ".join(line.remarks)),
         }
         for severity in ("blocking", "advisory")
@@ -123,7 +123,7 @@ def verdict_markdown(report: ReportInputs, page: Path) -> str:
     )
     parts = (
         f"## {report.symbol}: {verdict.verdict}",
-        wording.inert_markdown(" ".join(verdict.sentences)),
+        "\n\n".join(wording.inert_markdown(sentence) for sentence in verdict.sentences),
         "\n".join(answers),
         _ladder_table(ladder(figures, report.best_possible_accuracy)),
         calibration,

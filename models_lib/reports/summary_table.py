@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_lib.reports import wording
-from models_lib.reports.wording import NOT_MEASURED, Say
+from models_lib.reports.wording import NOT_MEASURED
 
 _ORDER = ("failed", "held", "promoted")
 _LONGEST_REASON = 200
@@ -46,21 +46,19 @@ def decision(entry: Mapping[str, Any]) -> str:
     return made if deployment == "not_configured" else f"{made}; {deployment.replace('_', ' ')}"
 
 
-def old_figure(entry: Mapping[str, Any], name: str, say: Say) -> str:
-    """The champion's figure and where it was measured; the candidate's beside it where the rows are fewer than its own."""
+def old_rows(entry: Mapping[str, Any]) -> str:
+    """On which rows the champion's figures were measured; the candidate's beside it where they are not all of its own."""
     champion = entry["champion"]
-    if entry["outcome"] == "failed":
+    if entry["outcome"] == "failed" or (champion is not None and champion["measured_on"] is None):
         return NOT_MEASURED
     if champion is None:
         return "no champion"
-    value = champion[name]
-    if value is None:
-        return NOT_MEASURED
     if champion["measured_on"] == "own_run":
-        return f"{say(value)} (its own run)"
+        return "other rows: its own run"
     if champion["rows"] == (entry["rows"] or {}).get("test"):
-        return f"{say(value)} (same rows)"
-    return f"{say(value)} (on {wording.whole(champion['rows'])} rows; new there {say(champion[f'candidate_{name}'])})"
+        return "the same rows"
+    new = f"{wording.percent(champion['candidate_accuracy'])}, {wording.decimal(champion['candidate_nll'])}"
+    return f"the newest {wording.whole(champion['rows'])} rows; new there: {new}"
 
 
 def _test(entry: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -70,23 +68,24 @@ def _test(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _row(symbol: str, entry: Mapping[str, Any], link: str | None, *, with_best: bool) -> dict[str, str]:
-    test = _test(entry)
+    test, champion = _test(entry), entry["champion"] or {}
     best = {"best possible": wording.percent(test.get(_BEST))} if with_best else {}
     reason = "" if entry["outcome"] == "promoted" else str(entry["reason"] or "")
     return {
         "symbol": symbol,
         "verdict": f"**{entry['outcome']}**",
+        "decision": decision(entry),
+        "link": f"[run]({link})" if link else "",
         "accuracy": wording.percent(test.get("accuracy")),
-        "old accuracy": old_figure(entry, "accuracy", wording.percent),
+        "old": wording.percent(champion.get("accuracy")),
         "rule's": wording.percent(test.get("mechanical_rule_accuracy")),
         **best,
         "NLL": wording.decimal(test.get("nll")),
-        "old NLL": old_figure(entry, "nll", wording.decimal),
+        "old NLL": wording.decimal(champion.get("nll")),
+        "old on": old_rows(entry),
         "ECE": wording.percent(test.get("ece")),
         "edge after costs": wording.basis_points(test.get("edge_after_costs_bp")),
-        "decision": decision(entry),
         "time": wording.duration(sum(entry["seconds"].values())) if entry["seconds"] else NOT_MEASURED,
-        "run": f"[open]({link})" if link else "",
         "reason": _short("; ".join(part for part in (reason, *entry["words"]) if part)),
     }
 

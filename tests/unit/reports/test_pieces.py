@@ -55,17 +55,14 @@ def test_gate_table_has_every_gate_in_words_with_what_failed_first():
     }
 
 
-@pytest.mark.parametrize(
-    ("value", "said", "passed"),
-    [(None, "not measured", "**not measured**"), (float("nan"), "not a finite number (nan)", "**no**")],
-)
-def test_unmeasured_and_nan_are_words(value, said, passed):
+@pytest.mark.parametrize(("value", "said"), [(None, "not measured"), (float("nan"), "not a finite number (nan)")])
+def test_unmeasured_and_nan_are_words(value, said):
     report = good_report()
     broken = tuple(
         replace(gate, value=value, passed=False) if gate.name == "accuracy" else gate for gate in report.gates
     )
     row = next(row for row in gate_rows(replace(report, gates=broken, outcome="held")) if row["gate"] == "accuracy")
-    assert (row["value"], row["passed"]) == (said, passed)
+    assert (row["value"], row["passed"]) == (said, "**no**")
 
 
 def test_verdict_never_shows_an_accuracy_without_the_rule_s(pieces):

@@ -50,32 +50,34 @@ def test_row_puts_old_beside_new_and_the_rule_beside_both() -> None:
         {
             "symbol": "BTC-USD",
             "verdict": "**promoted**",
+            "decision": "new champion",
+            "link": "[run](http://ui/runs/1)",
             "accuracy": "74.1 %",
-            "old accuracy": "73.9 % (same rows)",
+            "old": "73.9 %",
             "rule's": "73.6 %",
             "NLL": "0.588",
-            "old NLL": "0.601 (same rows)",
+            "old NLL": "0.601",
+            "old on": "the same rows",
             "ECE": "1.7 %",
             "edge after costs": "-9.8 bp",
-            "decision": "new champion",
             "time": "42.7 s",
-            "run": "[open](http://ui/runs/1)",
             "reason": "no edge after costs measured",
         }
     ]
 
 
 @pytest.mark.parametrize(
-    ("champion", "said"),
+    ("champion", "old", "rows"),
     [
-        (None, "no champion"),
-        (OWN_RUN, "73.9 % (its own run)"),
-        (OWN_RUN | {"measured_on": None, "accuracy": None}, "not measured"),
-        (CHAMPION | {"rows": 1_200}, "73.9 % (on 1,200 rows; new there 74.1 %)"),
+        (None, "not measured", "no champion"),
+        (OWN_RUN, "73.9 %", "other rows: its own run"),
+        (OWN_RUN | {"measured_on": None, "accuracy": None}, "not measured", "not measured"),
+        (CHAMPION | {"rows": 1_200}, "73.9 %", "the newest 1,200 rows; new there: 74.1 %, 0.588"),
     ],
 )
-def test_old_figure_says_on_which_rows_it_was_measured(champion: Any, said: str) -> None:
-    assert row(outcome="held", reason="held by accuracy", champion=champion)["old accuracy"] == said
+def test_old_figure_says_on_which_rows_it_was_measured(champion: Any, old: str, rows: str) -> None:
+    held = row(outcome="held", reason="held by accuracy", champion=champion)
+    assert (held["old"], held["old on"]) == (old, rows)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,7 @@ def test_decision_says_what_the_run_changed(told: dict[str, Any], said: str) -> 
 
 def test_failed_symbol_has_no_figures_and_its_reason_stays_text_on_one_line() -> None:
     failed = row(outcome="failed", reason="close > 0\n<b>*x*</b> [a](b) in beats_mechanical_rule " + "y" * 300)
-    assert {failed[name] for name in ("accuracy", "old accuracy", "rule's", "NLL", "ECE", "time")} == {"not measured"}
+    assert {failed[name] for name in ("accuracy", "old", "old on", "rule's", "NLL", "ECE", "time")} == {"not measured"}
     assert failed["reason"].startswith(r"close > 0 &lt;b>\*x\*&lt;/b> \[a\](b) in beats_mechanical_rule yyy")
     assert failed["reason"].endswith("y ...")
     assert len(failed["reason"]) < 220
