@@ -8,20 +8,18 @@ from prefect.cache_policies import NO_CACHE
 from models_lib.steps import show as step
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import Fitted, JudgementRef, Prepared
+from models_lib.steps.refs import Judged
 from tasks import policies
 from tasks.ui.publish import publish
 
 
 @task(
     name="show-symbol",
-    task_run_name="show-{prepared.symbol}-{plan.date}",
+    task_run_name="show-{outcome.symbol}-{plan.date}",
     cache_policy=NO_CACHE,
     **policies.FOR_THE_EYE,
 )
-def show_symbol(
-    plan: RunPlan, prepared: Prepared, fitted: Fitted, judgement: JudgementRef, outcome: SymbolOutcome
-) -> None:
+def show_symbol(plan: RunPlan, judged: Judged, outcome: SymbolOutcome) -> None:
     """One artifact a piece, under keys that name the symbol."""
-    for piece in step.pieces_of(plan, prepared, fitted, judgement, outcome, now=datetime.now(UTC)):
+    for piece in step.pieces_of(plan, judged, outcome, now=datetime.now(UTC)):
         publish(piece)

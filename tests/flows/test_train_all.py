@@ -38,6 +38,7 @@ TASKS = {
     "promote-bundle": "promote",
     "finish-report": "report",
     "deploy-bundle": "deploy",
+    "show-symbol": "show",
 }
 
 
