@@ -230,6 +230,13 @@ def test_tasks_are_named_by_step_symbol_and_date(mixed: Ran) -> None:
     assert launches == {f"launch-{symbol}-{day}" for symbol in mixed.symbols}
 
 
+def test_runs_are_tagged_so_that_those_of_a_symbol_are_found(mixed: Ran) -> None:
+    found = recorded(mixed.state.state_details.flow_run_id)
+    assert {symbol: set(run.tags) for symbol, run in found.children.items()} == {
+        symbol: {"retrain", "manual", f"symbol:{symbol}"} for symbol in mixed.symbols
+    }
+
+
 def test_bad_data_are_not_tried_again(mixed: Ran) -> None:
     found = recorded(mixed.state.state_details.flow_run_id)
     for symbol in ("ETH-USD", "SOL-USD"):
@@ -247,6 +254,8 @@ def test_summary_table_shows_every_symbol(mixed: Ran) -> None:
     assert list(table) == ["ETH-USD", "SOL-USD", "BTC-USD"], "what went wrong stands first"
     accuracy = mixed.symbols["BTC-USD"]["metrics"]["test"]["accuracy"]
     assert table["BTC-USD"]["accuracy"] == f"{100 * accuracy:.1f} %"
+    children = recorded(mixed.state.state_details.flow_run_id).children
+    assert all(str(children[symbol].id) in row["link"] for symbol, row in table.items())
 
 
 def tables_by_headline() -> dict[str, list[dict[str, Any]]]:
@@ -383,3 +392,13 @@ def test_run_without_parameters_has_a_name_and_an_unwritable_home_starts_nothing
     found = recorded(state.state_details.flow_run_id)
     assert found.flow_run.name.startswith("train-all-every-symbol-20")
     assert found.launches == []
+
+
+@pytest.mark.parametrize(("state", "name"), [("mixed", "Failed"), ("again", "Promoted"), ("held", "Held")])
+def test_run_is_named_by_the_worst_that_became_of_a_symbol(
+    state: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    ran: Ran = request.getfixturevalue(state)
+    flow_run = recorded(ran.state.state_details.flow_run_id).flow_run
+    assert flow_run.state_name == name
+    assert flow_run.state_type.value == ("FAILED" if name == "Failed" else "COMPLETED"), "its colour in the UI"

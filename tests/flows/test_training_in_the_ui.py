@@ -21,7 +21,6 @@ def trains(prefect: None) -> Iterator[Callable[[Callable[[], None]], Any]]:
 
     from tasks.ui.progress import training_in_the_ui
 
-    monkeypatch.setattr(logging.getLogger("models_lib"), "level", logging.INFO)
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
 
     def run(body: Callable[[], None]) -> Any:
