@@ -80,7 +80,7 @@ def symbol_pieces(report: ReportInputs, page: Path) -> tuple[Piece, ...]:
         page: the page itself, in the run folder of the machine that wrote it.
     """
     symbol, about = report.symbol, f"{report.symbol} {headline(report).verdict}, run {report.run_id}"
-    drawn = charts(report)
+    drawn = charts(report, _SHOWN_CHARTS)
     return (
         Text(piece_key("verdict", symbol), about, verdict_markdown(report, page)),
         Table(piece_key("gates", symbol), about, gate_rows(report)),
