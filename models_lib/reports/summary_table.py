@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from models_lib.reports import wording
-from models_lib.reports.wording import NOT_MEASURED
+from models_lib.reports.wording import NOT_MEASURED, Say
 
 _ORDER = ("failed", "held", "promoted")
 _LONGEST_REASON = 200
 """The UI does not wrap a cell; the whole reason stands in the state of the symbol's run and in `summary.json`."""
+_NOTHING = "-"
+"""Where there is no model, candidate or champion, that something could be measured of."""
 _BEST = "best_possible_accuracy"
 
 
@@ -26,7 +28,8 @@ def summary_table(summary: Mapping[str, Any], links: Mapping[str, str]) -> list[
         links: symbol -> address of its run in the UI; a symbol without one has no link.
     """
     symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
-    with_best = any(_test(entry).get(_BEST) is not None for entry in symbols.values())
+    judged = [entry["metrics"]["test"] for entry in symbols.values() if entry["metrics"] is not None]
+    with_best = any(metrics.get(_BEST) is not None for metrics in judged)
     ordered = sorted(symbols.items(), key=lambda item: _ORDER.index(item[1]["outcome"]))
     return [_row(symbol, entry, links.get(symbol), with_best=with_best) for symbol, entry in ordered]
 
@@ -49,10 +52,12 @@ def decision(entry: Mapping[str, Any]) -> str:
 def old_rows(entry: Mapping[str, Any]) -> str:
     """On which rows the champion's figures were measured; the candidate's beside it where they are not all of its own."""
     champion = entry["champion"]
-    if entry["outcome"] == "failed" or (champion is not None and champion["measured_on"] is None):
-        return NOT_MEASURED
+    if entry["outcome"] == "failed":
+        return _NOTHING
     if champion is None:
         return "no champion"
+    if champion["measured_on"] is None:
+        return NOT_MEASURED
     if champion["measured_on"] == "own_run":
         return "other rows: its own run"
     if champion["rows"] == (entry["rows"] or {}).get("test"):
@@ -61,33 +66,32 @@ def old_rows(entry: Mapping[str, Any]) -> str:
     return f"the newest {wording.whole(champion['rows'])} rows; new there: {new}"
 
 
-def _test(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The figures of the test rows; empty for a symbol that failed."""
-    metrics: Mapping[str, Any] = (entry["metrics"] or {"test": {}})["test"]
-    return metrics
-
-
 def _row(symbol: str, entry: Mapping[str, Any], link: str | None, *, with_best: bool) -> dict[str, str]:
-    test, champion = _test(entry), entry["champion"] or {}
-    best = {"best possible": wording.percent(test.get(_BEST))} if with_best else {}
+    test, champion = None if entry["metrics"] is None else entry["metrics"]["test"], entry["champion"]
+    best = {"best possible": _said(test, _BEST, wording.percent)} if with_best else {}
     reason = "" if entry["outcome"] == "promoted" else str(entry["reason"] or "")
     return {
         "symbol": symbol,
         "verdict": f"**{entry['outcome']}**",
         "decision": decision(entry),
-        "link": f"[run]({link})" if link else "",
-        "accuracy": wording.percent(test.get("accuracy")),
-        "old": wording.percent(champion.get("accuracy")),
-        "rule's": wording.percent(test.get("mechanical_rule_accuracy")),
+        "link": f"[run]({link})" if link else _NOTHING,
+        "accuracy": _said(test, "accuracy", wording.percent),
+        "old": _said(champion, "accuracy", wording.percent),
+        "rule": _said(test, "mechanical_rule_accuracy", wording.percent),
         **best,
-        "NLL": wording.decimal(test.get("nll")),
-        "old NLL": wording.decimal(champion.get("nll")),
+        "NLL": _said(test, "nll", wording.decimal),
+        "old NLL": _said(champion, "nll", wording.decimal),
         "old on": old_rows(entry),
-        "ECE": wording.percent(test.get("ece")),
-        "edge after costs": wording.basis_points(test.get("edge_after_costs_bp")),
-        "time": wording.duration(sum(entry["seconds"].values())) if entry["seconds"] else NOT_MEASURED,
+        "ECE": _said(test, "ece", wording.percent),
+        "edge after costs": _said(test, "edge_after_costs_bp", wording.basis_points),
+        "time": wording.duration(sum(entry["seconds"].values())) if entry["seconds"] else _NOTHING,
         "reason": _short("; ".join(part for part in (reason, *entry["words"]) if part)),
     }
+
+
+def _said(figures: Mapping[str, Any] | None, name: str, say: Say) -> str:
+    """The figure in words; a dash where there is no model that it could be of."""
+    return _NOTHING if figures is None else say(figures.get(name))
 
 
 def _short(words: str) -> str:
