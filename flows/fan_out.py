@@ -9,12 +9,13 @@ What does not belong here: what becomes of the outcomes (train_all.py).
 from collections.abc import Sequence
 from typing import Any, cast
 
-from prefect import task
+from prefect import tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
 from prefect.futures import PrefectFuture, wait
+from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
 from flows.task_runners import task_runner
@@ -25,6 +26,7 @@ from models_lib.interruption import allow_work, request_stop
 from models_lib.steps.outcome import SymbolOutcome, failed_outcome, kept_outcome
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.summary import parallel_symbols
+from tasks.ui.runs import symbol_tags
 
 _LOOK_EVERY_SECONDS = 2.0
 """Prefect's client asks for a child's state so often."""
@@ -59,7 +61,8 @@ def launch_symbols(plan: RunPlan, symbols: Sequence[str]) -> dict[str, SymbolOut
 def launch_here(symbol: str, plan: RunPlan) -> SymbolOutcome:
     """Runs the sub-flow of one symbol inside this task run."""
     # A flow that returns a state with data answers with the data; its annotation is the state's.
-    return cast("SymbolOutcome", train_symbol(symbol, plan))
+    with tags(*symbol_tags(symbol, flow_run.tags)):
+        return cast("SymbolOutcome", train_symbol(symbol, plan))
 
 
 @task(name="launch-on-pool", task_run_name="launch-{symbol}-{plan.date}", cache_policy=NO_CACHE)
@@ -75,7 +78,7 @@ def launch_on_pool(symbol: str, plan: RunPlan) -> SymbolOutcome:
         parameters={"symbol": symbol, "plan": plan.model_dump(mode="json")},
         timeout=orchestration.symbol_time_limit_minutes * 60,
         poll_interval=_LOOK_EVERY_SECONDS,
-        tags=["retrain", f"symbol:{symbol}"],
+        tags=symbol_tags(symbol, flow_run.tags),
         # A parent that is run again asks for the same run, not for a second one.
         idempotency_key=f"{plan.run_id} {symbol} {len(plan.approvals)}",
     )

@@ -8,7 +8,6 @@ A run of a deployment is refused while another one works in the same home, and s
 that the next one is near.
 """
 
-import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
 from tasks.summary_table import publish_summary
+from tasks.ui.log_lines import hear_the_library
+from tasks.ui.publish import for_the_eye
 
 
 def name_of_run() -> str:
@@ -44,6 +45,7 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     Args:
         params: configuration, symbols and settings; the defaults train every configured symbol.
     """
+    hear_the_library()
     params = params or RetrainParams()
     home = crpbot_home()
     prepare_home(home)
@@ -72,7 +74,7 @@ def retrain(plan: RunPlan) -> State[Any]:
     outcomes = approved(plan, train_symbols(plan, plan.symbols))
     summary = show_summary(plan, outcomes)
     state = Failed if summary.any_failed else Completed
-    return state(message=summary.headline, data=summary)
+    return state(name=summary.state_name, message=summary.headline, data=summary)
 
 
 def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, SymbolOutcome]:
@@ -88,7 +90,5 @@ def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, Sym
 def show_summary(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> RunSummary:
     """The summary, written and shown in the UI; a table that cannot be shown is a warning."""
     summary = write_summary(plan, outcomes)
-    shown = publish_summary(summary, return_state=True)
-    if not shown.is_completed():
-        logging.getLogger("models_lib").warning("the summary's table is missing in the UI: %s", shown.message)
+    for_the_eye(publish_summary, summary)
     return summary

@@ -38,9 +38,12 @@ from tasks.labels import label_rows
 from tasks.promote import promote_bundle
 from tasks.report import finish_report
 from tasks.scaler import fit_feature_scaler
+from tasks.show import show_symbol
 from tasks.store import store_candidate
 from tasks.temperature import tune_temperature
 from tasks.train import train_model
+from tasks.ui.log_lines import hear_the_library
+from tasks.ui.publish import for_the_eye
 
 
 @flow(name="train-symbol", flow_run_name="train-{symbol}-{plan.run_id}", validate_parameters=True)
@@ -54,22 +57,24 @@ def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
     Returns:
         A completed state named Promoted or Held that carries the `SymbolOutcome`.
     """
-    outcome = retrain_symbol(symbol, plan)
+    hear_the_library()
+    judged, outcome = retrain_symbol(symbol, plan)
     keep_outcome(plan, outcome)
+    for_the_eye(show_symbol, plan, judged, outcome)
     return Completed(name=outcome.outcome.capitalize(), message=outcome.line(), data=outcome)
 
 
-def retrain_symbol(symbol: str, plan: RunPlan) -> SymbolOutcome:
+def retrain_symbol(symbol: str, plan: RunPlan) -> tuple[Judged, SymbolOutcome]:
     """The steps in their order; a run that goes on after a pause goes on behind the judgement."""
     clock = StepClock(symbol)
     judged = kept_judged(plan, symbol) or train_and_judge(symbol, plan, clock)
     clock.seconds = {**judged.seconds}
     if judged.judgement.failed_blocking:
-        return held_outcome(judged, clock.seconds)
+        return judged, held_outcome(judged, clock.seconds)
     promotion, deployment = promote_and_deploy(plan, judged, clock)
     with clock.step("page"):
         finish_report(plan, judged, promotion=promotion, seconds=clock.seconds)
-    return settled_outcome(judged, promotion=promotion, deployment=deployment, seconds=clock.seconds)
+    return judged, settled_outcome(judged, promotion=promotion, deployment=deployment, seconds=clock.seconds)
 
 
 def train_and_judge(symbol: str, plan: RunPlan, clock: StepClock) -> Judged:

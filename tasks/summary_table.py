@@ -6,9 +6,11 @@ from prefect.cache_policies import NO_CACHE
 
 from models_lib.steps.summary import RunSummary, table_rows
 from tasks import policies
+from tasks.ui.runs import addresses_of_symbols
 
 
-@task(name="publish-summary", cache_policy=NO_CACHE, **policies.FOR_THE_EYE)
+@task(name="publish-summary", task_run_name="summary-{summary.run_id}", cache_policy=NO_CACHE, **policies.FOR_THE_EYE)
 def publish_summary(summary: RunSummary) -> None:
     """One row a symbol under the key `retrain-summary`."""
-    create_table_artifact(key="retrain-summary", table=table_rows(summary), description=summary.headline)
+    rows = table_rows(summary, addresses_of_symbols())
+    create_table_artifact(key="retrain-summary", table=rows, description=summary.headline)

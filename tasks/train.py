@@ -8,6 +8,7 @@ from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Prepared, TrainedRef
 from tasks import policies
 from tasks.gpu_slot import gpu_slot
+from tasks.ui.progress import training_in_the_ui
 
 
 @task(
@@ -15,5 +16,5 @@ from tasks.gpu_slot import gpu_slot
 )
 def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
     """Weights of the best epoch by validation NLL after temperature."""
-    with gpu_slot(plan.config):
+    with gpu_slot(plan.config), training_in_the_ui(prepared.symbol):
         return once.train_model(plan, prepared)

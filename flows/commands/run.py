@@ -35,11 +35,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def _run(params: RetrainParams, *, as_json: bool) -> int:
+    from prefect import tags
+
     from flows.console import progress_on_stderr
     from flows.train_all import train_all
     from models_lib.steps.summary import RunSummary
+    from tasks.ui.runs import MANUAL, RETRAIN
 
-    with progress_on_stderr():
+    with progress_on_stderr(), tags(RETRAIN, MANUAL):
         state = train_all(params, return_state=True)
     summary = state.result(raise_on_failure=False)
     if not isinstance(summary, RunSummary):

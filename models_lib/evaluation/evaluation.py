@@ -344,6 +344,17 @@ def _shown(evaluation: Evaluation, name: str, *, above: float) -> bool:
 
 
 @dataclass(frozen=True)
+class SameRows:
+    """Champion and candidate on the rows that neither was fitted or chosen on: the only fair old and new."""
+
+    rows: int
+    champion_accuracy: float
+    champion_nll: float
+    candidate_accuracy: float
+    candidate_nll: float
+
+
+@dataclass(frozen=True)
 class ChampionComparison:
     """The champion against the candidate on rows that neither was fitted or chosen on.
 
@@ -351,11 +362,13 @@ class ChampionComparison:
         difference: champion's NLL minus the candidate's; above 0 the candidate is better. None when not measured.
         interval: its 95 % interval.
         note: on which rows, or why it was not measured.
+        same_rows: what both reach there; None when not measured.
     """
 
     difference: float | None
     interval: Interval | None
     note: str
+    same_rows: SameRows | None = None
 
 
 def compare_with_champion(
@@ -387,11 +400,19 @@ def compare_with_champion(
     if not all(np.isfinite(part).all() for part in logits):
         return ChampionComparison(None, None, f"{note}, where one of them emits logits that are not finite")
     classes = inputs.classes[test][after]
-    per_row = nll_per_row(logits[1], classes) - nll_per_row(logits[0], classes)
+    candidate, reigning = (nll_per_row(part, classes) for part in logits)
+    per_row = reigning - candidate
     interval = _Blocks(per_row.size, section).mean(per_row)
     if interval is None:
         note += f"; too few: an interval needs {section.min_blocks} blocks of {block_bars(per_row.size, section)}"
-    return ChampionComparison(float(per_row.mean()), interval, note)
+    same_rows = SameRows(
+        rows=int(classes.size),
+        champion_accuracy=float((logits[1].argmax(axis=1) == classes).mean()),
+        champion_nll=float(reigning.mean()),
+        candidate_accuracy=float((logits[0].argmax(axis=1) == classes).mean()),
+        candidate_nll=float(candidate.mean()),
+    )
+    return ChampionComparison(float(per_row.mean()), interval, note, same_rows)
 
 
 def measurements_of(

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -30,6 +31,7 @@ from models_lib.training.history import TrainingHistory
 INK, MUTED, LINE, BLUE, ORANGE, GREEN = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _THEME = {INK: "--ink", MUTED: "--muted", LINE: "--line", BLUE: "--blue", ORANGE: "--orange", GREEN: "--green"}
 _CLASS_COLOURS = (("DOWN", ORANGE, ":"), ("NEUTRAL", MUTED, "--"), ("UP", BLUE, "-"))
+_SHOWN_WIDTH = 720
 _WIDTH_INCHES, _HEIGHT_INCHES = 5.0, 3.3
 _SETTINGS: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
@@ -193,6 +195,16 @@ def temperature_sweep(temperature: Temperature, rows: str = "validation rows") -
         shares.set_ylim(0, 100)
         shares.set_xlabel(f"temperature (dotted: {temperature.fitted:.3f}, the one fitted)")
         return finish()
+
+
+def standalone(chart: Markup) -> str:
+    """The chart as an SVG file of its own, in the page's light colours on white, for where the page's style is not."""
+    colours = re.search(r":root \{.*?\}", (Path(__file__).parent / "templates" / "style.css").read_text(), re.DOTALL)
+    assert colours is not None
+    head, _, drawing = chart.partition(">")
+    size = f'width="{_SHOWN_WIDTH}" height="{_SHOWN_WIDTH * _HEIGHT_INCHES / _WIDTH_INCHES:.0f}"'
+    ground = f'<style>{colours.group()}</style><rect width="100%" height="100%" fill="#ffffff"/>'
+    return f'{head} xmlns="http://www.w3.org/2000/svg" {size}>{ground}{drawing}'
 
 
 def _legend(panel: Axes) -> None:

@@ -6,6 +6,7 @@ model without direction or edge carries the words for it.
 What does not belong here: making the summary, printing, and anything that needs a drawing library.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from models_lib.reports import wording
 from models_lib.reports.changed_settings import ChangedSetting
 from models_lib.reports.wording import Say
 
+MOST_IN_FULL = 20
+"""Symbols that a person reads one by one; the page of more is a page of counts and of what went wrong."""
 _BEST = "best_possible_accuracy"
 """Known of the planted market alone."""
 
@@ -30,13 +33,20 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
 def summary_markdown(summary: Mapping[str, Any], changed: Sequence[ChangedSetting]) -> str:
     """The run as a Markdown page: outcomes, figures beside what needs no model, gates not met, time by step.
 
+    Of more symbols than a person reads one by one, only how many came to what, and what went wrong.
+
     Args:
         summary: the content of `summary.json`.
         changed: what the run's configuration changed about judging, against the shipped one.
     """
     symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
+    title = f"# Run {_cell(summary['run_id'])}"
+    if len(symbols) > MOST_IN_FULL:
+        parts = [title, _counts(symbols), _failures(symbols), _held_together(symbols), _changed(changed)]
+        parts.append("Everything about every symbol stands in `summary.json`, and on the page in its folder.")
+        return "\n\n".join(part for part in parts if part) + "\n"
     parts = [
-        f"# Run {_cell(summary['run_id'])}",
+        title,
         _outcomes(symbols),
         _changed(changed),
         _figures(symbols),
@@ -86,6 +96,30 @@ def _outcomes(symbols: Mapping[str, Mapping[str, Any]]) -> str:
             [symbol, f"**{entry['outcome']}**", why, (entry["bundle"] or "none")[:12], entry["report"] or "none"]
         )
     return _table(["symbol", "outcome", "why", "bundle", "report"], rows)
+
+
+def _counts(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    found = Counter(entry["outcome"] for entry in symbols.values())
+    rows = [[outcome, wording.whole(found[outcome])] for outcome in ("failed", "held", "promoted")]
+    return _table(["outcome", "symbols"], [*rows, ["together", wording.whole(len(symbols))]])
+
+
+def _failures(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [[symbol, str(entry["reason"])] for symbol, entry in symbols.items() if entry["outcome"] == "failed"]
+    return f"## Failed\n\n{_table(['symbol', 'why'], rows)}" if rows else ""
+
+
+def _held_together(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    """The held ones by their reason, the most frequent first."""
+    by_reason: dict[str, list[str]] = {}
+    for symbol, entry in symbols.items():
+        if entry["outcome"] == "held":
+            by_reason.setdefault(_held_by(entry) or str(entry["reason"]), []).append(symbol)
+    rows = [
+        [reason, wording.whole(len(names)), wording.listed(names, most=10)]
+        for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1]))
+    ]
+    return f"## Held\n\n{_table(['why', 'symbols', 'which'], rows)}" if rows else ""
 
 
 def _changed(changed: Sequence[ChangedSetting]) -> str:

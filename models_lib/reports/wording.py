@@ -4,7 +4,7 @@ What does not belong here: judgements about the numbers (answers.py).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 NOT_MEASURED = "not measured"
@@ -90,6 +90,20 @@ def minutes_long(minutes: int) -> str:
 def moment(when: datetime | None) -> str:
     """`2026-01-02 00:00 UTC` of an aware UTC time."""
     return NOT_MEASURED if when is None else when.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def listed(names: Sequence[str], *, most: int) -> str:
+    """`A, B, C`, or `A, B and 98 more`: the first names, and how many were left out."""
+    left_out = len(names) - most
+    return ", ".join(names) if left_out <= 0 else f"{', '.join(names[:most])} and {left_out:,} more"
+
+
+def inert_markdown(text: str) -> str:
+    """Foreign text as one line of Markdown in which nothing acts: no mark, no link, no HTML, no column."""
+    line = " ".join(text.split())
+    for sign in ("\\", "`", "*", "[", "]", "|"):
+        line = line.replace(sign, f"\\{sign}")
+    return line.replace("<", "&lt;")
 
 
 def plural(count: int, noun: str) -> str:

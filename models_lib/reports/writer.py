@@ -7,6 +7,7 @@ What does not belong here: what the page says (answers.py, comparison.py, gate_l
 """
 
 import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import jinja2
@@ -38,7 +39,7 @@ def render_report(report: ReportInputs) -> str:
             changed=changed_settings(report.gates_section, report.evaluation_section),
             rungs=ladder(figures, report.best_possible_accuracy),
             differences=differences(figures, report.evaluation_section.costs_bp),
-            charts=_charts(report),
+            charts=charts(report),
             part_stretches=timeline.part_stretches(data),
             missing_stretches=timeline.missing_stretches(data),
             longest_holes=timeline.longest_holes(data, _LONGEST_HOLES),
@@ -87,19 +88,41 @@ def _why_training_ended(report: ReportInputs) -> str:
             return f"a blocking gate failed in each of {epochs}: {', '.join(history.stopped_by)}"
 
 
-def _charts(report: ReportInputs) -> dict[str, Markup]:
-    """The charts that have something to show, by name."""
-    charts: dict[str, Markup] = {}
-    if report.history.epochs:
-        charts["training"] = plots.training_curves(report.history)
-    if report.reliability is not None and report.reliability.counts.sum() > 0:
-        charts["reliability"] = plots.reliability_diagram(report.reliability)
-    if len(report.probabilities):
-        charts["confidence"] = plots.confidence_histogram(report.probabilities.max(axis=1).astype(np.float64))
-    if np.isfinite(report.logits).all(axis=1).any():
-        charts["logits"] = plots.logit_histogram(
-            report.logits.astype(np.float64), report.gates_section.logit_range.limit
-        )
-    if report.temperature.sweep.rows:
-        charts["sweep"] = plots.temperature_sweep(report.temperature)
-    return charts
+def charts(report: ReportInputs, wanted: Collection[str] | None = None) -> dict[str, Markup]:
+    """The charts that have something to show, by name; of `wanted` only these, because drawing takes its time."""
+    drawn = {name: draw(report) for name, draw in _CHARTS.items() if wanted is None or name in wanted}
+    return {name: chart for name, chart in drawn.items() if chart is not None}
+
+
+def _training(report: ReportInputs) -> Markup | None:
+    return plots.training_curves(report.history) if report.history.epochs else None
+
+
+def _reliability(report: ReportInputs) -> Markup | None:
+    measured = report.reliability
+    return plots.reliability_diagram(measured) if measured is not None and measured.counts.sum() > 0 else None
+
+
+def _confidence(report: ReportInputs) -> Markup | None:
+    if not len(report.probabilities):
+        return None
+    return plots.confidence_histogram(report.probabilities.max(axis=1).astype(np.float64))
+
+
+def _logits(report: ReportInputs) -> Markup | None:
+    if not np.isfinite(report.logits).all(axis=1).any():
+        return None
+    return plots.logit_histogram(report.logits.astype(np.float64), report.gates_section.logit_range.limit)
+
+
+def _sweep(report: ReportInputs) -> Markup | None:
+    return plots.temperature_sweep(report.temperature) if report.temperature.sweep.rows else None
+
+
+_CHARTS: dict[str, Callable[[ReportInputs], Markup | None]] = {
+    "training": _training,
+    "reliability": _reliability,
+    "confidence": _confidence,
+    "logits": _logits,
+    "sweep": _sweep,
+}

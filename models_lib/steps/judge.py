@@ -38,6 +38,7 @@ from models_lib.registry import open_registry
 from models_lib.scaling import Scaler, scaled_moments
 from models_lib.splits import Splits
 from models_lib.steps.candles import read_candles
+from models_lib.steps.champion import champion_figures
 from models_lib.steps.features import map_features
 from models_lib.steps.labels import LabelledRows, read_labels
 from models_lib.steps.plan import RunPlan
@@ -89,7 +90,8 @@ def judge_candidate(
     gates = _judge(plan.config, bundle, matrix, rows, evaluation=evaluation, drift=drift, champion=comparison)
     if fitted.trained.stopped_by_gates:
         gates = (*gates, _stopped(plan.config, fitted.trained.stopped_by_gates))
-    return _write(plan.config, folder, frame, inputs, evaluation=evaluation, gates=gates, champion=champion)
+    old = champion_figures(open_registry(plan.home).store, champion, comparison)
+    return _write(plan.config, folder, frame, inputs, evaluation=evaluation, gates=gates, champion=champion, old=old)
 
 
 def _evaluation_inputs(
@@ -210,6 +212,7 @@ def _write(
     evaluation: Evaluation,
     gates: tuple[GateResult, ...],
     champion: str | None,
+    old: dict[str, Any] | None,
 ) -> JudgementRef:
     """Keeps the judgement, and the predictions behind it for the report."""
     arrays = folder / "judgement.safetensors"
@@ -228,6 +231,7 @@ def _write(
             "metrics": {**evaluation.metrics, "best_possible_accuracy": best_possible},
             "words": list(verdict_words(evaluation)),
             "champion": champion,
+            "champion_figures": old,
         },
     )
     return JudgementRef(

@@ -39,6 +39,8 @@ class SymbolOutcome(Reference):
     gates: list[dict[str, Any]]
     metrics: dict[str, Any] | None
     words: list[str]
+    champion: dict[str, Any] | None
+    """What the champion reached that it was judged against, and on which rows; None where there was none."""
     temperature: float | None
     rows: dict[str, int] | None
     deployment: Deployment
@@ -97,6 +99,7 @@ def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:
         gates=[],
         metrics=None,
         words=[],
+        champion=None,
         temperature=None,
         rows=None,
         deployment=NOT_CONFIGURED,
@@ -146,6 +149,7 @@ def settled_outcome(
         gates=measured["gates"],
         metrics={"test": measured["metrics"]},
         words=measured["words"],
+        champion=measured["champion_figures"],
         temperature=judged.fitted.temperature.temperature,
         rows={"train": rows.train_rows, "validation": rows.validation_rows, "test": rows.test_rows},
         deployment=deployment,

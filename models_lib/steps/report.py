@@ -51,7 +51,7 @@ def finish_report(
     stays, which says that promotion was decided after it.
     """
     try:
-        page = candidate_page(
+        known = report_inputs(
             plan,
             judged.prepared,
             judged.fitted,
@@ -63,7 +63,7 @@ def finish_report(
             seconds=seconds,
             now=now,
         )
-        write_text(judged.stored.report, page)
+        write_text(judged.stored.report, render_report(known))
     except (OSError, DataError) as error:
         _log.warning(
             "the page keeps the state before the promotion (%s): %s",
@@ -73,7 +73,7 @@ def finish_report(
         )
 
 
-def candidate_page(
+def report_inputs(
     plan: RunPlan,
     prepared: Prepared,
     fitted: Fitted,
@@ -85,45 +85,43 @@ def candidate_page(
     origin: Provenance,
     seconds: dict[str, float],
     now: datetime,
-) -> str:
-    """The page as HTML text, from the files that the steps left."""
+) -> ReportInputs:
+    """What the page says, from the files that the steps left."""
     config, arrays = plan.config, read_arrays(judgement)
     measured = json.loads(judgement.judgement.checked().read_text())
     window = json.loads(prepared.candles.report.checked().read_text())
     history = TrainingHistory.from_json(json.loads(fitted.trained.history.checked().read_text()))
     metrics: dict[str, Any] = measured["metrics"]
-    return render_report(
-        ReportInputs(
-            symbol=prepared.symbol,
-            run_id=plan.run_id,
-            written_at=now,
-            outcome=outcome,
-            reason=reason,
-            verdict_words=tuple(measured["words"]),
-            data_origin=window["origin"],
-            simulated_market=config.data.market if config.data.source == "simulated" else None,
-            label=label_name(config.label),
-            label_meaning=label_meaning(config.label),
-            gates=tuple(GateRow.from_json(gate) for gate in measured["gates"]),
-            gates_section=config.gates,
-            evaluation_section=config.evaluation,
-            figures=Figures.from_metrics(metrics),
-            intervals=Intervals.from_metrics(metrics, config.evaluation),
-            history=history,
-            gate_stop_epochs=config.training.gate_stop_epochs,
-            confusion=arrays.get("confusion"),
-            reliability=_reliability(arrays),
-            probabilities=arrays["probabilities"],
-            logits=arrays["logits"],
-            temperature=_temperature(config, fitted.temperature, history),
-            data=DataWindow.from_json(window, json.loads(prepared.labels.facts.checked().read_text())),
-            seconds=seconds,
-            bundle_hash=bundle,
-            data_hash=prepared.candles.data_hash,
-            champion=judgement.champion,
-            provenance=_provenance(config, origin, history),
-            best_possible_accuracy=metrics["best_possible_accuracy"],
-        )
+    return ReportInputs(
+        symbol=prepared.symbol,
+        run_id=plan.run_id,
+        written_at=now,
+        outcome=outcome,
+        reason=reason,
+        verdict_words=tuple(measured["words"]),
+        data_origin=window["origin"],
+        simulated_market=config.data.market if config.data.source == "simulated" else None,
+        label=label_name(config.label),
+        label_meaning=label_meaning(config.label),
+        gates=tuple(GateRow.from_json(gate) for gate in measured["gates"]),
+        gates_section=config.gates,
+        evaluation_section=config.evaluation,
+        figures=Figures.from_metrics(metrics),
+        intervals=Intervals.from_metrics(metrics, config.evaluation),
+        history=history,
+        gate_stop_epochs=config.training.gate_stop_epochs,
+        confusion=arrays.get("confusion"),
+        reliability=_reliability(arrays),
+        probabilities=arrays["probabilities"],
+        logits=arrays["logits"],
+        temperature=_temperature(config, fitted.temperature, history),
+        data=DataWindow.from_json(window, json.loads(prepared.labels.facts.checked().read_text())),
+        seconds=seconds,
+        bundle_hash=bundle,
+        data_hash=prepared.candles.data_hash,
+        champion=judgement.champion,
+        provenance=_provenance(config, origin, history),
+        best_possible_accuracy=metrics["best_possible_accuracy"],
     )
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from models_lib.bundle import GateFact, RunFacts, add_run_facts
 from models_lib.files import write_text
 from models_lib.registry import open_registry
+from models_lib.reports.writer import render_report
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.provenance import provenance
 from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
-from models_lib.steps.report import REPORT_NAME, candidate_page, report_path
+from models_lib.steps.report import REPORT_NAME, report_inputs, report_path
 
 
 def store_candidate(
@@ -32,7 +33,7 @@ def store_candidate(
     and there it is written again when it is known what became of the candidate.
     """
     origin, held = provenance(), judgement.failed_blocking
-    page = candidate_page(
+    known = report_inputs(
         plan,
         prepared,
         fitted,
@@ -45,6 +46,7 @@ def store_candidate(
         now=now,
     )
     path = report_path(plan, prepared.symbol)
+    page = render_report(known)
     write_text(path, page)
     measured = json.loads(judgement.judgement.checked().read_text())
     facts = RunFacts(

@@ -1,25 +1,17 @@
 """The summary of a run: `summary.json` for machines, `summary.md` for people, written once, at the end."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from models_lib.files import write_json, write_text
+from models_lib.reports import wording
 from models_lib.reports.changed_settings import changed_settings
 from models_lib.reports.summary import summary_markdown
+from models_lib.reports.summary_table import summary_table
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import FileRef, Reference
-
-_BEST = "best_possible_accuracy"
-_FIGURES = (
-    "accuracy",
-    "mechanical_rule_accuracy",
-    _BEST,
-    "nll",
-    "driftless_rule_nll",
-    "ece",
-    "edge_after_costs_bp",
-)
 
 
 class RunSummary(Reference):
@@ -30,6 +22,12 @@ class RunSummary(Reference):
     headline: str
     any_failed: bool
     content: dict[str, Any]
+
+    @property
+    def state_name(self) -> str:
+        """The run in one word, the worst that became of a symbol: Failed, Held or Promoted."""
+        found = {entry["outcome"] for entry in self.content["symbols"].values()}
+        return next(kind.capitalize() for kind in ("failed", "held", "promoted") if kind in found)
 
 
 def parallel_symbols(plan: RunPlan) -> int:
@@ -58,40 +56,21 @@ def write_summary(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> RunSumma
 
 
 def headline(outcomes: dict[str, SymbolOutcome]) -> str:
-    """One line: how many were promoted, and which were held or failed."""
+    """One line: how many were promoted, and which were held or failed; of many only the first."""
     by_kind = {
         kind: [symbol for symbol, outcome in outcomes.items() if outcome.outcome == kind]
         for kind in ("promoted", "held", "failed")
     }
     parts = [f"{len(by_kind['promoted'])} of {len(outcomes)} promoted"]
-    parts += [f"{kind}: {', '.join(by_kind[kind])}" for kind in ("held", "failed") if by_kind[kind]]
+    parts += [f"{kind}: {wording.listed(by_kind[kind], most=10)}" for kind in ("held", "failed") if by_kind[kind]]
     return "; ".join(parts)
 
 
-def table_rows(summary: RunSummary) -> list[dict[str, Any]]:
-    """One row a symbol for people: the verdict, and the accuracy beside what a one-line rule gets.
+def table_rows(summary: RunSummary, links: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+    """One row a symbol for people, what went wrong first.
 
-    The best possible accuracy is a column where some symbol has one: that of the planted market.
+    Args:
+        summary: the run's.
+        links: symbol -> address of its run in the UI, where there is one.
     """
-    symbols = summary.content["symbols"]
-    known = any(_test_metrics(entry).get(_BEST) is not None for entry in symbols.values())
-    figures = tuple(name for name in _FIGURES if name != _BEST or known)
-    return [_table_row(symbol, entry, figures) for symbol, entry in symbols.items()]
-
-
-def _test_metrics(entry: dict[str, Any]) -> dict[str, Any]:
-    """The figures of the test rows; empty for a symbol that failed."""
-    metrics: dict[str, Any] = (entry["metrics"] or {"test": {}})["test"]
-    return metrics
-
-
-def _table_row(symbol: str, entry: dict[str, Any], figures: tuple[str, ...]) -> dict[str, Any]:
-    test = _test_metrics(entry)
-    return {
-        "symbol": symbol,
-        "verdict": entry["outcome"],
-        **{name: test.get(name) for name in figures},
-        "reason": entry["reason"],
-        "seconds": round(sum(entry["seconds"].values()), 1),
-        "bundle": (entry["bundle"] or "")[:12],
-    }
+    return summary_table(summary.content, links or {})

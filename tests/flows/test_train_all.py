@@ -38,6 +38,7 @@ TASKS = {
     "promote-bundle": "promote",
     "finish-report": "report",
     "deploy-bundle": "deploy",
+    "show-symbol": "show",
 }
 
 
@@ -150,7 +151,7 @@ def test_summary_holds_exactly_what_outsiders_rely_on(mixed: Ran) -> None:
         promised = {
             "outcome", "bundle", "reason", "gates", "metrics", "temperature", "rows", "deployment", "report", "seconds",
         }  # fmt: skip
-        assert promised | {"words"} == set(entry)
+        assert promised | {"words", "champion"} == set(entry)
         assert entry["deployment"] == {"target": None, "outcome": "not_configured", "release": None}
     btc = summary["symbols"]["BTC-USD"]
     assert set(btc["metrics"]) == {"test"}
@@ -229,6 +230,13 @@ def test_tasks_are_named_by_step_symbol_and_date(mixed: Ran) -> None:
     assert launches == {f"launch-{symbol}-{day}" for symbol in mixed.symbols}
 
 
+def test_runs_are_tagged_so_that_those_of_a_symbol_are_found(mixed: Ran) -> None:
+    found = recorded(mixed.state.state_details.flow_run_id)
+    assert {symbol: set(run.tags) for symbol, run in found.children.items()} == {
+        symbol: {"retrain", "manual", f"symbol:{symbol}"} for symbol in mixed.symbols
+    }
+
+
 def test_bad_data_are_not_tried_again(mixed: Ran) -> None:
     found = recorded(mixed.state.state_details.flow_run_id)
     for symbol in ("ETH-USD", "SOL-USD"):
@@ -239,11 +247,15 @@ def test_bad_data_are_not_tried_again(mixed: Ran) -> None:
 def test_summary_table_shows_every_symbol(mixed: Ran) -> None:
     table = {row["symbol"]: row for row in tables_by_headline()[mixed.state.message]}
     assert {symbol: row["verdict"] for symbol, row in table.items()} == {
-        "BTC-USD": "promoted",
-        "ETH-USD": "failed",
-        "SOL-USD": "failed",
+        "ETH-USD": "**failed**",
+        "SOL-USD": "**failed**",
+        "BTC-USD": "**promoted**",
     }
-    assert table["BTC-USD"]["accuracy"] == mixed.symbols["BTC-USD"]["metrics"]["test"]["accuracy"]
+    assert list(table) == ["ETH-USD", "SOL-USD", "BTC-USD"], "what went wrong stands first"
+    accuracy = mixed.symbols["BTC-USD"]["metrics"]["test"]["accuracy"]
+    assert table["BTC-USD"]["accuracy"] == f"{100 * accuracy:.1f} %"
+    children = recorded(mixed.state.state_details.flow_run_id).children
+    assert all(str(children[symbol].id) in row["link"] for symbol, row in table.items())
 
 
 def tables_by_headline() -> dict[str, list[dict[str, Any]]]:
@@ -257,6 +269,77 @@ def tables_by_headline() -> dict[str, list[dict[str, Any]]]:
             return {str(item.description): json.loads(str(item.data)) for item in kept}
 
     return asyncio.run(ask())
+
+
+def artifacts_of(flow_run_id: UUID) -> dict[str, Any]:
+    """The newest artifact under each key of a flow run."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    async def ask() -> dict[str, Any]:
+        async with get_client() as client:
+            only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
+            return {item.key: item for item in await client.read_artifacts(artifact_filter=only) if item.key}
+
+    return asyncio.run(ask())
+
+
+def test_symbol_s_run_shows_verdict_gates_charts_and_the_whole_training(mixed: Ran) -> None:
+    children = recorded(mixed.state.state_details.flow_run_id).children
+    shown = artifacts_of(children["BTC-USD"].id)
+    assert {key: item.type for key, item in shown.items()} == {
+        "verdict-btc-usd": "markdown",
+        "gates-btc-usd": "table",
+        "reliability-btc-usd": "image",
+        "confidence-btc-usd": "image",
+        "training-btc-usd": "image",
+        "page-btc-usd": "markdown",
+        "progress-btc-usd": "progress",
+    }
+    entry = mixed.symbols["BTC-USD"]
+    assert "## BTC-USD: PROMOTED" in shown["verdict-btc-usd"].data
+    rows = json.loads(shown["gates-btc-usd"].data)
+    assert {row["gate"] for row in rows} == {gate["name"] for gate in entry["gates"]}
+    assert Path(entry["report"]).as_uri() in shown["page-btc-usd"].data
+    assert shown["progress-btc-usd"].data == 100
+    assert "trained; the last was epoch 2 of at most 2" in shown["progress-btc-usd"].description
+    assert artifacts_of(children["ETH-USD"].id) == {}, "there is no candidate to show"
+
+
+def test_held_symbol_shows_its_verdict_too(held: Ran) -> None:
+    child = recorded(held.state.state_details.flow_run_id).children["ETH-USD"]
+    shown = artifacts_of(child.id)
+    assert "held by accuracy" in shown["verdict-eth-usd"].data
+    first = json.loads(shown["gates-eth-usd"].data)[0]
+    assert (first["gate"], first["passed"], first["limit"]) == ("accuracy", "**no**", "at least 99 %")
+
+
+def test_what_cannot_be_shown_changes_no_verdict(
+    run_all: Callable[..., Ran],
+    candles: Path,
+    again: Ran,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import httpx
+    from prefect.client.orchestration import SyncPrefectClient
+
+    def refuse(*_: object, **__: object) -> None:
+        request = httpx.Request("POST", "http://127.0.0.1/api/artifacts/")
+        raise httpx.HTTPStatusError("database is locked", request=request, response=httpx.Response(500))
+
+    monkeypatch.setattr(SyncPrefectClient, "create_artifact", refuse)
+    settings = ("data.source=parquet", f"data.path={candles}", *QUICK, *LENIENT)
+    ran = run_all(again.home, *settings, symbols=("BTC-USD",))
+    entry = ran.symbols["BTC-USD"]
+    assert (entry["outcome"], entry["bundle"]) == ("promoted", again.symbols["BTC-USD"]["bundle"])
+    assert ran.state.is_completed()
+    child = recorded(ran.state.state_details.flow_run_id).children["BTC-USD"]
+    assert child.state_name == "Promoted"
+    assert artifacts_of(child.id) == {}
+    told = [record.getMessage() for record in caplog.records if "the UI lacks" in record.getMessage()]
+    assert [line.partition(":")[0] for line in told] == ["show-symbol", "publish-summary"]
+    assert all("database is locked" in line for line in told)
 
 
 def test_same_training_gives_the_same_bundle_and_is_already_champion(mixed: Ran, again: Ran) -> None:
@@ -309,3 +392,13 @@ def test_run_without_parameters_has_a_name_and_an_unwritable_home_starts_nothing
     found = recorded(state.state_details.flow_run_id)
     assert found.flow_run.name.startswith("train-all-every-symbol-20")
     assert found.launches == []
+
+
+@pytest.mark.parametrize(("state", "name"), [("mixed", "Failed"), ("again", "Promoted"), ("held", "Held")])
+def test_run_is_named_by_the_worst_that_became_of_a_symbol(
+    state: str, name: str, request: pytest.FixtureRequest
+) -> None:
+    ran: Ran = request.getfixturevalue(state)
+    flow_run = recorded(ran.state.state_details.flow_run_id).flow_run
+    assert flow_run.state_name == name
+    assert flow_run.state_type.value == ("FAILED" if name == "Failed" else "COMPLETED"), "its colour in the UI"

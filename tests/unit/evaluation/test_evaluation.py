@@ -277,10 +277,16 @@ def test_champion_is_compared_after_its_own_validation_only(trend: EvaluationInp
     assert comparison.difference > 0
     assert comparison.interval is not None
     assert comparison.interval.low > 0
+    same, classes = comparison.same_rows, trend.classes[test][1_000:]
+    assert same is not None
+    assert same.rows == test.size - 1_000
+    assert same.champion_accuracy == pytest.approx((weak[1_000:].argmax(axis=1) == classes).mean())
+    assert same.candidate_accuracy == pytest.approx((mine.logits[1_000:].argmax(axis=1) == classes).mean())
+    assert same.champion_nll - same.candidate_nll == pytest.approx(comparison.difference)
     itself = compare_with_champion(mine, mine.logits, timestamps_ms=times, champion_validation_end_ms=0)
     assert (itself.difference, itself.interval.low, itself.interval.high) == (0.0, 0.0, 0.0)  # type: ignore[union-attr]
     late = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[-1]))
-    assert (late.difference, late.interval) == (None, None)
+    assert (late.difference, late.interval, late.same_rows) == (None, None, None)
     assert late.note.startswith("on 0 test rows")
     few = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[test[-7_000]]))
     assert few.difference is not None

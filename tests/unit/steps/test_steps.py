@@ -193,8 +193,8 @@ def test_table_has_the_best_possible_accuracy_where_a_symbol_has_one(tmp_path: P
     def table(best: float | None) -> list[dict[str, object]]:
         return table_rows(write_summary(plan, {"BTC-USD": judged_entry("BTC-USD", best), "ETH-USD": failed}))
 
-    assert [row["best_possible_accuracy"] for row in table(0.75)] == [0.75, None]
-    assert all("best_possible_accuracy" not in row for row in table(None))
+    assert [row["best possible"] for row in table(0.75)] == ["-", "75.0 %"], "the failed one stands first"
+    assert all("best possible" not in row for row in table(None))
 
 
 def test_summary_of_a_run_with_other_limits_says_so(tmp_path: Path) -> None:
@@ -260,12 +260,18 @@ def test_champion_of_the_simulated_market_never_stands_in_the_way_of_real_candle
         run = plan(source)
         candidate = candidate_of(run, secrets.token_hex(4))
         again = judged_now(run, btc.prepared, judged.fitted, candidate)
-        gates = {gate["name"]: gate for gate in json.loads(again.judgement.checked().read_text())["gates"]}
-        return dict(gates["not_worse_than_champion"])
+        kept = json.loads(again.judgement.checked().read_text())
+        gates = {gate["name"]: gate for gate in kept["gates"]}
+        return {**gates["not_worse_than_champion"], "old": kept["champion_figures"]}
 
     against = gate_of_next_run()
     assert re.search(told, against["note"])
     assert against["passed"] == (against["value"] is not None) == told.startswith("on")
+    assert against["old"]["measured_on"] == ("same_rows" if against["passed"] else "own_run")
+    (verdict,) = open_registry(tmp_path / "home").store.verdicts(champion.bundle)
+    own = verdict.metrics
+    assert against["old"]["accuracy"] == pytest.approx(own["accuracy"]), "it is the same model on the same rows"
+    assert against["old"]["nll"] == pytest.approx(own["nll"], abs=1e-6)
 
     model = tmp_path / "home" / "store" / "bundles" / champion.bundle / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-1])
