@@ -271,9 +271,9 @@ def _sweep_bundles(broom: _Broom, section: RetentionSection, deployed: frozenset
     gone: tuple[Path, ...]
     try:
         with contextlib.nullcontext() if broom.dry_run else store.writing():
-            if (incoming := broom.home / "store" / "incoming").exists():
-                gone = (incoming if broom.dry_run else incoming.rename(_aside(incoming)),)
-                aside.append(("leftover", incoming, gone, "left by a killed put"))
+            for half in _children(broom.home / "store" / "incoming"):
+                gone = (half if broom.dry_run else half.rename(_aside(half)),)
+                aside.append(("leftover", half, gone, "left by a killed put"))
             roles = Registry(store).roles()
             for bundle in (*store.find(""), *store.unkept_verdicts()):
                 why = _needed(roles, bundle, deployed)
@@ -284,7 +284,7 @@ def _sweep_bundles(broom: _Broom, section: RetentionSection, deployed: frozenset
                 if why is not None:
                     broom.keep("bundle", folder, why)
                 else:
-                    gone = (folder,) if broom.dry_run else store.set_aside(bundle, name=_aside(folder).name)
+                    gone = store.folders(bundle) if broom.dry_run else store.set_aside(bundle, name=_aside(folder).name)
                     aside.append(
                         ("bundle", folder, gone, f"neither champion nor previous nor deployed for {days:.0f} days")
                     )

@@ -128,9 +128,9 @@ def _entries(folder: Path, symbols: Mapping[str, object]) -> Iterator[tuple[str,
     path = folder / "summary.json"
     if path.is_file():
         tree = _tree(path)
-        if isinstance(tree, dict):
-            tree = tree.get("symbols", f"run {folder.name}: summary.json names no symbols")
-        decided = tree if isinstance(tree, dict) else dict.fromkeys(symbols, str(tree))
+        entries = tree.get("symbols") if isinstance(tree, dict) else tree
+        fault = entries if isinstance(entries, str) else f"{path} names no symbols"
+        decided = entries if isinstance(entries, dict) else dict.fromkeys(symbols, fault)
     else:
         decided = {name: _tree(folder / name / "outcome.json") for name in symbols}
     for symbol in symbols:
@@ -156,4 +156,4 @@ def _entry(tree: dict[str, Any] | str, folder: Path) -> _Entry | str:
     try:
         return _Entry.model_validate(tree)
     except ValidationError:
-        return f"run {folder.name}: the summary's entry is damaged"
+        return f"run {folder.name}: its entry in the summary is damaged"

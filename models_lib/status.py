@@ -62,7 +62,7 @@ class ExpiryWarning:
             return f"{subject}: nobody can tell when it expires: {self.problem}"
         when = f"{self.expires_at.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
         if self.days_left <= 0:
-            fact = f"expired {_days(-self.days_left)} ago ({when}) and is refused by the runtime"
+            fact = f"expired {_days(self.days_left)} ago ({when}) and is refused by the runtime"
         else:
             fact = f"expires in {_days(self.days_left)} ({when}); then the runtime refuses it"
         look = f" Look at {self.report}." if self.report else ""
@@ -268,7 +268,7 @@ def _end(store: Store, champion: Champion | None) -> tuple[datetime | None, tupl
 
 
 def _days(days: float) -> str:
-    return f"{days:.1f} days"
+    return f"{abs(days):.1f} days"
 
 
 def _stamp(time: datetime | None) -> str | None:

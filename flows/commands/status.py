@@ -74,7 +74,8 @@ def _remarks(status: "Status") -> list[str]:
     lines = []
     for row in status.symbols:
         if row.last is not None and row.last.reason:
-            lines.append(f"{row.symbol}: {row.last.outcome}: {' '.join(row.last.reason.split())}")
+            reason = " ".join(row.last.reason.split()).removeprefix(f"{row.last.outcome} ")
+            lines.append(f"{row.symbol}: {row.last.outcome} {reason}")
         if row.hold is not None:
             lines.append(f"{row.symbol}: {row.hold.sentence()}")
         if row.waiting:

@@ -85,8 +85,12 @@ class LocalStore:
 
     def last_change(self, bundle_hash: str) -> float:
         """When the bundle was put, renewed or judged last, in seconds since 1970."""
-        folders = (self._bundles / bundle_hash, self._verdicts / bundle_hash)
-        return max(folder.stat().st_mtime for folder in folders if folder.exists())
+        return max(folder.stat().st_mtime for folder in self.folders(bundle_hash))
+
+    def folders(self, bundle_hash: str) -> tuple[Path, ...]:
+        """What the store keeps under that hash: the bundle, its verdicts, or both."""
+        found = (self._bundles / bundle_hash, self._verdicts / bundle_hash)
+        return tuple(folder for folder in found if folder.exists())
 
     def unkept_verdicts(self) -> tuple[str, ...]:
         """Hashes with verdicts and without a bundle: a crash came between the two when the bundle was set aside."""
@@ -101,10 +105,9 @@ class LocalStore:
             name: what the folders are called from now on, in the place where they are.
         """
         aside = []
-        for folder in (self._bundles / bundle_hash, self._verdicts / bundle_hash):
-            if folder.exists():
-                aside.append(folder.rename(folder.with_name(name)))
-                fsync_folder(folder.parent)
+        for folder in self.folders(bundle_hash):
+            aside.append(folder.rename(folder.with_name(name)))
+            fsync_folder(folder.parent)
         return tuple(aside)
 
     def find(self, prefix: str) -> tuple[str, ...]:
