@@ -62,6 +62,7 @@ class LocalStore:
             kept = self._bundles / bundle.hash
             if kept.exists():
                 _check_kept(kept)
+                os.utime(kept)  # its age counts from now, as that of a fresh one would
             else:
                 self._admit(files, bundle.hash)
             if bundle.facts is not None:

@@ -17,11 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models_lib.bundle import RunFacts, verify_hashes
 from models_lib.config.sections import RetentionSection
 from models_lib.errors import BundleError
 from models_lib.registry import LocalStore, Registry, open_registry
 from models_lib.retention import Cleaned, clean_home
 from models_lib.running import is_running, marked_as_running, running_runs
+from tests.judged import judged
 from tests.old_homes import NOW, aged, ago, entry, names, write_bundle, write_change, write_run, write_step
 
 SECTION = RetentionSection(cache_days=2.0, runs_days=90, held_bundles_days=30)
@@ -190,6 +192,41 @@ def test_bundle_that_somebody_promotes_is_young_again(tmp_path: Path) -> None:
     assert removed(clean(tmp_path)) == {}
     with pytest.raises(BundleError, match="is not in the store"):
         LocalStore(tmp_path).renew(B)
+
+
+class CleanedInBetween(LocalStore):
+    """A store whose home is cleaned while a promotion looks at the verdicts."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.home = home
+
+    def verdicts(self, bundle_hash: str) -> tuple[RunFacts, ...]:
+        assert clean(self.home).faults == ()
+        return super().verdicts(bundle_hash)
+
+
+def test_cleaning_in_the_middle_of_a_promotion_takes_nothing_from_it(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    bundle = judged("A", tmp_path / "a")
+    store = CleanedInBetween(home)
+    store.put(tmp_path / "a")
+    aged(home, 300)
+    Registry(store).promote("BTC-USD", bundle, expected_champion=None, who="test", why="test", now=NOW)
+    assert verify_hashes(store.bundle(bundle)) == bundle
+    assert why_kept(clean(home)) == {bundle: "champion of BTC-USD"}
+
+
+def test_bundle_that_is_put_again_is_young_again(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    bundle = judged("A", tmp_path / "a")
+    store = LocalStore(home)
+    store.put(tmp_path / "a")
+    aged(home, 300)
+    store.put(tmp_path / "a")
+    assert removed(clean(home)) == {}
+    aged(home, 300)
+    assert removed(clean(home)) == {bundle: "bundle"}
 
 
 def test_verdicts_without_their_bundle_go(tmp_path: Path) -> None:
