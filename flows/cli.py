@@ -177,6 +177,14 @@ def _add_json(command: argparse.ArgumentParser, what: str) -> None:
 
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="dotted.key=value",
+        help="one value over the configuration; may be repeated",
+    )
 
 
 def _add_run(commands: _Commands) -> None:
@@ -202,14 +210,6 @@ exit status: 0 done, also when a model is held; 1 a symbol failed; 2 nothing was
     )
     _add_config(command)
     command.add_argument("--symbols", metavar="A,B", help="symbols to train (default: every configured one)")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="dotted.key=value",
-        help="one value over the configuration; may be repeated",
-    )
     _add_json(command, "the summary")
     command.add_argument("--yes", action="store_true", help="approve whatever asks for approval")
 
@@ -368,15 +368,7 @@ others:  CRPBOT_APPRISE_URLS in the environment, addresses as apprise writes the
 
 exit status: 0 every channel took it; 1 one did not; 2 no channel is configured.""",
     )
-    test.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
-    test.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="dotted.key=value",
-        help="one value over the configuration; may be repeated",
-    )
+    _add_config(test)
     _add_json(test, "the answers")
 
 

@@ -12,19 +12,21 @@ What does not belong here: Prefect's own database, and files outside the state f
 
 import contextlib
 import fcntl
+import logging
 import math
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from models_lib.config.sections import RetentionSection
-from models_lib.errors import ConfigError, RecordError, TransientError
+from models_lib.deployment.target import DeploymentTarget
+from models_lib.errors import ConfigError, DeployError, RecordError, TransientError
 from models_lib.registry.local import LocalStore
 from models_lib.registry.registry import Registry, Roles
 from models_lib.running import RUN_LOCK, run_folders, running_runs
@@ -39,6 +41,7 @@ LEFTOVER_DAYS = 1.0
 _LEFTOVER = re.compile(r"\..*\.partial|\.write-probe-\d+|\.trash-[0-9a-f]{16}")
 _NOT_OURS = "prefect"
 _DAY_SECONDS = 86_400.0
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def clean_home(
     section: RetentionSection,
     *,
     now: datetime,
-    deployed: frozenset[str] = frozenset(),
+    deployed: frozenset[str] | None = frozenset(),
     dry_run: bool = False,
 ) -> Cleaned:
     """Removes what is older than its days and what nothing needs; safe beside running runs and other cleanings.
@@ -110,7 +113,8 @@ def clean_home(
         home: the state folder.
         section: how long each kind is kept.
         now: aware.
-        deployed: hashes of the bundles that a target runs or keeps as its previous release.
+        deployed: hashes of the bundles that targets run, as `deployed_bundles` tells; None, when nobody can tell, keeps
+            every bundle.
         dry_run: only tells what would go.
     """
     broom = _Broom(home.absolute(), now.timestamp(), dry_run)
@@ -126,14 +130,27 @@ def clean_home(
     return Cleaned(tuple(broom.removed), tuple(broom.kept), tuple(broom.faults), dry_run)
 
 
-def _sweep(broom: "_Broom", section: RetentionSection, deployed: frozenset[str]) -> None:
+def deployed_bundles(targets: Sequence[DeploymentTarget], symbols: Sequence[str]) -> frozenset[str] | None:
+    """Hashes of the bundles that the targets run; None when one of them cannot tell."""
+    try:
+        running = {target.current(symbol) for target in targets for symbol in symbols}
+    except (DeployError, TransientError) as error:
+        _log.warning("what is deployed is not known: %s", error)
+        return None
+    return frozenset(bundle for bundle in running if bundle is not None)
+
+
+def _sweep(broom: "_Broom", section: RetentionSection, deployed: frozenset[str] | None) -> None:
     _sweep_leftovers(broom)
     # Whatever a running run may have taken over from the cache was used after its start.
     running = running_runs(broom.home)
     _sweep_runs(broom, section, running)
     began = min(((folder / RUN_LOCK).stat().st_mtime for folder in running), default=math.inf)
     _sweep_cache(broom, section, began)
-    _sweep_bundles(broom, section, deployed)
+    if deployed is None:
+        broom.faults.append("no bundle was removed: a deployment target does not tell what it runs. Try again later.")
+    else:
+        _sweep_bundles(broom, section, deployed)
 
 
 @dataclass

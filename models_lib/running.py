@@ -1,9 +1,9 @@
-"""Which runs are at work: each holds the lock of its folder, and the kernel lets go of it when the run ends, however.
+"""Which runs are at work: each shares the lock of its folder, and the kernel lets go of it when the run ends, however.
 
-A run folder without a held lock is finished, or what a crash left. Looking never gets in the way of a run for long: it
-shares the lock for a moment, and a run that starts in that moment waits.
+The processes of one run share it, on a work pool too. A run folder whose lock nobody shares is finished, or what a crash
+left. Looking takes the lock alone for a moment, and a process that begins in that moment waits for its end.
 
-What does not belong here: refusing a second run (the flows) and removing old ones (retention.py).
+What does not belong here: refusing a second retrain (models_lib.steps.admission) and removing old runs (retention.py).
 """
 
 import contextlib
@@ -16,18 +16,18 @@ RUN_LOCK = "run.lock"
 
 @contextlib.contextmanager
 def marked_as_running(folder: Path) -> Iterator[None]:
-    """Holds the run folder's lock while the body works; the lock's file tells by its time when it began."""
+    """Shares the run folder's lock while the body works; the lock's file tells by its time when the first began."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / RUN_LOCK).open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with (folder / RUN_LOCK).open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
         yield
 
 
 def is_running(folder: Path) -> bool:
-    """Whether some process holds the run folder's lock."""
+    """Whether some process shares the run folder's lock."""
     try:
         with (folder / RUN_LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
     except BlockingIOError:

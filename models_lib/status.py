@@ -18,13 +18,16 @@ from typing import Any
 
 from models_lib.bundle.layout import MANIFEST_FILE
 from models_lib.bundle.parsing import parse_json
-from models_lib.errors import BundleError, CrpbotError
+from models_lib.deployment.journal import symbols_under_way
+from models_lib.deployment.target import DeploymentTarget
+from models_lib.errors import BundleError, CrpbotError, DeployError, TransientError
 from models_lib.holds import Hold, held
 from models_lib.registry.local import LocalStore
 from models_lib.registry.registry import Champion, Registry
 from models_lib.registry.store import Store
 from models_lib.run_history import RunVerdict, SymbolRuns, read_runs
 from models_lib.running import running_runs
+from models_lib.steps.admission import running_retrain
 
 WARN_DAYS = 2.0
 """So long before its end a champion is worth a warning: two nights are left to replace it."""
@@ -169,12 +172,18 @@ class Status:
 
     Attributes:
         symbols: one row each, in the order of the question.
-        running: ids of the runs that are at work.
+        retrain: name of the scheduled or triggered retrain that is at work; None when none is.
+        running: ids of the runs that are at work, whoever started them.
+        notices: how many notices some channel has not taken yet.
+        undelivered: how many were given up, for a person to read.
         damage: what is wrong with the record of champions as a whole.
     """
 
     symbols: tuple[SymbolStatus, ...]
+    retrain: str | None
     running: tuple[str, ...]
+    notices: int
+    undelivered: int
     damage: tuple[str, ...]
 
 
@@ -183,7 +192,7 @@ def read_status(
     symbols: Sequence[str],
     *,
     now: datetime,
-    releases: Mapping[str, Mapping[str, str | None]] | None = None,
+    targets: Sequence[DeploymentTarget] = (),
     waiting: Mapping[str, str] | None = None,
 ) -> Status:
     """Where each of the symbols stands.
@@ -192,17 +201,20 @@ def read_status(
         home: the state folder.
         symbols: known ones.
         now: aware.
-        releases: symbol -> target -> release, as the targets tell; None where none is configured.
-        waiting: symbol -> what it waits for, such as an approval.
+        targets: the configured ones, which are asked what they run.
+        waiting: symbol -> what it waits for, such as an approval; what the state folder tells is found without.
     """
     store = LocalStore(home)
     champions = Registry(store).champions()
     since = {symbol: champion.since for symbol, champion in champions.by_symbol.items()}
     runs = read_runs(home, symbols, since=since)
+    under_way = dict.fromkeys(symbols_under_way(home), "a promotion under way, or the next run to settle a killed one")
+    waits = under_way | dict(waiting or {})
     rows = []
     for symbol in symbols:
         champion = champions.by_symbol.get(symbol)
         expires_at, faults = _end(store, champion)
+        releases, silent = _releases(targets, symbol)
         unreadable = [champions.unreadable[symbol]] if symbol in champions.unreadable else []
         rows.append(
             SymbolStatus(
@@ -212,13 +224,20 @@ def read_status(
                 expires_at=expires_at,
                 runs=runs[symbol],
                 hold=held(home, symbol),
-                releases=(releases or {}).get(symbol, {}),
-                waiting=(waiting or {}).get(symbol, ""),
-                faults=(*unreadable, *faults, *runs[symbol].faults),
+                releases=releases,
+                waiting=waits.get(symbol, ""),
+                faults=(*unreadable, *faults, *silent, *runs[symbol].faults),
             )
         )
     damage = tuple(str(damage) for damage in champions.damage if damage.fact not in champions.unreadable.values())
-    return Status(tuple(rows), tuple(folder.name for folder in running_runs(home)), damage)
+    return Status(
+        symbols=tuple(rows),
+        retrain=running_retrain(home),
+        running=tuple(folder.name for folder in running_runs(home)),
+        notices=len(list((home / "outbox" / "pending").glob("*.json"))),
+        undelivered=len(list((home / "outbox" / "undelivered").glob("*.json"))),
+        damage=damage,
+    )
 
 
 def expiring(
@@ -255,6 +274,18 @@ def valid_until(store: Store, bundle_hash: str) -> datetime:
             f"bundle {bundle_hash[:12]} has no verdict that allows it. Restore store/verdicts from a backup, or train again."
         )
     return max(good) + timedelta(days=days)
+
+
+def _releases(targets: Sequence[DeploymentTarget], symbol: str) -> tuple[dict[str, str | None], list[str]]:
+    """What each target runs, and what those say that cannot tell."""
+    releases: dict[str, str | None] = {}
+    faults = []
+    for target in targets:
+        try:
+            releases[target.name] = target.current(symbol)
+        except (DeployError, TransientError) as error:
+            faults.append(f"target {target.name}: {error}")
+    return releases, faults
 
 
 def _end(store: Store, champion: Champion | None) -> tuple[datetime | None, tuple[str, ...]]:

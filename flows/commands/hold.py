@@ -13,7 +13,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.registry.commands import check_known
 
     home = crpbot_home()
-    check_known(home, arguments.symbol, load_config(arguments.config).symbols)
+    check_known(home, arguments.symbol, load_config(arguments.config, arguments.settings).symbols)
     change = place_hold(home, arguments.symbol, placed_by=operator(), reason=arguments.reason, now=datetime.now(UTC))
     print(change.message)
     return 0

@@ -18,19 +18,23 @@ _HEADER = ("symbol", "champion", "since (UTC)", "age", "expires", "last run", "b
 def execute(arguments: argparse.Namespace) -> int:
     """Prints one line a symbol, then what needs a look."""
     from models_lib.config import load_config
+    from models_lib.deployment.target import open_target
     from models_lib.registry.commands import check_known, known_symbols
     from models_lib.status import read_status
 
-    home, configured = crpbot_home(), load_config(arguments.config).symbols
+    home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
     for symbol in arguments.symbols:
-        check_known(home, symbol, configured)
-    symbols = tuple(dict.fromkeys(arguments.symbols)) or known_symbols(home, configured)
-    status = read_status(home, symbols, now=datetime.now(UTC))
+        check_known(home, symbol, config.symbols)
+    symbols = tuple(dict.fromkeys(arguments.symbols)) or known_symbols(home, config.symbols)
+    target = open_target(config.deployment)
+    status = read_status(home, symbols, now=datetime.now(UTC), targets=[target] if target else [])
     if arguments.json:
         document = {
             "home": str(home),
             "symbols": {row.symbol: row.to_json() for row in status.symbols},
+            "retrain": status.retrain,
             "running": list(status.running),
+            "notices": {"pending": status.notices, "undelivered": status.undelivered},
             "damage": list(status.damage),
         }
         print(json.dumps(document, indent=2, sort_keys=True))
@@ -83,4 +87,8 @@ def _remarks(status: "Status") -> list[str]:
         warning = row.warning()
         lines += [f"warning: {warning.sentence()}"] if warning is not None else []
         lines += [f"{row.symbol}: {fault}" for fault in row.faults]
-    return lines + [f"running: {run}" for run in status.running]
+    lines += [f"running: run {run}" for run in status.running]
+    lines += [f"running: {status.retrain}"] if status.retrain else []
+    lines += [f"notices: {status.notices} not delivered yet"] if status.notices else []
+    lines += [f"notices: {status.undelivered} given up, see outbox/undelivered"] if status.undelivered else []
+    return lines

@@ -2,9 +2,9 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -93,13 +93,16 @@ def test_status_takes_less_than_a_second(home: Path) -> None:
         write_run(home, days, {f"S{number}-USD": entry("held", "accuracy") for number in range(10)})
     for number in range(10):
         write_change(home, f"S{number}-USD", A, 70)
-    command = [sys.executable, "-m", "flows.cli", "status", "--json"]
-    seconds = []
-    for _ in range(3):
-        began = time.perf_counter()
+
+    def seconds() -> float:
+        """Of the processor, so that other processes of the machine do not count."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        command = [sys.executable, "-m", "flows.cli", "status", "--json"]
         subprocess.run(command, cwd=ROOT, env=dict(os.environ), capture_output=True, check=True)
-        seconds.append(time.perf_counter() - began)
-    assert min(seconds) < 1.0  # the best of three: other processes share the machine
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert min(seconds() for _ in range(2)) < 1.0
 
 
 # hold and release-hold
@@ -183,6 +186,20 @@ def test_clean_goes_by_the_configuration_and_by_older_than(home: Path, tmp_path:
     assert document["kept"][0]["why"].endswith(" days ago, kept for 3000")
     assert main(["clean", "--config", str(path), "--older-than", "1"]) == 0
     assert not run.exists()
+
+
+def test_status_and_clean_ask_the_deployment_target(home: Path, tmp_path: Path, capsys: Heard) -> None:
+    write_bundle(home, A, 400)
+    link = tmp_path / "releases" / "current" / "BTC-USD"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(Path("..") / "releases" / "BTC-USD" / A)
+    target = ["--set", "deployment.target=folder", "--set", f"deployment.folder={tmp_path / 'releases'}"]
+    assert main(["status", "BTC-USD", *target]) == 0
+    assert capsys.readouterr().out.splitlines()[1].endswith(f"folder: {A[:12]}  no")
+    assert main(["clean", *target, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kept"][0]["why"] == "deployed"
+    assert main(["clean", "--set", "retention.held_bundles_days=100", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["removed"][0]["path"] == f"store/bundles/{A}"
 
 
 def test_clean_beside_a_damaged_ledger_is_status_1(home: Path, capsys: Heard) -> None:

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from models_lib.bundle import RunFacts, verify_hashes
 from models_lib.config.sections import RetentionSection
+from models_lib.deployment.folder import FolderTarget
 from models_lib.errors import BundleError
 from models_lib.registry import LocalStore, Registry, open_registry
-from models_lib.retention import Cleaned, clean_home
+from models_lib.retention import Cleaned, clean_home, deployed_bundles
 from models_lib.running import is_running, marked_as_running, running_runs
 from tests.judged import judged
 from tests.old_homes import NOW, aged, ago, entry, names, write_bundle, write_change, write_run, write_step
@@ -314,6 +315,24 @@ def test_damaged_record_keeps_every_bundle_and_the_rest_goes_on(tmp_path: Path, 
     assert cleaned.faults[0].startswith("no bundle was removed: nobody can tell which bundles are needed")
     assert "crpbot history" in cleaned.faults[0]
     assert {A, B} == {path.name for path in (tmp_path / "store" / "bundles").iterdir()}
+
+
+def test_target_that_does_not_tell_what_it_runs_keeps_every_bundle(tmp_path: Path) -> None:
+    target = FolderTarget(tmp_path / "releases", keep=2)
+    assert deployed_bundles([target], ["BTC-USD"]) == frozenset()
+    (tmp_path / "releases" / "current").mkdir(parents=True)
+    (tmp_path / "releases" / "current" / "BTC-USD").symlink_to(Path("..") / "releases" / "BTC-USD" / A)
+    assert deployed_bundles([target], ["BTC-USD", "ETH-USD"]) == frozenset({A})
+    (tmp_path / "releases" / "current" / "ETH-USD").touch()
+    unknown = deployed_bundles([target], ["BTC-USD", "ETH-USD"])
+    assert unknown is None
+
+    home = tmp_path / "home"
+    write_bundle(home, A, 300)
+    write_step(home, "features-x", 10)
+    cleaned = clean(home, deployed=unknown)
+    assert removed(cleaned) == {"features-x": "step result"}
+    assert cleaned.faults[0].startswith("no bundle was removed: a deployment target does not tell")
 
 
 def test_second_cleaning_beside_the_first_does_nothing(tmp_path: Path) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from models_lib.errors import BundleError
+from models_lib.errors import BundleError, TransientError
 from models_lib.holds import place_hold
 from models_lib.registry import LocalStore, open_registry
 from models_lib.run_history import RUNS_LOOKED_AT
 from models_lib.running import marked_as_running
 from models_lib.status import ExpiryWarning, SymbolStatus, expiring, read_status, valid_until
+from models_lib.steps.admission import sole_retrain
 from tests.judged import judged
 from tests.old_homes import NOW, ago, entry, names, write_run
 
@@ -174,21 +175,57 @@ def test_only_the_newest_runs_are_read(tmp_path: Path) -> None:
 # seams
 
 
-def test_releases_waiting_holds_and_running_runs_are_shown(home: Path) -> None:
+class Target:
+    """A target that runs x, or does not answer."""
+
+    name = "folder"
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self._failure = failure
+
+    def current(self, symbol: str) -> str | None:
+        if self._failure is not None:
+            raise self._failure
+        return f"x of {symbol}"
+
+    def deploy(self, symbol: str, bundle: Path) -> str:
+        raise NotImplementedError
+
+    def put_back(self, symbol: str, bundle_hash: str | None) -> None:
+        raise NotImplementedError
+
+
+def test_releases_waiting_holds_runs_and_notices_are_shown(home: Path) -> None:
     place_hold(home, "BTC-USD", placed_by="me@host", reason="odd", now=ago(1))
-    with marked_as_running(home / "runs" / "20260601T020000Z-a"):
-        found = read_status(
-            home, ["BTC-USD"], now=NOW, releases={"BTC-USD": {"folder": "x"}}, waiting={"BTC-USD": "an approval"}
-        )
+    for name in ("pending/a", "pending/b", "undelivered/c"):
+        (home / "outbox" / f"{name}.json").parent.mkdir(parents=True, exist_ok=True)
+        (home / "outbox" / f"{name}.json").touch()
+    with marked_as_running(home / "runs" / "20260601T020000Z-a"), sole_retrain(home, "train-all-x", wait=False):
+        found = read_status(home, ["BTC-USD"], now=NOW, targets=[Target()], waiting={"BTC-USD": "an approval"})
     (row,) = found.symbols
     document = json.loads(json.dumps(row.to_json()))
-    assert document["releases"] == {"folder": "x"}
+    assert document["releases"] == {"folder": "x of BTC-USD"}
     assert document["waiting"] == "an approval"
     assert document["hold"] == {"placed_by": "me@host", "reason": "odd", "since": "2026-05-31T12:00:00Z"}
     assert document["expires_at"] == "2026-06-02T12:00:00Z"
     assert document["warning"].startswith("BTC-USD: champion ")
-    assert found.running == ("20260601T020000Z-a",)
+    assert (found.running, found.retrain) == (("20260601T020000Z-a",), "train-all-x")
+    assert (found.notices, found.undelivered) == (2, 1)
     assert found.damage == ()
+    quiet = read_status(home, ["BTC-USD"], now=NOW)
+    assert (quiet.running, quiet.retrain, quiet.symbols[0].waiting) == ((), None, "")
+
+
+def test_promotion_under_way_is_what_the_symbol_waits_for(home: Path) -> None:
+    (home / "journal").mkdir()
+    (home / "journal" / "BTC-USD.json").touch()
+    assert status(home).waiting == "a promotion under way, or the next run to settle a killed one"
+
+
+def test_target_that_does_not_answer_is_told_in_the_row(home: Path) -> None:
+    found = read_status(home, ["BTC-USD"], now=NOW, targets=[Target(TransientError("no route"))])
+    assert found.symbols[0].releases == {}
+    assert found.symbols[0].faults == ("target folder: no route",)
 
 
 # damage

@@ -57,7 +57,7 @@ def test_killed_write_leaves_a_whole_bundle_or_none(tmp_path: Path, what: str, e
         assert state.get("left_after", []) == []
 
 
-@pytest.mark.parametrize("every", [16, EVERY_STEP])
+@pytest.mark.parametrize("every", [32, EVERY_STEP])
 def test_killed_cleaning_leaves_no_half_of_anything(tmp_path: Path, every: int) -> None:
     states = kill_at_every_step(tmp_path, "clean", every)
     assert len(states) * every >= 60
