@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models_lib.bundle import RunFacts, verify_hashes
-from models_lib.config.sections import RetentionSection
+from models_lib.config.sections import RetentionSection, RunConfig
 from models_lib.deployment.folder import FolderTarget
 from models_lib.errors import BundleError
 from models_lib.registry import LocalStore, Registry, open_registry
 from models_lib.retention import Cleaned, clean_home, deployed_bundles
 from models_lib.running import is_running, marked_as_running, running_runs
+from models_lib.steps.finished import done_once
+from models_lib.steps.plan import plan_run
+from models_lib.steps.refs import FileRef
 from tests.judged import judged
 from tests.old_homes import NOW, aged, ago, entry, names, write_bundle, write_change, write_run, write_step
 
@@ -253,6 +258,43 @@ def test_running_run_stays_with_what_it_used(tmp_path: Path) -> None:
     }
     assert not is_running(run)
     assert removed(clean(tmp_path)) == {run.name: "run", "features-mine": "step result"}
+
+
+def test_run_beside_cleanings_loses_nothing_that_it_took_over(tmp_path: Path) -> None:
+    """Forty old results, from which a run takes over what a cleaning has not removed yet; both go on at once."""
+    plan = plan_run(RunConfig(), home=tmp_path, symbols=["BTC-USD"], who="test", now=datetime.now(UTC))
+    made: list[int] = []
+
+    def step(number: int) -> FileRef:
+        def work(folder: Path) -> FileRef:
+            made.append(number)
+            (folder / "file").write_text(str(number))
+            return FileRef.of(folder / "file")
+
+        return done_once(plan, "BTC-USD", "step", FileRef, work, number=number)
+
+    for number in range(40):
+        result = step(number).path.parent / "result.json"
+        os.utime(result, (time.time() - 10 * 86_400,) * 2)
+    made.clear()
+    stop = threading.Event()
+    cleaned: list[Cleaned] = []
+
+    def keep_cleaning() -> None:
+        while not stop.is_set():
+            cleaned.append(clean_home(tmp_path, SECTION, now=datetime.now(UTC)))
+
+    with marked_as_running(plan.folder):
+        cleaner = threading.Thread(target=keep_cleaning)
+        cleaner.start()
+        answers = [step(number) for number in reversed(range(40))]
+        stop.set()
+        cleaner.join()
+    for answer in answers:
+        answer.check_files()
+    assert [fault for one in cleaned for fault in one.faults] == []
+    gone = [item for one in cleaned for item in one.removed if item.kind == "step result"]
+    assert len(gone) == len(made), "what was removed was made again, and nothing else"
 
 
 def test_run_is_marked_while_it_works(tmp_path: Path) -> None:
