@@ -34,6 +34,7 @@ examples:
   crpbot run                                  three models on the embedded market
   crpbot run --symbols BTC-USD --set data.source=parquet --set data.path=CANDLES
   crpbot data check CANDLES                   before training on them
+  crpbot status                               where each symbol stands, and what needs a look
   crpbot history                              who promoted what, when and why
 
 exit status:
@@ -52,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="crpbot", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=_AsWritten, allow_abbrev=False
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action=_Version, help="show version and commit, and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     for add in (
         _add_run,
@@ -63,6 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_history,
         _add_notify,
     ):
+        add(commands)
+    for add in (_add_status, _add_hold, _add_release_hold, _add_clean):
         add(commands)
     return parser
 
@@ -130,6 +134,19 @@ def _status(error: Exception, command: str) -> int:
             return NO
 
 
+class _Version(argparse.Action):
+    """Prints version and commit, and exits; nothing is asked of git before."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 - argparse's name
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from flows.version import version_line  # noqa: PLC0415 - only who asks waits for it
+
+        print(version_line())
+        parser.exit()
+
+
 # argparse has no public name for what add_subparsers returns.
 _Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
@@ -158,6 +175,18 @@ def _add_json(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("--json", action="store_true", help=f"print {what} as JSON, and nothing else, on stdout")
 
 
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="dotted.key=value",
+        help="one value over the configuration; may be repeated",
+    )
+
+
 def _add_run(commands: _Commands) -> None:
     command = _add(
         commands,
@@ -179,16 +208,8 @@ Settings lie over the file, the file over the defaults; an unknown key is refuse
 Summary, models' reports and the resolved configuration: CRPBOT_HOME/runs/<run id>/.
 exit status: 0 done, also when a model is held; 1 a symbol failed; 2 nothing was started.""",
     )
-    command.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
+    _add_config(command)
     command.add_argument("--symbols", metavar="A,B", help="symbols to train (default: every configured one)")
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="dotted.key=value",
-        help="one value over the configuration; may be repeated",
-    )
     _add_json(command, "the summary")
     command.add_argument("--yes", action="store_true", help="approve whatever asks for approval")
 
@@ -278,8 +299,8 @@ def _add_promote(commands: _Commands) -> None:
         summary="make a bundle the champion of its symbol",
         text="""\
 Makes a judged bundle the champion of its symbol and records it in the ledger. Refused when a
-blocking gate failed or was not measured, and when the champion is no longer the one that the
-bundle was judged against; nothing forces it.
+blocking gate failed or was not measured, when the champion is no longer the one that the
+bundle was judged against, and while the symbol is on hold; nothing forces it.
 
 exit status: 0 promoted, or champion already; 1 refused; 2 no such bundle, or it is damaged.""",
     )
@@ -296,7 +317,10 @@ def _add_rollback(commands: _Commands) -> None:
         summary="make the previous champion of a symbol the champion again",
         text="""\
 Makes the previous champion of a symbol the champion again, in under a second, and records it
-in the ledger. Only its hashes are verified. Repeated, it goes further back.
+in the ledger. Only its hashes are verified. Repeated, it goes further back, as far as bundles
+are kept (`crpbot clean`).
+
+It is no hold: the next nightly run may promote a new model. `crpbot hold` stops that.
 
 exit status: 0 done; 1 there is no earlier champion; 2 the earlier one is gone or damaged.""",
     )
@@ -344,16 +368,99 @@ others:  CRPBOT_APPRISE_URLS in the environment, addresses as apprise writes the
 
 exit status: 0 every channel took it; 1 one did not; 2 no channel is configured.""",
     )
-    test.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
-    test.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="settings",
-        metavar="dotted.key=value",
-        help="one value over the configuration; may be repeated",
-    )
+    _add_config(test)
     _add_json(test, "the answers")
+
+
+def _add_status(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "status",
+        module="status",
+        summary="where each symbol stands: champion, expiry, last verdict, hold",
+        text="""\
+One line a symbol: the champion, since when, its age and the days until it expires, what the
+last run came to, nights on which a candidate was held since the last promotion, the release
+on each target, and whether the symbol is on hold. Below, what needs a look. Nothing is written.
+
+A champion is valid for bundle.valid_days, counted from the newest verdict that no blocking
+gate opposed. Runs are read from the newest 60 run folders.
+
+exit status: 0 told, also when something is damaged, which is told too; 2 unknown symbol.""",
+    )
+    command.add_argument("symbols", nargs="*", metavar="S", help="symbols (default: every known one)")
+    _add_config(command)
+    _add_json(command, "the status")
+
+
+def _add_hold(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "hold",
+        module="hold",
+        summary="silence a symbol at once: no signals, no new champion",
+        text="""\
+Puts a symbol on hold at once: the runtime issues no signals for it, and nothing of it is
+promoted or deployed until `crpbot release-hold`. Training goes on, and its candidates are held.
+Every hold and release is recorded in CRPBOT_HOME/holds.jsonl. A symbol that is on hold already
+stays so, with the first reason.
+
+example:
+  crpbot hold BTC-USD --reason "exchange halted trading"
+
+exit status: 0 on hold; 2 unknown symbol, or no reason.""",
+    )
+    command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+    command.add_argument("--reason", required=True, metavar="TEXT", help="why, for whoever finds it silent")
+    _add_config(command)
+
+
+def _add_release_hold(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "release-hold",
+        module="release_hold",
+        summary="end the hold of a symbol",
+        text="""\
+Ends the hold of a symbol, whoever placed it: a person, or the system after a fault.
+A symbol that is not on hold stays as it is.
+
+exit status: 0 not on hold any more; 2 unknown symbol.""",
+    )
+    command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+
+
+def _add_clean(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "clean",
+        module="clean",
+        summary="remove old runs, caches and held bundles",
+        text="""\
+Removes what is older than its days in the section `retention` of the configuration: run
+folders, results of finished steps, other caches, bundles that are neither champion, nor the
+one before, nor deployed; and what killed processes left behind. Safe beside a running run,
+which keeps its folder and everything that it uses. Each nightly run does the same at its end.
+
+While the record of champions is damaged, no bundle is removed.
+
+exit status: 0 done; 1 something could not be removed; 2 nothing was started.""",
+    )
+    command.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+    command.add_argument(
+        "--older-than",
+        type=_whole_days,
+        metavar="DAYS",
+        help="remove what was not used for so many days, whatever its kind (at least 1)",
+    )
+    _add_config(command)
+    _add_json(command, "what was removed and what was kept, and why,")
+
+
+def _whole_days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number of days above 0, was {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

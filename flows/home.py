@@ -40,7 +40,7 @@ def prepare_home(home: Path) -> None:
     if free < LEAST_FREE_BYTES:
         raise ConfigError(
             f"{home}: {free / 2**20:.0f} MiB are free (at least {LEAST_FREE_BYTES / 2**20:.0f} are needed to start). "
-            f"Free space there, old runs under runs/ first, or point CRPBOT_HOME elsewhere."
+            f"`crpbot clean` removes what is old; --older-than DAYS goes further. Or point CRPBOT_HOME elsewhere."
         )
 
 

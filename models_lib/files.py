@@ -98,3 +98,19 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: if `value` holds NaN or infinity; an unmeasured number is null.
     """
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """Adds a line at the end of the file, durably. What a crash left of an earlier line stays a line of its own.
+
+    For records that many readers follow and nobody compares against; the ledger has its own rules.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as stream:
+        if stream.seek(0, os.SEEK_END) > 0:
+            stream.seek(-1, os.SEEK_END)
+            line = line if stream.read(1) == b"\n" else b"\n" + line
+        stream.write(line + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    fsync_folder(path.parent)

@@ -27,9 +27,7 @@ def gpu_slot(config: RunConfig) -> Iterator[None]:
     name = config.orchestration.gpu_limit
     ensure_limit(name)
     # Not strict about renewals: a training must not die because the server was restarted meanwhile.
-    with concurrency(
-        name, occupy=1, lease_duration=_LEASE_SECONDS, strict=True, raise_on_lease_renewal_failure=False
-    ):
+    with concurrency(name, occupy=1, lease_duration=_LEASE_SECONDS, strict=True, raise_on_lease_renewal_failure=False):
         yield
 
 

@@ -8,10 +8,15 @@ from flows.home import crpbot_home, operator, prepare_home
 
 def execute(arguments: argparse.Namespace) -> int:
     """Prints what changed; a refusal is an error that the front door reports."""
+    from models_lib.holds import held
     from models_lib.registry.commands import rollback
 
-    home = crpbot_home()
+    home, symbol = crpbot_home(), arguments.symbol
     prepare_home(home)
-    outcome = rollback(home, arguments.symbol, who=operator(), why=arguments.why, now=datetime.now(UTC))
-    print(outcome.message)
+    print(rollback(home, symbol, who=operator(), why=arguments.why, now=datetime.now(UTC)).message)
+    hold = held(home, symbol)
+    if hold is None:
+        print(f"The next nightly run may promote a new model: `crpbot hold {symbol} --reason TEXT` stops that.")
+    else:
+        print(f"{symbol} stays {hold.sentence()}")
     return 0

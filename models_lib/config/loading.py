@@ -64,9 +64,30 @@ def select_symbols(config: RunConfig, requested: Sequence[str] | None) -> tuple[
     return tuple(dict.fromkeys(requested))
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML as `safe_load` reads it, but a key that stands twice in a section is refused: one of the two would be lost."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.composer.ComposerError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+        return node
+
+
+def _parsed(text: str) -> Any:
+    loader = _EachKeyOnce(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{path}: the configuration file cannot be read ({error}). Check the path given to --config."
@@ -87,7 +108,7 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> None:
     if not separator or not all(parts):
         raise ConfigError(f"--set {setting!r}: must be dotted.key=value, such as data.days=50.")
     try:
-        value = yaml.safe_load(text)
+        value = _parsed(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {setting!r}: the value is not valid YAML ({_one_line(error)}). Quote it.") from error
     branch = tree

@@ -8,17 +8,19 @@ What does not belong here: what a bundle is (models_lib.bundle) and whether it i
 from models_lib.registry.commands import history, promote, rollback
 from models_lib.registry.ledger import Damage, LedgerEntry
 from models_lib.registry.local import LocalStore
-from models_lib.registry.registry import Champion, History, PromotionOutcome, Registry, open_registry
+from models_lib.registry.registry import Champion, Champions, History, PromotionOutcome, Registry, Roles, open_registry
 from models_lib.registry.store import Store, StoredLedger, StoredPointer
 
 __all__ = [
     "Champion",
+    "Champions",
     "Damage",
     "History",
     "LedgerEntry",
     "LocalStore",
     "PromotionOutcome",
     "Registry",
+    "Roles",
     "Store",
     "StoredLedger",
     "StoredPointer",

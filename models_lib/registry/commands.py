@@ -3,6 +3,7 @@
 What does not belong here: printing, exit statuses and the present time (the command line has them).
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from models_lib.config import RunConfig
 from models_lib.config.sections import SymbolName
-from models_lib.errors import ConfigError
-from models_lib.registry.registry import History, PromotionOutcome, open_registry
+from models_lib.errors import ConfigError, PromotionError
+from models_lib.holds import held, held_symbols
+from models_lib.registry.local import LocalStore
+from models_lib.registry.registry import History, PromotionOutcome, Registry, open_registry
 
 
 def promote(home: Path, symbol: str, reference: str, *, who: str, why: str, now: datetime) -> PromotionOutcome:
-    """Promotes a bundle by hand, against the champion that it was judged against.
+    """Promotes a bundle by hand, unless its symbol is on hold, against the champion that it was judged against.
 
     Args:
         home: the state folder.
@@ -31,6 +34,7 @@ def promote(home: Path, symbol: str, reference: str, *, who: str, why: str, now:
         PromotionError: the answer is no.
     """
     _check_name(symbol)
+    _refuse_when_held(home, symbol)
     registry = open_registry(home)
     bundle = registry.resolve(reference)
     champion = registry.champion(symbol)
@@ -46,7 +50,7 @@ def rollback(home: Path, symbol: str, *, who: str, why: str, now: datetime) -> P
         PromotionError: there is none, or the record is damaged.
         BundleError: the predecessor is gone or damaged.
     """
-    _check_known(home, symbol)
+    check_known(home, symbol)
     return open_registry(home).rollback(symbol, who=who, why=why, now=now)
 
 
@@ -57,7 +61,7 @@ def history(home: Path, symbol: str | None = None) -> History:
         ConfigError: unknown symbol.
     """
     if symbol is not None:
-        _check_known(home, symbol)
+        check_known(home, symbol)
     return open_registry(home).history(symbol)
 
 
@@ -73,6 +77,14 @@ def find_bundle(home: Path, reference: str) -> Path:
     return registry.store.bundle(registry.resolve(reference))
 
 
+def _refuse_when_held(home: Path, symbol: str) -> None:
+    hold = held(home, symbol)
+    if hold is not None:
+        raise PromotionError(
+            f"{symbol} is {hold.sentence()}. Nothing was changed; `crpbot release-hold {symbol}` ends the hold."
+        )
+
+
 def _check_name(symbol: str) -> None:
     try:
         TypeAdapter(SymbolName).validate_python(symbol)
@@ -80,8 +92,19 @@ def _check_name(symbol: str) -> None:
         raise ConfigError(f"{symbol!r} is not the name of a symbol. Write it as in BTC-USD.") from error
 
 
-def _check_known(home: Path, symbol: str) -> None:
-    """Refuses a symbol that is neither configured by default nor in the ledger: most likely a misspelt one."""
-    known = dict.fromkeys((*RunConfig().symbols, *(entry.symbol for entry in open_registry(home).history().entries)))
+def known_symbols(home: Path, configured: Sequence[str] = ()) -> tuple[str, ...]:
+    """The symbols that are configured by default or here, have a line in the ledger, or are on hold."""
+    recorded = Registry(LocalStore(home)).history().entries
+    everywhere = (*RunConfig().symbols, *configured, *(entry.symbol for entry in recorded), *held_symbols(home))
+    return tuple(dict.fromkeys(everywhere))
+
+
+def check_known(home: Path, symbol: str, configured: Sequence[str] = ()) -> None:
+    """Refuses a symbol that nobody knows: most likely a misspelt one.
+
+    Raises:
+        ConfigError: naming the known ones.
+    """
+    known = known_symbols(home, configured)
     if symbol not in known:
         raise ConfigError(f"{symbol!r} is not a known symbol; known are {', '.join(known)}. Ask for one of these.")

@@ -118,18 +118,21 @@ class Chain:
         return self.entries[-1].hash if self.entries else FIRST_PREVIOUS_HASH
 
     def standing(self, symbol: str) -> Standing:
-        """Where the symbol stands: promotions stack up, rollback and undo take the last one off."""
-        champions: list[str] = []
-        last = None
+        """Where the symbol stands."""
+        return self.standings().get(symbol, Standing((), None))
+
+    def standings(self) -> dict[str, Standing]:
+        """Where every symbol stands: promotions stack up, rollback and undo take the last one off."""
+        champions: dict[str, list[str]] = {}
+        last: dict[str, LedgerEntry] = {}
         for entry in self.entries:
-            if entry.symbol != symbol:
-                continue
-            last = entry
+            stack = champions.setdefault(entry.symbol, [])
+            last[entry.symbol] = entry
             if entry.action == "promote" and entry.to_bundle is not None:
-                champions.append(entry.to_bundle)
-            elif champions:
-                champions.pop()
-        return Standing(tuple(champions), last)
+                stack.append(entry.to_bundle)
+            elif stack:
+                stack.pop()
+        return {symbol: Standing(tuple(stack), last[symbol]) for symbol, stack in champions.items()}
 
     def symbols(self) -> tuple[str, ...]:
         """Symbols with entries, in order of name."""

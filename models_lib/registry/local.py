@@ -7,7 +7,10 @@
     ledger.jsonl                        the ledger
     registry.lock                       flock; the kernel frees it when its holder dies, however it dies
 
-What does not belong here: rules about champions (registry.py).
+Bundles go only by `set_aside`, under the lock: the folder gets a name that no reader looks at, and whoever asked removes
+it afterwards. So no reader and no crash meets half a bundle under its hash.
+
+What does not belong here: rules about champions (registry.py) and about age (models_lib.retention).
 """
 
 import contextlib
@@ -54,11 +57,12 @@ class LocalStore:
 
         bundle = load_bundle(folder)
         files = complete_files(folder)
-        with self._writing():
+        with self.writing():
             shutil.rmtree(self._incoming, ignore_errors=True)
             kept = self._bundles / bundle.hash
             if kept.exists():
                 _check_kept(kept)
+                os.utime(kept)  # its age counts from now, as that of a fresh one would
             else:
                 self._admit(files, bundle.hash)
             if bundle.facts is not None:
@@ -70,9 +74,42 @@ class LocalStore:
         folder = self._bundles / bundle_hash
         if not SHA256_HEX.fullmatch(bundle_hash) or not folder.is_dir():
             raise BundleError(
-                f"bundle {bundle_hash[:12]} is not in the store {self._bundles}. Give its folder, or train again."
+                f"bundle {bundle_hash[:12]} is not in the store {self._bundles}; `crpbot clean` removes old ones that are "
+                f"neither champion nor the one before. Give its folder, or train again."
             )
         return folder
+
+    def renew(self, bundle_hash: str) -> None:
+        """Its age counts from now: as its folder's time of change."""
+        with self.writing():
+            os.utime(self.bundle(bundle_hash))
+
+    def last_change(self, bundle_hash: str) -> float:
+        """When the bundle was put, renewed or judged last, in seconds since 1970."""
+        return max(folder.stat().st_mtime for folder in self.folders(bundle_hash))
+
+    def folders(self, bundle_hash: str) -> tuple[Path, ...]:
+        """What the store keeps under that hash: the bundle, its verdicts, or both."""
+        found = (self._bundles / bundle_hash, self._verdicts / bundle_hash)
+        return tuple(folder for folder in found if folder.exists())
+
+    def unkept_verdicts(self) -> tuple[str, ...]:
+        """Hashes with verdicts and without a bundle: a crash came between the two when the bundle was set aside."""
+        judged = (name for name in _names(self._verdicts) if SHA256_HEX.fullmatch(name))
+        return tuple(name for name in judged if not (self._bundles / name).exists())
+
+    def set_aside(self, bundle_hash: str, *, name: str) -> tuple[Path, ...]:
+        """Takes a bundle and its verdicts out of the store, for whoever holds `writing`; returns what shall be removed.
+
+        Args:
+            bundle_hash: a kept bundle, or one whose verdicts alone were left behind.
+            name: what the folders are called from now on, in the place where they are.
+        """
+        aside = []
+        for folder in self.folders(bundle_hash):
+            aside.append(folder.rename(folder.with_name(name)))
+            fsync_folder(folder.parent)
+        return tuple(aside)
 
     def find(self, prefix: str) -> tuple[str, ...]:
         """Hashes that start with `prefix`."""
@@ -96,7 +133,7 @@ class LocalStore:
 
     def replace_pointer(self, symbol: str, content: bytes, *, expected: str | None) -> bool:
         """Compare and set under the lock; the file is replaced by a rename."""
-        with self._writing():
+        with self.writing():
             current = self.pointer(symbol)
             if (current.version if current else None) != expected:
                 return False
@@ -123,7 +160,7 @@ class LocalStore:
         """Writes the line and its end over whatever a crash left behind the last whole line, then fsyncs."""
         if b"\n" in line:
             raise ValueError("a line of the ledger must not hold a line end")
-        with self._writing():
+        with self.writing():
             lines = self.ledger().lines
             if len(lines) != index:
                 return False
@@ -156,7 +193,7 @@ class LocalStore:
         fsync_folder(self._bundles)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
         """Holds the lock; what the system refuses becomes an error that names the remedy."""
         try:
             self._home.mkdir(parents=True, exist_ok=True)

@@ -86,6 +86,34 @@ class History:
     unfinished: bool
 
 
+@dataclass(frozen=True)
+class Champions:
+    """Every symbol's champion, and what is wrong with the record.
+
+    Attributes:
+        by_symbol: symbols without a champion are missing.
+        unreadable: symbol -> what is wrong with its pointer.
+        damage: everything that is wrong, as `History` has it.
+    """
+
+    by_symbol: dict[str, Champion]
+    unreadable: dict[str, str]
+    damage: tuple[Damage, ...]
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Which bundles are needed.
+
+    Attributes:
+        needed: bundle -> what for; champions, and those that a rollback goes to.
+        named: bundle -> time of the last line of the ledger that names it.
+    """
+
+    needed: dict[str, str]
+    named: dict[str, datetime]
+
+
 def open_registry(home: Path) -> "Registry":
     """The registry in a local home, with pointers that a crash left behind carried forward.
 
@@ -131,6 +159,47 @@ class Registry:
         entries = tuple(entry for entry in record.chain.entries if symbol in (None, entry.symbol))
         return History(entries, record.damage, record.unfinished)
 
+    def champions(self) -> "Champions":
+        """Every symbol's champion, from one reading of the record; damage is told, not raised."""
+        record = self._record()
+        found = {symbol: pointer for symbol, pointer in record.pointers.items() if pointer is not None}
+        if not record.chain.damage:
+            recorded = {symbol: _champion(symbol, standing) for symbol, standing in record.chain.standings().items()}
+            newest = {symbol: _newer(found.get(symbol), champion) for symbol, champion in recorded.items()}
+            found |= {symbol: champion for symbol, champion in newest.items() if champion is not None}
+        return Champions(
+            {symbol: champion for symbol, champion in found.items() if champion.bundle is not None},
+            record.unreadable,
+            record.damage,
+        )
+
+    def roles(self) -> "Roles":
+        """Which bundles champions and rollbacks need, and when the ledger last named each bundle.
+
+        Raises:
+            RecordError: ledger or pointers are damaged, so nobody knows.
+        """
+        record = self._record()
+        if record.damage:
+            raise RecordError(
+                f"nobody can tell which bundles are needed while the record is damaged: {_told(record.damage)}. "
+                f"Look at `crpbot history`, and restore what it names from a backup."
+            )
+        needed: dict[str, str] = {}
+        for symbol, standing in record.chain.standings().items():
+            pointer = record.pointers.get(symbol) or _champion(symbol, standing)
+            for bundle in (standing.previous, pointer.previous if pointer else None):
+                needed |= {bundle: f"a rollback of {symbol} goes to it"} if bundle else {}
+            for bundle in (standing.champion, pointer.bundle if pointer else None):
+                needed |= {bundle: f"champion of {symbol}"} if bundle else {}
+        named = {
+            bundle: entry.time
+            for entry in record.chain.entries
+            for bundle in (entry.from_bundle, entry.to_bundle)
+            if bundle is not None
+        }
+        return Roles(needed, named)
+
     def promote(
         self,
         symbol: str,
@@ -165,6 +234,7 @@ class Registry:
         """
         if self._sound_chain().standing(symbol).champion == bundle_hash:
             return _unchanged(symbol, bundle_hash, self._chain().standing(symbol))
+        self.store.renew(bundle_hash)
         self._check_bundle(symbol, bundle_hash)
         facts = self._admissible_facts(symbol, bundle_hash, run_id, expected_champion)
         advisory = [gate.name for gate in facts.gates if not gate.passed]
@@ -353,26 +423,26 @@ class Registry:
     def _record(self) -> "_Record":
         """Pointers and ledger, read in this order: a pointer is written after its line, so each one read finds its line."""
         pointers: dict[str, Champion | None] = {}
-        damage: list[Damage] = []
+        unreadable: dict[str, str] = {}
         for symbol in self.store.pointed_symbols():
             try:
                 pointers[symbol] = self._pointer(symbol)
             except RecordError as error:
-                damage.append(Damage(None, str(error)))
+                unreadable[symbol] = str(error)
+        damage = [Damage(None, fact) for fact in unreadable.values()]
         stored = self.store.ledger()
         chain = read_chain(stored.lines)
         for symbol, pointer in pointers.items():
             if pointer is not None and not _agrees(pointer, symbol, chain):
                 line = pointer.ledger_index + 1
                 damage.append(Damage(line, f"the pointer of {symbol} does not agree with it, or the line is gone"))
-        return _Record(chain, chain.damage + tuple(damage), stored.unfinished)
+        return _Record(chain, chain.damage + tuple(damage), stored.unfinished, pointers, unreadable)
 
     def _sound_chain(self) -> Chain:
         record = self._record()
         if record.damage:
             raise RecordError(
-                f"champions cannot be changed while the record is damaged: "
-                f"{'; '.join(str(damage).rstrip('.') for damage in record.damage[:3])}. "
+                f"champions cannot be changed while the record is damaged: {_told(record.damage)}. "
                 f"Look at `crpbot history`, and restore what it names from a backup."
             )
         return record.chain
@@ -397,6 +467,13 @@ class _Record:
     chain: Chain
     damage: tuple[Damage, ...]
     unfinished: bool
+    pointers: dict[str, Champion | None]
+    unreadable: dict[str, str]
+
+
+def _told(damage: tuple[Damage, ...]) -> str:
+    """The first of it, in one line."""
+    return "; ".join(str(fact).rstrip(".") for fact in damage[:3])
 
 
 def _agrees(pointer: Champion, symbol: str, chain: Chain) -> bool:

@@ -64,6 +64,15 @@ class Store(Protocol):
             BundleError: no such bundle is kept.
         """
 
+    def renew(self, bundle_hash: str) -> None:
+        """Counts that bundle's age from now: whoever is about to promote it does not want it cleaned away.
+
+        Raises:
+            BundleError: no such bundle is kept.
+            ConfigError: the store cannot be written.
+            TransientError: it is busy.
+        """
+
     def find(self, prefix: str) -> tuple[str, ...]:
         """Hashes of the kept bundles that start with `prefix`, in order."""
 

@@ -45,10 +45,10 @@ def test_documented_command_has_the_options_of_its_help(line: str) -> None:
     actions = COMMANDS[name_of(line)]._actions
     options = {option for action in actions for option in action.option_strings} - EVERYWHERE
     assert set(re.findall(r"--[a-z-]+", line)) == options
-    positions = [(str(action.metavar), action.nargs == "?") for action in actions if not action.option_strings]
+    positions = [(str(action.metavar), action.nargs in ("?", "*")) for action in actions if not action.option_strings]
     rest = line.removeprefix(name_of(line))
     bare = re.sub(r"\[--[^]]*\](\.\.\.)?|--[a-z]+ \S+", "", rest).split()
-    assert [(word.strip("[]"), word.startswith("[")) for word in bare] == positions
+    assert [(word.strip("[]."), word.startswith("[")) for word in bare] == positions
 
 
 def shell_lines() -> list[str]:

@@ -42,6 +42,9 @@ class MemoryStore:
             raise BundleError(f"bundle {bundle_hash[:12]} is not in the store.")
         return self._folder / bundle_hash
 
+    def renew(self, bundle_hash: str) -> None:
+        self.bundle(bundle_hash)
+
     def find(self, prefix: str) -> tuple[str, ...]:
         return tuple(sorted(path.name for path in self._folder.iterdir() if path.name.startswith(prefix)))
 

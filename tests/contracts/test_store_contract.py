@@ -73,6 +73,15 @@ def test_putting_again_writes_no_bundle_and_keeps_the_new_verdict(store: Store, 
     assert [facts.run_id for facts in store.verdicts(bundle)] == ["one", "two"]
 
 
+def test_renewed_bundle_is_what_it_was_and_an_unknown_one_is_refused(store: Store, tmp_path: Path) -> None:
+    bundle = judged("A", tmp_path / "candidate")
+    store.put(tmp_path / "candidate")
+    store.renew(bundle)
+    assert verify_hashes(store.bundle(bundle)) == bundle
+    with pytest.raises(BundleError, match="is not in the store"):
+        store.renew("0" * 64)
+
+
 def test_damaged_candidate_is_not_kept(store: Store, tmp_path: Path) -> None:
     bundle = judged("A", tmp_path / "candidate")
     (tmp_path / "candidate" / "manifest.json").write_text("{}")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ COMMANDS = (
     ["rollback"],
     ["history"],
     ["notify", "test"],
+    ["status"],
+    ["hold"],
+    ["release-hold"],
+    ["clean"],
 )
 SLOW = ("torch", "pandas", "numpy", "prefect", "pydantic", "numba", "sklearn", "matplotlib")
 
@@ -63,9 +68,11 @@ def test_help_answers_in_half_a_second() -> None:
     assert min(seconds() for _ in range(3)) < 0.5  # the best of three: other processes share the machine
 
 
-def test_rollback_and_history_need_no_model_code() -> None:
+def test_rollback_history_status_hold_and_clean_need_no_model_code() -> None:
     code = (
         "import sys, flows.commands.rollback, flows.commands.history, models_lib.registry.commands; "
+        "import flows.commands.hold, flows.commands.status, flows.commands.clean; "
+        "import models_lib.status, models_lib.retention; "
         "print([m for m in ('torch', 'numba', 'pandas', 'prefect') if m in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -92,6 +99,16 @@ def test_help_names_every_command_of_the_parser(capsys: pytest.CaptureFixture[st
     assert all(re.search(rf"^    {command[0]}\b", text, re.MULTILINE) for command in COMMANDS)
 
 
+def test_version_names_the_package_and_the_commit() -> None:
+    answer = crpbot("--version")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert answer.returncode == 0
+    assert answer.stderr == ""
+    assert re.fullmatch(rf"crpbot {metadata.version('crpbot-training')}( \([0-9a-f]{{12}}\+?\))?\n", answer.stdout)
+    assert commit[:12] in answer.stdout
+    assert ("(" in answer.stdout) == bool(commit)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -103,6 +120,9 @@ def test_help_names_every_command_of_the_parser(capsys: pytest.CaptureFixture[st
         (["temperature", "BUNDLE"], "the following arguments are required: --candles"),
         (["promote", "BTC-USD"], "the following arguments are required: BUNDLE"),
         (["verify", "A", "B"], "unrecognized arguments: B"),
+        (["hold", "BTC-USD"], "the following arguments are required: --reason"),
+        (["clean", "--older-than", "0"], "--older-than: must be a whole number of days above 0, was '0'"),
+        (["clean", "--older-than", "1.5"], "--older-than: must be a whole number of days above 0, was '1.5'"),
         (["promote", "BTC-USD", "A", "--force"], "unrecognized arguments: --force"),
     ],
     ids=" ".join,

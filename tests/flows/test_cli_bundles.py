@@ -136,7 +136,10 @@ def test_bundle_that_is_nowhere_starts_nothing(command: list[str], reference: st
 def test_promote_and_rollback_are_told_and_recorded(two_champions: tuple[str, str], home: Path, capsys: Heard) -> None:
     a, b = two_champions
     assert main(["rollback", "BTC-USD", "--why", "it was not"]) == 0
-    assert capsys.readouterr().out == f"BTC-USD: {b[:12]} taken back, {a[:12]} again\n"
+    assert capsys.readouterr().out == (
+        f"BTC-USD: {b[:12]} taken back, {a[:12]} again\n"
+        "The next nightly run may promote a new model: `crpbot hold BTC-USD --reason TEXT` stops that.\n"
+    )
     champion = open_registry(home).champion("BTC-USD")
     assert champion is not None
     assert champion.bundle == a

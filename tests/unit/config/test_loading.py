@@ -126,6 +126,12 @@ def test_unknown_key_that_resembles_nothing_gets_no_advice() -> None:
         ("symbols=[BTC-USD, BTC-USD]", "symbols must be distinct, were ['BTC-USD', 'BTC-USD']"),
         ("symbols=[../../etc]", "symbols.0: String should match pattern"),
         ("data=3", "data: must be a section of keys, such as `days: 50` under `data:`, was 3."),
+        ("data.days=true", "data.days: must be a number, was True."),
+        ("data.days=off", "data.days: must be a number, was False."),
+        ("gates.accuracy.limit=yes", "gates.accuracy.limit: must be a number, was True."),
+        ("training.gradient_clip_norm=true", "training.gradient_clip_norm: must be a number, was True."),
+        ("temperature.sweep=[1, on]", "temperature.sweep: must be a number, was [1, True]."),
+        ("data={days: 1, seed: 2, days: 3}", "the key 'days' stands twice"),
         ("data.source=parquet", "data.path must be set when data.source is parquet"),
         ("data.path=/tmp", "data.path is only for data.source=parquet"),
         ("deployment.target=host", "deployment.target: "),
@@ -167,6 +173,26 @@ def test_fault_in_a_file_names_the_file(tmp_path: Path) -> None:
 def test_file_that_is_no_yaml_is_refused(tmp_path: Path, text: str) -> None:
     path = written(tmp_path, text)
     assert refusal(path=path).startswith(f"{path}: not valid YAML: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("data: {days: 3, seed: 1, days: 4}\n", "the key 'days' stands twice"),
+        ("data:\n  days: 3\n  'days': 3\n", "line 3, column 3"),
+        ("data: {days: 3}\nlabel: {}\ndata: {seed: 4}\n", "the key 'data' stands twice"),
+        ("gates:\n  accuracy:\n    limit: 1\n    limit: 0\n", "the key 'limit' stands twice"),
+    ],
+)
+def test_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path, text: str, told: str) -> None:
+    path = written(tmp_path, text)
+    assert refusal(path=path).startswith(f"{path}: not valid YAML: ")
+    assert told in refusal(path=path)
+
+
+def test_key_that_overrides_a_merged_one_stands_once(tmp_path: Path) -> None:
+    data = load_config(written(tmp_path, "data:\n  <<: {days: 3, seed: 1}\n  days: 4\n")).data
+    assert (data.days, data.seed) == (4, 1)
 
 
 def test_file_without_sections_is_refused(tmp_path: Path) -> None:

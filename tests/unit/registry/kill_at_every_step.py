@@ -1,6 +1,6 @@
 """Runs one change of the store over and over in a process that is killed (SIGKILL) at its first, second, third ... step.
 
-    python -m tests.unit.registry.kill_at_every_step SCRATCH (promote | rollback | put | write) [EVERY]
+    python -m tests.unit.registry.kill_at_every_step SCRATCH (promote | rollback | put | write | clean) [EVERY]
 
 A step is the start or the end of a call into the operating system that can change something: write, fsync, rename,
 truncate, mkdir, lock, remove. The interpreter's profile hook counts them, so the product needs no hooks of its own. Each
@@ -18,10 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models_lib.bundle import Predictor, load_bundle, record_golden, verify_hashes, write_bundle
-from models_lib.registry import Registry, open_registry
+from models_lib import bundle as bundles
+from models_lib.bundle import Predictor, load_bundle, record_golden, verify_hashes
+from models_lib.config.sections import RetentionSection
+from models_lib.registry import LocalStore, Registry, open_registry
+from models_lib.retention import clean_home
 from tests.bundles import example_manifest, example_tensors, walk_candles
 from tests.judged import at, judged
+from tests.old_homes import NOW, entry, names, write_bundle, write_change, write_run, write_step
 
 STEPS = frozenset(
     {
@@ -98,9 +102,13 @@ def observe_registry(home: Path, again: Callable[[Registry], object]) -> dict[st
 
 def run(scratch: Path, what: str, every: int) -> None:
     """Kills at step 1, 2, 3 ... until the change comes through."""
-    prepare = {"promote": prepare_promote, "rollback": prepare_rollback, "put": prepare_put, "write": prepare_write}[
-        what
-    ]
+    prepare = {
+        "promote": prepare_promote,
+        "rollback": prepare_rollback,
+        "put": prepare_put,
+        "write": prepare_write,
+        "clean": prepare_clean,
+    }[what]
     act, observe = prepare(scratch / "template")
     act_once = scratch / "warm"
     shutil.copytree(scratch / "template", act_once)
@@ -177,7 +185,7 @@ def prepare_write(home: Path) -> Prepared:
     home.mkdir(parents=True)
 
     def write(home: Path) -> str:
-        return write_bundle(home / "candidate", tensors=tensors, manifest=manifest, golden=golden)
+        return bundles.write_bundle(home / "candidate", tensors=tensors, manifest=manifest, golden=golden)
 
     def observe(home: Path) -> dict[str, Any]:
         there = (home / "candidate").exists()
@@ -185,6 +193,40 @@ def prepare_write(home: Path) -> Prepared:
         return {"found": int(there), "sound": sound, "kept_after": write(home) == load_bundle(home / "candidate").hash}
 
     return write, observe
+
+
+def prepare_clean(home: Path) -> Prepared:
+    """B is champion and A the one before; C was held. They, a run and a result of a step are old; there are no models."""
+    a, b, c = (letter * 64 for letter in "abc")
+    units = [write_bundle(home, bundle, 200) for bundle in (a, b, c)]
+    units += [home / "store" / "verdicts" / bundle for bundle in (a, b, c)]
+    units += [write_step(home, "features-x", 200), write_run(home, 200, {"BTC-USD": entry("held")})]
+    for bundle in (a, b):
+        write_change(home, "BTC-USD", bundle, 190)
+    old = {unit.relative_to(home).as_posix(): names(unit) for unit in units}
+    needed = {
+        name
+        for name in names(home)
+        if not any(name.startswith(unit) for unit in old if a not in unit and b not in unit)
+    }
+
+    def clean(home: Path) -> object:
+        return clean_home(home, RetentionSection(), now=NOW)
+
+    def observe(home: Path) -> dict[str, Any]:
+        found = LocalStore(home).find("")
+        half = [unit for unit, files in old.items() if (home / unit).exists() and names(home / unit) != files]
+        kept = needed <= names(home)
+        clean(home)
+        return {
+            "found": len(found),
+            "half": half,
+            "needed": kept,
+            "damage_after": [str(damage) for damage in open_registry(home).history().damage],
+            "clean_after": names(home) == needed,
+        }
+
+    return clean, observe
 
 
 def _champion_and_challenger(home: Path) -> tuple[str, str]:

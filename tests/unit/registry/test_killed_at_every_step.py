@@ -55,3 +55,15 @@ def test_killed_write_leaves_a_whole_bundle_or_none(tmp_path: Path, what: str, e
         assert state["kept_after"]
         assert state.get("verdicts_after", 1) == 1
         assert state.get("left_after", []) == []
+
+
+@pytest.mark.parametrize("every", [32, EVERY_STEP])
+def test_killed_cleaning_leaves_no_half_of_anything(tmp_path: Path, every: int) -> None:
+    states = kill_at_every_step(tmp_path, "clean", every)
+    assert len(states) * every >= 60
+    assert (states[0]["found"], states[-1]["found"]) == (3, 2)
+    for state in states:
+        assert state["half"] == [], "what stands under its name is whole"
+        assert state["needed"], "champion and the one before are there with their verdicts, ledger and pointer"
+        assert state["damage_after"] == []
+        assert state["clean_after"], "the next cleaning ends the work"

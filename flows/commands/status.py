@@ -1,0 +1,94 @@
+"""`crpbot status`: where each symbol stands, and what needs a look. It must not wait for torch, numba or Prefect."""
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from flows.home import crpbot_home
+from flows.plain_table import table_lines
+
+if TYPE_CHECKING:
+    from models_lib.status import Status, SymbolStatus
+
+_HEADER = ("symbol", "champion", "since (UTC)", "age", "expires", "last run", "began (UTC)", "held", "release", "hold")
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Prints one line a symbol, then what needs a look."""
+    from models_lib.config import load_config
+    from models_lib.deployment.target import open_target
+    from models_lib.registry.commands import check_known, known_symbols
+    from models_lib.status import read_status
+
+    home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
+    for symbol in arguments.symbols:
+        check_known(home, symbol, config.symbols)
+    symbols = tuple(dict.fromkeys(arguments.symbols)) or known_symbols(home, config.symbols)
+    target = open_target(config.deployment)
+    status = read_status(home, symbols, now=datetime.now(UTC), targets=[target] if target else [])
+    if arguments.json:
+        document = {
+            "home": str(home),
+            "symbols": {row.symbol: row.to_json() for row in status.symbols},
+            "retrain": status.retrain,
+            "running": list(status.running),
+            "notices": {"pending": status.notices, "undelivered": status.undelivered},
+            "damage": list(status.damage),
+        }
+        print(json.dumps(document, indent=2, sort_keys=True))
+        return 0
+    print("\n".join(table_lines(_HEADER, [_cells(row) for row in status.symbols], "<<<>><<><<")))
+    for line in _remarks(status):
+        print(line)
+    if status.damage:
+        print(f"crpbot: the record of champions is damaged: {'; '.join(status.damage)}", file=sys.stderr)
+    return 0
+
+
+def _cells(row: "SymbolStatus") -> tuple[str, ...]:
+    champion, last = row.champion, row.last
+    nights = len(row.runs.held)
+    return (
+        row.symbol,
+        (champion.bundle or "")[:12] if champion else "none",
+        f"{champion.since.astimezone(UTC):%Y-%m-%d %H:%M}" if champion else "-",
+        "-" if row.age_days is None else f"{row.age_days:.1f} d",
+        _expiry(row),
+        last.outcome if last else "none",
+        f"{last.at:%Y-%m-%d %H:%M}" if last else "-",
+        f"{nights} {'night' if nights == 1 else 'nights'}",
+        ", ".join(f"{target}: {(release or 'none')[:12]}" for target, release in row.releases.items())
+        or "not_configured",
+        "yes" if row.hold else "no",
+    )
+
+
+def _expiry(row: "SymbolStatus") -> str:
+    if row.champion is None:
+        return "-"
+    if row.days_left is None:
+        return "unknown"
+    return f"in {row.days_left:.1f} d" if row.days_left > 0 else f"{-row.days_left:.1f} d ago"
+
+
+def _remarks(status: "Status") -> list[str]:
+    """What does not fit into a cell: reasons, holds, warnings, faults, runs at work."""
+    lines = []
+    for row in status.symbols:
+        if row.last is not None and row.last.reason:
+            reason = " ".join(row.last.reason.split()).removeprefix(f"{row.last.outcome} ")
+            lines.append(f"{row.symbol}: {row.last.outcome} {reason}")
+        if row.hold is not None:
+            lines.append(f"{row.symbol}: {row.hold.sentence()}")
+        if row.waiting:
+            lines.append(f"{row.symbol}: waits for {row.waiting}")
+        warning = row.warning()
+        lines += [f"warning: {warning.sentence()}"] if warning is not None else []
+        lines += [f"{row.symbol}: {fault}" for fault in row.faults]
+    lines += [f"running: run {run}" for run in status.running]
+    lines += [f"running: {status.retrain}"] if status.retrain else []
+    lines += [f"notices: {status.notices} not delivered yet"] if status.notices else []
+    lines += [f"notices: {status.undelivered} given up, see outbox/undelivered"] if status.undelivered else []
+    return lines
