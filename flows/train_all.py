@@ -2,7 +2,7 @@
 
 One symbol's failure never stops the others. The run failed when a symbol failed; a symbol held by a gate is a normal
 night. In order: what killed runs left half-done is settled; the symbols are trained (fan_out.py); where the configuration
-asks for it, a person approves (approval.py); then the summary, the table, the messages, and the old files go.
+asks for it, a person approves (approval.py); then the summary and its table, and what follows them (aftermath.py).
 
 A run of a deployment is refused while another one works in the same home, and skipped when it could start only so late
 that the next one is near.
@@ -17,11 +17,13 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.aftermath import after_the_verdicts, tell_question, tell_settled
 from flows.approval import ask_person
 from flows.fan_out import launch_symbols, train_symbols
 from flows.home import crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
 from models_lib.config import RunConfig, load_config
+from models_lib.running import marked_as_running
 from models_lib.steps.admission import sole_retrain, too_late
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan, plan_run
@@ -69,10 +71,12 @@ def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan
 
 
 def retrain(plan: RunPlan) -> State[Any]:
-    """Everything between admission and verdict."""
-    settle(plan.home, who=plan.who)
-    outcomes = approved(plan, train_symbols(plan, plan.symbols))
-    summary = show_summary(plan, outcomes)
+    """Everything from the admission on."""
+    with marked_as_running(plan.folder):
+        tell_settled(plan, settle(plan.home, who=plan.who))
+        outcomes = approved(plan, train_symbols(plan, plan.symbols))
+        summary = show_summary(plan, outcomes)
+        after_the_verdicts(plan, outcomes)
     state = Failed if summary.any_failed else Completed
     return state(name=summary.state_name, message=summary.headline, data=summary)
 
@@ -83,6 +87,7 @@ def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, Sym
     if not waiting:
         return outcomes
     show_summary(plan, outcomes)  # what holds if nobody ever answers
+    tell_question(plan, waiting)
     decided = plan.model_copy(update={"approvals": ask_person(plan, waiting)})
     return outcomes | launch_symbols(decided, list(decided.approvals))
 

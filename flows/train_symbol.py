@@ -13,6 +13,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from models_lib.errors import DeployError, TransientError
+from models_lib.running import marked_as_running
 from models_lib.steps.clock import StepClock
 from models_lib.steps.outcome import (
     NOT_CONFIGURED,
@@ -58,8 +59,9 @@ def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
         A completed state named Promoted or Held that carries the `SymbolOutcome`.
     """
     hear_the_library()
-    judged, outcome = retrain_symbol(symbol, plan)
-    keep_outcome(plan, outcome)
+    with marked_as_running(plan.folder):
+        judged, outcome = retrain_symbol(symbol, plan)
+        keep_outcome(plan, outcome)
     for_the_eye(show_symbol, plan, judged, outcome)
     return Completed(name=outcome.outcome.capitalize(), message=outcome.line(), data=outcome)
 

@@ -3,18 +3,21 @@
 from datetime import datetime
 
 from models_lib.errors import PromotionError, RecordError
+from models_lib.holds import held
 from models_lib.registry import open_registry
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Judged, PromotionRef
 
 
 def promote_candidate(plan: RunPlan, judged: Judged, *, now: datetime) -> PromotionRef:
-    """What the registry answered; its no (another champion meanwhile) is a result: the candidate is held.
+    """What the registry answered; its no (another champion meanwhile) is a result, and so is a person's hold.
 
     Raises:
         RecordError: ledger or pointers are damaged; that is no verdict on the candidate, and a person must look.
     """
     symbol = judged.prepared.symbol
+    if hold := held(plan.home, symbol):
+        return PromotionRef(outcome="held", reason=hold.sentence())
     try:
         answer = open_registry(plan.home).promote(
             symbol,

@@ -12,6 +12,7 @@ from prefect.utilities.urls import url_for
 
 RETRAIN = "retrain"
 MANUAL = "manual"
+NIGHTLY = "nightly"
 _PAGE = 200
 """The most that Prefect gives at once."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli import build_parser
+from flows.command_line import build_parser
 from models_lib.config import RunConfig, load_config
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,411 @@
+"""The words of the command line: every command with its options and its help.
+
+What does not belong here: what a command does (flows/commands) and how it ends (flows/cli.py).
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+_DESCRIPTION = """\
+Trains, calibrates, judges and promotes crypto direction classifiers. Nothing reaches
+the trading host unless every blocking gate was measured and passed."""
+
+_EPILOG = """\
+examples:
+  crpbot run                                  three models on the embedded market
+  crpbot run --symbols BTC-USD --set data.source=parquet --set data.path=CANDLES
+  crpbot data check CANDLES                   before training on them
+  crpbot status                               where each symbol stands, and what needs a look
+  crpbot history                              who promoted what, when and why
+
+exit status:
+  0  done; a model that is held by a gate is a normal outcome
+  1  the answer is no: a symbol failed, a check found damage, a promotion was refused
+  2  nothing was started: usage, configuration, a file that is missing or refused
+  3  try again later
+
+State lives under CRPBOT_HOME (default: .crpbot/ in the working directory).
+`crpbot COMMAND --help` explains a command."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="crpbot", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=_AsWritten, allow_abbrev=False
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action=_Version, help="show version and commit, and exit")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    for add in (
+        _add_run,
+        _add_data,
+        _add_temperature,
+        _add_verify,
+        _add_promote,
+        _add_rollback,
+        _add_history,
+        _add_status,
+        _add_hold,
+        _add_release_hold,
+        _add_approve,
+        _add_clean,
+        _add_notify,
+    ):
+        add(commands)
+    return parser
+
+
+# argparse has no public name for what add_subparsers returns.
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
+
+
+class _AsWritten(argparse.RawDescriptionHelpFormatter):
+    """Help with the line ends of the texts, and options and their meaning side by side."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26, width=96)
+
+
+def _add(commands: _Commands, name: str, *, module: str, summary: str, text: str) -> argparse.ArgumentParser:
+    """A command with its help; `--debug` may stand before or after its name."""
+    what, _, rest = text.partition("\n\n")
+    command = commands.add_parser(
+        name, help=summary, description=what, epilog=rest or None, formatter_class=_AsWritten, allow_abbrev=False
+    )
+    command.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    command.set_defaults(module=module)
+    return command
+
+
+def _add_json(command: argparse.ArgumentParser, what: str) -> None:
+    command.add_argument("--json", action="store_true", help=f"print {what} as JSON, and nothing else, on stdout")
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="dotted.key=value",
+        help="one value over the configuration; may be repeated",
+    )
+
+
+def _add_run(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "run",
+        module="run",
+        summary="train, judge and promote every symbol in this process; no server needed",
+        text="""\
+Trains every symbol, judges each model on rows that it never saw, and promotes those that
+pass every blocking gate. Ends with one line a symbol: promoted, held (by which gates),
+or failed (why). One symbol's failure does not stop the others.
+
+examples:
+  crpbot run
+  crpbot run --set data.days=30 --set training.max_epochs=4
+  crpbot run --set data.source=parquet --set data.path=CANDLES/perp-50d --json > summary.json
+  crpbot run --config configs/forward_return.yaml --symbols BTC-USD,ETH-USD
+
+Settings lie over the file, the file over the defaults; an unknown key is refused.
+Summary, models' reports and the resolved configuration: CRPBOT_HOME/runs/<run id>/.
+exit status: 0 done, also when a model is held; 1 a symbol failed; 2 nothing was started.""",
+    )
+    _add_config(command)
+    command.add_argument("--symbols", metavar="A,B", help="symbols to train (default: every configured one)")
+    _add_json(command, "the summary")
+    command.add_argument("--yes", action="store_true", help="approve whatever asks for approval")
+
+
+def _add_data(commands: _Commands) -> None:
+    data = commands.add_parser(
+        "data",
+        help="check a folder of candles before it is used",
+        description="Looks at candles.",
+        formatter_class=_AsWritten,
+        allow_abbrev=False,
+    )
+    actions = data.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    check = _add(
+        actions,
+        "check",
+        module="data_check",
+        summary="check every <SYMBOL>.parquet of a folder",
+        text="""\
+Checks every <SYMBOL>.parquet of a folder by the rules that training applies: columns and
+types, UTC open times on whole minutes, order, duplicates, prices, high and low, volume,
+length. Holes, long stretches without trades and a stale end are warnings.
+
+A file has the columns timestamp (UTC, open time of the minute), open, high, low, close and
+volume (float64).
+
+exit status: 0 every file may be used; 1 a file breaks a rule; 2 no such folder.""",
+    )
+    check.add_argument("folder", type=Path, metavar="DIR", help="folder with one <SYMBOL>.parquet a symbol")
+    _add_json(check, "the findings")
+
+
+def _add_temperature(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "temperature",
+        module="temperature",
+        summary="what other temperatures would do to a bundle's confidence",
+        text="""\
+A table over temperatures of confidence, calibration error (ECE) and NLL, measured on labelled
+candles, with plots of the confidence distribution and the reliability diagram. Names the
+temperature that meets the target band of the mean confidence, or says that none does.
+The bundle is not changed: it keeps the temperature that was fitted on its validation rows.
+
+Rows after the bundle's validation end are out of sample. They are used alone where there are
+enough of them; the rows before are counted, and used only with --rows all.
+
+example:
+  crpbot temperature .crpbot/store/bundles/<hash> --candles CANDLES/perp-50d --values 1,1.5,2
+
+exit status: 0 done; 2 nothing was measured.""",
+    )
+    command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash")
+    command.add_argument("--candles", type=Path, required=True, metavar="DIR", help="folder with <SYMBOL>.parquet")
+    command.add_argument("--values", metavar="1,2,3", help="temperatures of the table (default: 13 from 0.3 to 10)")
+    command.add_argument(
+        "--rows", choices=("unseen", "all"), default="unseen", help="rows to measure on (default: unseen)"
+    )
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for table and plots (default: below CRPBOT_HOME/temperature)"
+    )
+    _add_json(command, "the study")
+
+
+def _add_verify(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "verify",
+        module="verify",
+        summary="check a bundle: files, hashes, tensors, features, golden vectors",
+        text="""\
+Every check that stands between a bundle folder and its use, in order: plain files and nothing
+else, hashes, manifest, features and their order, tensors (finite, scaler, temperature), golden
+vectors replayed, gate report. Nothing is written, and nothing in the bundle is executed.
+
+exit status: 0 sound; 1 damaged, or not what it says; 2 no such bundle.""",
+    )
+    command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash")
+    _add_json(command, "the findings")
+
+
+def _add_promote(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "promote",
+        module="promote",
+        summary="make a bundle the champion of its symbol",
+        text="""\
+Makes a judged bundle the champion of its symbol and records it in the ledger. Refused when a
+blocking gate failed or was not measured, when the champion is no longer the one that the
+bundle was judged against, and while the symbol is on hold; nothing forces it.
+
+exit status: 0 promoted, or champion already; 1 refused; 2 no such bundle, or it is damaged.""",
+    )
+    command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+    command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash")
+    command.add_argument("--why", default="promoted by hand", metavar="TEXT", help="reason, for the ledger")
+
+
+def _add_rollback(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "rollback",
+        module="rollback",
+        summary="make the previous champion of a symbol the champion again",
+        text="""\
+Makes the previous champion of a symbol the champion again, in under a second, and records it
+in the ledger. Only its hashes are verified. Repeated, it goes further back, as far as bundles
+are kept (`crpbot clean`).
+
+It is no hold: the next nightly run may promote a new model. `crpbot hold` stops that.
+
+exit status: 0 done; 1 there is no earlier champion; 2 the earlier one is gone or damaged.""",
+    )
+    command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+    command.add_argument("--why", default="rolled back by hand", metavar="TEXT", help="reason, for the ledger")
+
+
+def _add_history(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "history",
+        module="history",
+        summary="who promoted what, when and why; verifies the ledger",
+        text="""\
+The ledger of promotions and rollbacks, oldest first. Every line carries the hash of the one
+before it: the whole chain and every champion's pointer are verified, also for one symbol.
+
+exit status: 0 the chain is sound; 1 it is damaged, and the message names the line.""",
+    )
+    command.add_argument("symbol", nargs="?", metavar="S", help="one symbol (default: all)")
+    _add_json(command, "the entries")
+
+
+def _add_notify(commands: _Commands) -> None:
+    notify = commands.add_parser(
+        "notify",
+        help="try the channels on which people are told",
+        description="Looks after notifications.",
+        formatter_class=_AsWritten,
+        allow_abbrev=False,
+    )
+    actions = notify.add_subparsers(dest="action", required=True, metavar="ACTION", title="actions")
+    test = _add(
+        actions,
+        "test",
+        module="notify_test",
+        summary="send one message through every configured channel, now",
+        text="""\
+Sends one message through every configured channel and prints one line a channel: ok, or what
+must be mended.
+
+Slack:   CRPBOT_SLACK_WEBHOOK_URL in the environment
+e-mail:  notifications.email in the configuration, CRPBOT_SMTP_PASSWORD in the environment
+others:  CRPBOT_APPRISE_URLS in the environment, addresses as apprise writes them
+
+exit status: 0 every channel took it; 1 one did not; 2 no channel is configured.""",
+    )
+    _add_config(test)
+    _add_json(test, "the answers")
+
+
+def _add_status(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "status",
+        module="status",
+        summary="where each symbol stands: champion, expiry, last verdict, hold",
+        text="""\
+One line a symbol: the champion, since when, its age and the days until it expires, what the
+last run came to, nights on which a candidate was held since the last promotion, the release
+on each target, and whether the symbol is on hold. Below, what needs a look. Nothing is written.
+
+A champion is valid for bundle.valid_days, counted from the newest verdict that no blocking
+gate opposed. Runs are read from the newest 60 run folders.
+
+exit status: 0 told, also when something is damaged, which is told too; 2 unknown symbol.""",
+    )
+    command.add_argument("symbols", nargs="*", metavar="S", help="symbols (default: every known one)")
+    _add_config(command)
+    _add_json(command, "the status")
+
+
+def _add_hold(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "hold",
+        module="hold",
+        summary="silence a symbol at once: no signals, no new champion",
+        text="""\
+Puts a symbol on hold at once: the runtime issues no signals for it, and nothing of it is
+promoted or deployed until `crpbot release-hold`. Training goes on, and its candidates are held.
+Every hold and release is recorded in CRPBOT_HOME/holds.jsonl. A symbol that is on hold already
+stays so, with the first reason.
+
+example:
+  crpbot hold BTC-USD --reason "exchange halted trading"
+
+exit status: 0 on hold; 2 unknown symbol, or no reason.""",
+    )
+    command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+    command.add_argument("--reason", required=True, metavar="TEXT", help="why, for whoever finds it silent")
+    _add_config(command)
+
+
+def _add_release_hold(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "release-hold",
+        module="release_hold",
+        summary="end the hold of a symbol",
+        text="""\
+Ends the hold of a symbol, whoever placed it: a person, or the system after a fault.
+A symbol that is not on hold stays as it is.
+
+exit status: 0 not on hold any more; 2 unknown symbol.""",
+    )
+    command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+
+
+def _add_clean(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "clean",
+        module="clean",
+        summary="remove old runs, caches and held bundles",
+        text="""\
+Removes what is older than its days in the section `retention` of the configuration: run
+folders, results of finished steps, other caches, bundles that are neither champion, nor the
+one before, nor deployed; and what killed processes left behind. Safe beside a running run,
+which keeps its folder and everything that it uses. Each nightly run does the same at its end.
+
+While the record of champions is damaged, no bundle is removed.
+
+exit status: 0 done; 1 something could not be removed; 2 nothing was started.""",
+    )
+    command.add_argument("--dry-run", action="store_true", help="only show what would be removed")
+    command.add_argument(
+        "--older-than",
+        type=_whole_days,
+        metavar="DAYS",
+        help="remove what was not used for so many days, whatever its kind (at least 1)",
+    )
+    _add_config(command)
+    _add_json(command, "what was removed and what was kept, and why,")
+
+
+def _whole_days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"must be a whole number of days above 0, was {text!r}")
+    return int(text)
+
+
+def _add_approve(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "approve",
+        module="approve",
+        summary="answer a run that waits for a person before it promotes",
+        text="""\
+Answers a run that waits, as the form in Prefect's UI would: the named symbols, or all that
+wait, become champions and are deployed; the rest is held. Without RUN it lists what waits.
+Asks the server that PREFECT_API_URL names.
+
+examples:
+  crpbot approve
+  crpbot approve train-all-every-symbol-2026-11-21 BTC-USD --note "looked at the report"
+  crpbot approve train-all-every-symbol-2026-11-21 --hold
+
+exit status: 0 done; 1 the run waits no longer; 2 no such run.""",
+    )
+    command.add_argument("run", nargs="?", metavar="RUN", help="name or id of the flow run (default: list them)")
+    command.add_argument("symbols", nargs="*", metavar="S", help="symbols to promote (default: all that wait)")
+    command.add_argument("--hold", action="store_true", help="promote none of them")
+    command.add_argument("--by", metavar="NAME", help="for the ledger (default: user@host)")
+    command.add_argument("--note", default="", metavar="TEXT", help="a remark, for the ledger")
+
+
+class _Version(argparse.Action):
+    """Prints version and commit, and exits; nothing is asked of git before."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 - argparse's name
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from flows.version import version_line  # noqa: PLC0415 - only who asks waits for it
+
+        print(version_line())
+        parser.exit()

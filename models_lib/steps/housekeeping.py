@@ -1,0 +1,25 @@
+"""What a night leaves behind it: old runs, results of steps and bundles that nothing needs are removed.
+
+What does not belong here: what may be removed (models_lib.retention).
+"""
+
+import logging
+from datetime import datetime
+
+from models_lib.deployment import open_target
+from models_lib.registry.commands import known_symbols
+from models_lib.retention import clean_home, deployed_bundles
+from models_lib.steps.plan import RunPlan
+
+_log = logging.getLogger(__name__)
+
+
+def clean_up(plan: RunPlan, *, now: datetime) -> None:
+    """Removes by the plan's retention; what cannot be removed is a warning."""
+    target = open_target(plan.config.deployment)
+    deployed = deployed_bundles([target] if target else [], known_symbols(plan.home, plan.config.symbols))
+    cleaned = clean_home(plan.home, plan.config.retention, now=now, deployed=deployed)
+    for fault in cleaned.faults:
+        _log.warning("%s", fault)
+    if cleaned.removed:
+        _log.info("cleaned: %d old items, %.1f MiB", len(cleaned.removed), cleaned.freed_bytes / 2**20)
