@@ -15,8 +15,8 @@ from models_lib.reports.wording import NOT_MEASURED, Say
 _ORDER = ("failed", "held", "promoted")
 _LONGEST_REASON = 200
 """The UI does not wrap a cell; the whole reason stands in the state of the symbol's run and in `summary.json`."""
-_NOTHING = "-"
-"""Where there is no model, candidate or champion, that something could be measured of."""
+_NOTHING = "\N{EN DASH}"
+"""Where there is no model, candidate or champion, that something could be measured of; a hyphen would be drawn as a list."""
 _BEST = "best_possible_accuracy"
 
 

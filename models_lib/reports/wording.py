@@ -99,11 +99,12 @@ def listed(names: Sequence[str], *, most: int) -> str:
 
 
 def inert_markdown(text: str) -> str:
-    """Foreign text as one line of Markdown in which nothing acts: no mark, no link, no HTML, no column."""
+    """Foreign text as one line of Markdown in which nothing acts: no mark, no link, no HTML, no column, no list."""
     line = " ".join(text.split())
     for sign in ("\\", "`", "*", "[", "]", "|"):
         line = line.replace(sign, f"\\{sign}")
-    return line.replace("<", "&lt;")
+    line = line.replace("<", "&lt;")
+    return f"\\{line}" if line[:1] in ("-", "+", "#", ">") else line
 
 
 def plural(count: int, noun: str) -> str:

@@ -69,7 +69,7 @@ def test_row_puts_old_beside_new_and_the_rule_beside_both() -> None:
 @pytest.mark.parametrize(
     ("champion", "old", "rows"),
     [
-        (None, "-", "no champion"),
+        (None, "\N{EN DASH}", "no champion"),
         (OWN_RUN, "73.9 %", "other rows: its own run"),
         (OWN_RUN | {"measured_on": None, "accuracy": None}, "not measured", "not measured"),
         (CHAMPION | {"rows": 1_200}, "73.9 %", "the newest 1,200 rows; new there: 74.1 %, 0.588"),
@@ -100,10 +100,17 @@ def test_decision_says_what_the_run_changed(told: dict[str, Any], said: str) -> 
 
 def test_failed_symbol_has_no_figures_and_its_reason_stays_text_on_one_line() -> None:
     failed = row(outcome="failed", reason="close > 0\n<b>*x*</b> [a](b) in beats_mechanical_rule " + "y" * 300)
-    assert {failed[name] for name in ("accuracy", "old", "old on", "rule", "NLL", "ECE", "time", "link")} == {"-"}
+    assert {failed[name] for name in ("accuracy", "old", "old on", "rule", "NLL", "ECE", "time", "link")} == {
+        "\N{EN DASH}"
+    }
     assert failed["reason"].startswith(r"close > 0 &lt;b>\*x\*&lt;/b> \[a\](b) in beats_mechanical_rule yyy")
     assert failed["reason"].endswith("y ...")
     assert len(failed["reason"]) < 220
+
+
+@pytest.mark.parametrize("reason", ["- x", "# x", "+ x", "> x"])
+def test_reason_is_neither_list_nor_heading(reason: str) -> None:
+    assert row(outcome="failed", reason=reason)["reason"] == f"\\{reason}"
 
 
 def test_what_went_wrong_stands_first() -> None:

@@ -193,7 +193,7 @@ def test_table_has_the_best_possible_accuracy_where_a_symbol_has_one(tmp_path: P
     def table(best: float | None) -> list[dict[str, object]]:
         return table_rows(write_summary(plan, {"BTC-USD": judged_entry("BTC-USD", best), "ETH-USD": failed}))
 
-    assert [row["best possible"] for row in table(0.75)] == ["-", "75.0 %"], "the failed one stands first"
+    assert [row["best possible"] for row in table(0.75)] == ["\N{EN DASH}", "75.0 %"], "the failed one stands first"
     assert all("best possible" not in row for row in table(None))
 
 
