@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 _MOST_DEATHS = 5
 _DEATHS_WINDOW_SECONDS = 3_600.0
-_FIRST_RESTART_SECONDS = 5.0
 _LONGEST_RESTART_SECONDS = 60.0
 _SECOND_LINE_MINUTES = 15.0
 
@@ -21,10 +20,12 @@ class StayLimits:
     Attributes:
         idle_seconds: without work, after which it leaves.
         hard_limit_seconds: after joining, when it leaves in any case, also in the middle of work.
+        restart_seconds: before a worker that ended is started again; doubled with each further death.
     """
 
     idle_seconds: float
     hard_limit_seconds: float
+    restart_seconds: float = 5.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.idle_seconds <= self.hard_limit_seconds < float("inf"):
@@ -72,7 +73,7 @@ class Stay:
         if not by_itself:
             return _LONGEST_RESTART_SECONDS / 2.0
         self._deaths.append(now)
-        doubled: float = _FIRST_RESTART_SECONDS * 2.0 ** (len(self._deaths) - 1)
+        doubled: float = self._limits.restart_seconds * 2.0 ** (len(self._deaths) - 1)
         return min(doubled, _LONGEST_RESTART_SECONDS)
 
     def reason_to_leave(self, now: float) -> str | None:

@@ -13,7 +13,7 @@ usage() {
 usage: join.sh --project PROJECT [options] [-- WORKER OPTIONS]
 
   --project PROJECT    wheel, folder or git+https://... URL of crpbot-training; what pip can install
-  --constraints FILE   exact versions (default: constraints.txt of this project, where it lies beside this script)
+  --constraints FILE   exact versions (default: constraints.txt in PROJECT, or two folders above this script)
   --venv DIR           virtual environment, made when missing (default: ~/crpbot-gpu)
   --service            run as a systemd service that starts with the machine, instead of in the foreground (root)
   --without-gpu        join although nvidia-smi finds no GPU
@@ -110,7 +110,9 @@ except (OSError, ValueError):
     sys.exit(1)
 PYTHON
 
-if [ -z "$constraints" ] && [ -f "$here/../../constraints.txt" ]; then constraints="$here/../../constraints.txt"; fi
+for file in "$project/constraints.txt" "$here/../../constraints.txt"; do
+  if [ -z "$constraints" ] && [ -f "$file" ]; then constraints=$file; fi
+done
 if [ -n "$constraints" ]; then
   [ -f "$constraints" ] || fail "$constraints: no such file." 'Name the constraints.txt of the project.'
   PIP_CONSTRAINT=$(realpath "$constraints")
