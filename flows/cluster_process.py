@@ -4,6 +4,8 @@ What does not belong here: making the cluster (task_runners.py).
 """
 
 import contextlib
+import logging
+import signal
 
 from flows.console import lines_on_stderr
 from models_lib.backends import end_trainings
@@ -13,7 +15,11 @@ _for_its_life = contextlib.ExitStack()
 
 
 def dask_setup(_worker: object) -> None:
-    """Dask calls this in each of its processes when it starts."""
+    """Dask calls this in each of its processes when it starts, in the main thread."""
+    # Ctrl-C in a terminal reaches every process; the run itself decides, and tells the others by `stop_work`.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     _for_its_life.enter_context(lines_on_stderr())
 
 
