@@ -51,12 +51,17 @@ class _Bars(logging.Handler):
 
 
 @contextlib.contextmanager
+def lines_on_stderr() -> Iterator[None]:
+    """Tells the library's progress line by line while the body runs."""
+    with _attached(_Lines()):
+        yield
+
+
+@contextlib.contextmanager
 def progress_on_stderr() -> Iterator[None]:
     """Shows the library's progress while the body runs."""
-    logger = logging.getLogger(_LIBRARY)
-    logger.setLevel(logging.INFO)
     if not sys.stderr.isatty():
-        with _attached(logger, _Lines()):
+        with lines_on_stderr():
             yield
         return
     columns = (
@@ -65,12 +70,14 @@ def progress_on_stderr() -> Iterator[None]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[said]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress, _attached(logger, _Bars(progress)):
+    with Progress(*columns, console=Console(stderr=True)) as progress, _attached(_Bars(progress)):
         yield
 
 
 @contextlib.contextmanager
-def _attached(logger: logging.Logger, handler: logging.Handler) -> Iterator[None]:
+def _attached(handler: logging.Handler) -> Iterator[None]:
+    logger = logging.getLogger(_LIBRARY)
+    logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield

@@ -18,11 +18,10 @@ from prefect.futures import PrefectFuture, wait
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
-from flows.task_runners import task_runner
+from flows.task_runners import answer_of, stop_launches, task_runner
 from flows.train_symbol import train_symbol
-from models_lib.backends import end_trainings
 from models_lib.errors import CrpbotError, TrainingError
-from models_lib.interruption import allow_work, request_stop
+from models_lib.interruption import allow_work
 from models_lib.steps.outcome import SymbolOutcome, failed_outcome, kept_outcome
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.summary import parallel_symbols
@@ -51,8 +50,7 @@ def launch_symbols(plan: RunPlan, symbols: Sequence[str]) -> dict[str, SymbolOut
         try:
             wait(list(futures.values()))
         except BaseException:  # Ctrl-C or a cancelled run: the runner waits for its threads, so they must end
-            request_stop()
-            end_trainings()
+            stop_launches(runner)
             raise
     return {symbol: collect(symbol, future, plan) for symbol, future in futures.items()}
 
@@ -110,7 +108,7 @@ def collect(symbol: str, future: PrefectFuture[Any], plan: RunPlan) -> SymbolOut
     A launch may end in an error after its steps came to an outcome, when Prefect's server went away: the model is
     promoted then, and the summary must not say that it failed.
     """
-    answer: object = future.result(raise_on_failure=False)
+    answer = answer_of(future)
     if isinstance(answer, SymbolOutcome):
         return answer
     return kept_outcome(plan, symbol) or failed_outcome(symbol, answer)
