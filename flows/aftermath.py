@@ -17,7 +17,7 @@ from models_lib.steps.release import Settled
 from tasks.clean import clean_home
 from tasks.dead_man import ping_dead_man
 from tasks.notify import tell
-from tasks.ui.publish import for_the_eye
+from tasks.ui.publish import harmless
 from tasks.ui.runs import NIGHTLY
 
 
@@ -29,21 +29,21 @@ def link_of_run() -> str | None:
 def tell_settled(plan: RunPlan, settled: Iterable[Settled]) -> None:
     """Tells what was done about switches that killed runs left."""
     if notices := settled_notices(settled, now=datetime.now(UTC)):
-        for_the_eye(tell, plan, notices)
+        harmless(tell, plan, notices)
 
 
 def tell_question(plan: RunPlan, waiting: Mapping[str, SymbolOutcome]) -> None:
     """Tells that the run waits for a person; a run without a deployment does not wait."""
     if deployment.id is not None:
-        for_the_eye(tell, plan, [approval_notice(plan, waiting, link_of_run(), now=datetime.now(UTC))])
+        harmless(tell, plan, [approval_notice(plan, waiting, link_of_run(), now=datetime.now(UTC))])
 
 
 def after_the_verdicts(plan: RunPlan, outcomes: Mapping[str, SymbolOutcome]) -> None:
     """Tells the verdicts and which champions expire soon; a run of a deployment also cleans up."""
     now = datetime.now(UTC)
     warnings = expiring(plan.home, plan.symbols, now=now)
-    for_the_eye(tell, plan, [*notices_of(plan, outcomes, link_of_run(), now=now), *expiry_notices(warnings, now=now)])
+    harmless(tell, plan, [*notices_of(plan, outcomes, link_of_run(), now=now), *expiry_notices(warnings, now=now)])
     if NIGHTLY in flow_run.tags:
-        for_the_eye(ping_dead_man, plan)
+        harmless(ping_dead_man, plan)
     if deployment.id is not None:
-        for_the_eye(clean_home, plan)
+        harmless(clean_home, plan)

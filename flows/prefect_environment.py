@@ -25,5 +25,8 @@ def use_home(home: Path) -> None:
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_CLI_PROMPT": "false",
     }
+    if "PREFECT_API_URL" not in os.environ:
+        # A server that ends with its run shows nothing to anybody: what is only for the UI is not made.
+        defaults["PREFECT_SERVER_UI_ENABLED"] = "false"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -33,8 +33,10 @@ _LOG_FILE = "server.log"
 
 
 @contextlib.contextmanager
-def own_server(home: Path) -> Iterator[None]:
+def own_server(home: Path) -> Iterator[bool]:
     """A server for the body, named by PREFECT_API_URL; none is started when the operator names one there.
+
+    Yields whether it was started here.
 
     Must be entered in the main thread, before `prefect` is imported, which reads the environment then.
 
@@ -44,7 +46,7 @@ def own_server(home: Path) -> Iterator[None]:
     """
     if given := os.environ.get("PREFECT_API_URL"):
         _check_answers(given)
-        yield
+        yield False
         return
     log = home / "prefect" / _LOG_FILE
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,7 @@ def own_server(home: Path) -> Iterator[None]:
     atexit.register(server.end)
     _wait_for(server.url, log)
     os.environ["PREFECT_API_URL"] = server.url
-    yield
+    yield True
 
 
 class _Server:

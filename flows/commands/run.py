@@ -30,19 +30,22 @@ def execute(arguments: argparse.Namespace) -> int:
     check_data_folder(config)
 
     prefect_environment.use_home(home)
-    with ends_when_interrupted(), own_server(home):
-        return _run(params, as_json=arguments.json)
+    with ends_when_interrupted(), own_server(home) as own:
+        return _run(params, as_json=arguments.json, own_server=own)
 
 
-def _run(params: RetrainParams, *, as_json: bool) -> int:
+def _run(params: RetrainParams, *, as_json: bool, own_server: bool) -> int:
     from prefect import tags
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.console import progress_on_stderr
     from flows.train_all import train_all
     from models_lib.steps.summary import RunSummary
     from tasks.ui.runs import MANUAL, RETRAIN
 
-    with progress_on_stderr(), tags(RETRAIN, MANUAL):
+    # Nobody looks for the heartbeats of a server that ends with this run, and each flow run waits a second for its last.
+    settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if own_server else {}
+    with progress_on_stderr(), tags(RETRAIN, MANUAL), temporary_settings(settings):
         state = train_all(params, return_state=True)
     summary = state.result(raise_on_failure=False)
     if not isinstance(summary, RunSummary):

@@ -26,7 +26,6 @@ from typing import Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 from scipy.special import ndtr
 
 from models_lib.candles.schema import epoch_ms, segment_starts
@@ -76,6 +75,8 @@ def class_probabilities(
 
 def planted_state(frame: pd.DataFrame) -> NDArray[np.float64]:
     """The moving averages m(t) of the past log returns that drive the next one, one column a planted span, [N, 2]."""
+    from scipy.signal import lfilter  # noqa: PLC0415 - it takes most of a second to load, and other markets need none
+
     if len(segment_starts(epoch_ms(frame))) != 1:
         raise ValueError("the planted market has no holes, but these candles have")
     steps = np.diff(np.log(frame["close"].to_numpy()), prepend=np.log(frame["open"].to_numpy()[0]))

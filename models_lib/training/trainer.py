@@ -31,7 +31,7 @@ from models_lib.training.checkpoint import read_weights, write_weights
 from models_lib.training.data import TrainingData
 from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory
 from models_lib.training.schedules import average_decay_at, learning_rate_at
-from models_lib.training.seeds import Streams
+from models_lib.training.streams import Streams
 
 Listener = Callable[[EpochRecord | StepProgress], None]
 

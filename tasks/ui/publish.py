@@ -11,6 +11,7 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 from prefect.client.schemas.objects import State
+from prefect.settings import get_current_settings
 
 from models_lib.reports.pieces import Image, Link, Piece, Table, Text
 
@@ -34,7 +35,13 @@ def publish(piece: Piece) -> None:
 
 
 def for_the_eye(step: Task[..., Any], *given: object) -> None:
-    """Runs a task that only the UI shows: what goes wrong in it is a warning and changes nothing else."""
+    """Runs a task that only the UI shows, where there is a UI; what goes wrong in it is a warning."""
+    if get_current_settings().server.ui.enabled:
+        harmless(step, *given)
+
+
+def harmless(step: Task[..., Any], *given: object) -> None:
+    """Runs a task on which no verdict depends: what goes wrong in it is a warning and changes nothing else."""
     state = cast("State[Any]", step(*given, return_state=True))
     if not state.is_completed():
-        _log.warning("%s: the UI lacks something of this run: %s", step.name, state.message)
+        _log.warning("%s: could not be done for this run: %s", step.name, state.message)

@@ -15,7 +15,8 @@ from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoint import read_weights, write_weights
 from models_lib.training.progress import message_of, progress_of
 from models_lib.training.schedules import average_decay_at, learning_rate_at
-from models_lib.training.seeds import Streams, symbol_seed
+from models_lib.training.seeds import symbol_seed
+from models_lib.training.streams import Streams
 
 
 def test_cosine_starts_at_the_start_is_half_way_in_the_middle_and_nears_zero():
