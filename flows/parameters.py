@@ -1,8 +1,16 @@
-"""What a person may choose when a run is triggered: one typed model, shown as a form by the Prefect UI."""
+"""What a person may choose when a run is triggered: one typed model, shown as a form by the Prefect UI.
+
+The patterns and limits stand in the form's schema, by which Prefect's server refuses a wrong choice before a run is
+made. In Python the same choices are refused by the configuration, whose messages say more.
+"""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Symbol = Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Z0-9]{2,15}-[A-Z0-9]{2,10}$"})]
+Setting = Annotated[str, Field(json_schema_extra={"pattern": r"^[a-z_0-9]+(\.[a-z_0-9]+)*=", "maxLength": 1_000})]
 
 
 class RetrainParams(BaseModel):
@@ -15,18 +23,47 @@ class RetrainParams(BaseModel):
         title="Configuration file",
         description="YAML file on the worker, such as configs/default.yaml. Empty: the built-in defaults.",
     )
-    symbols: tuple[str, ...] | None = Field(
+    symbols: tuple[Symbol, ...] | None = Field(
         default=None,
         title="Symbols",
         description="Symbols to train, such as BTC-USD. Empty: every configured one.",
     )
-    settings: tuple[str, ...] = Field(
+    settings: tuple[Setting, ...] = Field(
         default=(),
         title="Settings",
         description="Values over the configuration, one dotted.key=value each, such as data.days=50.",
     )
+    days: Annotated[int, Field(ge=14, le=3_650)] | None = Field(
+        default=None,
+        title="Days",
+        description="Length of the simulated market in days; a folder of candles is used whole. Empty: as configured.",
+    )
+    fanout: Literal["as configured", "local", "deployment"] = Field(
+        default="as configured",
+        title="Fan-out",
+        description="Where the symbols are trained: in the run's own process, or as one run each on the work pool.",
+    )
+    approval: Literal["as configured", "auto", "required"] = Field(
+        default="as configured",
+        title="Approval",
+        description="Whether a person must approve what passed its gates before it is promoted.",
+    )
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """Every choice over the configuration as `dotted.key=value`; the form's own fields come last and win."""
+        chosen = {
+            "data.days": self.days,
+            "orchestration.fanout": self._unless_configured(self.fanout),
+            "approval.promotion": self._unless_configured(self.approval),
+        }
+        return (*self.settings, *(f"{name}={value}" for name, value in chosen.items() if value is not None))
 
     @property
     def label(self) -> str:
         """A short text for the run's name."""
         return "+".join(self.symbols) if self.symbols else "every-symbol"
+
+    @staticmethod
+    def _unless_configured(choice: str) -> str | None:
+        return None if choice == "as configured" else choice

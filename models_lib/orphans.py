@@ -9,6 +9,7 @@ import signal
 import sys
 
 _SIGNAL_ON_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
+_ADOPT_GRANDCHILDREN = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
 def die_with_parent(parent: int) -> None:
@@ -21,3 +22,12 @@ def die_with_parent(parent: int) -> None:
         ctypes.CDLL(None).prctl(_SIGNAL_ON_PARENTS_DEATH, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before the kernel was asked
         os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """From now on a grandchild whose parent dies becomes a child of this process instead of the system's (Linux only).
+
+    This process must then wait for such children, or they stay as zombies until it ends.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_ADOPT_GRANDCHILDREN, 1)

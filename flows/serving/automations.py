@@ -23,10 +23,15 @@ _PENDING_MINUTES = 15
 _LATE_HOURS = 20.0
 _WATCH_LATE_HOURS = 0.5
 
+_PENDING = "prefect.flow-run.Pending"
 _EACH_RUN = {"prefect.resource.id"}
 _ANY_RUN = ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"})
 # Every event of the run: its states carry names of our own (Promoted, Held), and a suspended run is silent by right.
 _ANY_SIGN = {"prefect.flow-run.*"}
+# Only the states, where those are enough: each event that counts is a write to the server's database.
+_MOVED_ON = {
+    f"prefect.flow-run.{name}" for name in ("Pending", "Running", "Completed", "Failed", "Cancelled", "Crashed")
+}
 
 TOO_LATE = "No worker took this scheduled run until the next one was near; that one takes its place."
 
@@ -43,13 +48,15 @@ def our_automations(night_watch: UUID, *, silent_seconds: int) -> list[Automatio
         AutomationCore(
             name="crpbot: a run fell silent",
             description=f"No heartbeat for {silent_seconds} seconds: the process and its worker are gone.",
-            trigger=_absence("prefect.flow-run.heartbeat", silent, _related_flow(OUR_FLOWS)),
-            actions=[_crashed(f"No sign of life for {silent_seconds} seconds: its process was killed. Start it again.")],
+            trigger=_absence("prefect.flow-run.heartbeat", _ANY_SIGN, silent, _related_flow(OUR_FLOWS)),
+            actions=[
+                _crashed(f"No sign of life for {silent_seconds} seconds: its process was killed. Start it again.")
+            ],
         ),
         AutomationCore(
             name="crpbot: a run never started",
             description=f"A worker took it and it was not running after {_PENDING_MINUTES} minutes.",
-            trigger=_absence("prefect.flow-run.Pending", pending, _related_flow([*OUR_FLOWS, "night-watch"])),
+            trigger=_absence(_PENDING, _MOVED_ON - {_PENDING}, pending, _related_flow([*OUR_FLOWS, "night-watch"])),
             actions=[_crashed(f"A worker took it, and {_PENDING_MINUTES} minutes later it was not running.")],
         ),
         _too_late("nightly", _LATE_HOURS),
@@ -77,6 +84,7 @@ def _too_late(deployment: str, hours: float) -> AutomationCore:
         description=f"Late for {hours:g} hours.",
         trigger=_absence(
             "prefect.flow-run.Late",
+            _MOVED_ON,
             timedelta(hours=hours),
             ResourceSpecification({"prefect.resource.role": "deployment", "prefect.resource.name": deployment}),
         ),
@@ -84,11 +92,11 @@ def _too_late(deployment: str, hours: float) -> AutomationCore:
     )
 
 
-def _absence(after: str, within: timedelta, related: ResourceSpecification) -> EventTrigger:
-    """Fires when a run gave this event and then no other one for so long."""
+def _absence(after: str, expect: set[str], within: timedelta, related: ResourceSpecification) -> EventTrigger:
+    """Fires when a run gave one event and then, for so long, none of the expected ones."""
     return EventTrigger(
         after={after},
-        expect=_ANY_SIGN,
+        expect=expect,
         match=_ANY_RUN,
         match_related=related,
         for_each=_EACH_RUN,

@@ -29,7 +29,7 @@ from prefect.workers.process import ProcessWorker
 
 from flows.serving.automations import our_automations
 from flows.serving.settings import GPU_LIMIT, GPU_POOL, PARENT_POOL, SYMBOL_POOL
-from models_lib.errors import ConfigError, CrpbotError
+from models_lib.errors import CrpbotError
 
 ROOT = Path(__file__).parents[2]
 _PREFECT_FILE = "deployments/prefect.yaml"
@@ -119,7 +119,13 @@ def deployments_fingerprint() -> str:
 def _deploy() -> None:
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", _PREFECT_FILE, "--all"]
     answer = subprocess.run(  # noqa: S603  our own interpreter and arguments
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_DEPLOY_SECONDS, stdin=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_DEPLOY_SECONDS,
+        stdin=subprocess.DEVNULL,
     )
     if answer.returncode:
         said = (answer.stdout + answer.stderr).strip()
@@ -142,8 +148,9 @@ async def _ensure_automation(client: PrefectClient, wanted: AutomationCore) -> s
         return "created"
     if _meaning(standing[0]) == _meaning(wanted):
         return "found"
-    wanted = wanted.model_copy(update={"enabled": standing[0].enabled})
-    await client.update_automation(standing[0].id, type(wanted).model_validate(wanted.model_dump()))
+    # An update names every field but the owner, which the server refuses.
+    fields = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": standing[0].enabled}
+    await client.update_automation(standing[0].id, AutomationCore.model_validate(fields))
     return "changed"
 
 

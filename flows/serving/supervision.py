@@ -6,8 +6,10 @@ Everything that happens comes to that thread as one queue of events, also signal
 What does not belong here: what the children are.
 """
 
+import contextlib
 import os
 import queue
+import select
 import signal
 import subprocess
 import threading
@@ -96,11 +98,6 @@ class Children:
         child = self._children[plan.name] = _Child(plan)
         self._start(child)
 
-    def pid(self, name: str) -> int | None:
-        """The process id of a child that lives."""
-        child = self._children.get(name)
-        return child.process.pid if child and child.process and child.process.poll() is None else None
-
     def next_event(self) -> Event:
         """Waits for it; meanwhile children are started again when their time has come."""
         while True:
@@ -115,9 +112,27 @@ class Children:
         child = self._children[name]
         now = time.monotonic()
         child.deaths = 1 if now - child.born > _SOUND_SECONDS else child.deaths + 1
-        delay = min(FIRST_DELAY_SECONDS * 2 ** (child.deaths - 1), _LONGEST_DELAY_SECONDS)
+        delay = min(FIRST_DELAY_SECONDS * 2.0 ** min(child.deaths - 1, 10), _LONGEST_DELAY_SECONDS)
         child.due = now + delay
         return delay
+
+    def bury_adopted(self) -> None:
+        """Waits for adopted processes that have ended; the others are looked after by threads of their own."""
+        for pid in self._adopted():
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+
+    def grandchildren(self, *names: str) -> set[int]:
+        """Process ids of what the named children started, and of what children that died left alive."""
+        pids = [pid for name in names if (pid := self._pid(name))]
+        return self._adopted().union(*(children_of(pid) for pid in pids))
+
+    def _adopted(self) -> set[int]:
+        return children_of(os.getpid()) - {child.process.pid for child in self._children.values() if child.process}
+
+    def _pid(self, name: str) -> int | None:
+        child = self._children.get(name)
+        return child.process.pid if child and child.process and child.process.poll() is None else None
 
     def deaths(self, name: str) -> int:
         """How often in a row a child died young."""
@@ -168,6 +183,26 @@ class Children:
 
     def _wait_for(self, name: str, process: "subprocess.Popen[bytes]") -> None:
         self._events.put(Ended(name, process.wait()))
+
+
+def end_processes(pids: set[int], *, seconds: float) -> None:
+    """SIGTERM to each, and SIGKILL to what is not gone in time; they need not be children of this process."""
+    opened: dict[int, int] = {}
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            opened[os.pidfd_open(pid)] = pid
+    for descriptor in opened:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+    deadline = time.monotonic() + seconds
+    alive = set(opened)
+    while alive and (rest := deadline - time.monotonic()) > 0:
+        alive -= set(select.select(list(alive), [], [], rest)[0])
+    for descriptor in opened:
+        if descriptor in alive:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        os.close(descriptor)
 
 
 def how_it_ended(status: int) -> str:

@@ -31,13 +31,16 @@ from flows.serving.settings import (
     client_environment,
     server_environment,
 )
-from flows.serving.supervision import ChildPlan, Children, Ended, Stop, Told, children_of, how_it_ended
+from flows.serving.supervision import ChildPlan, Children, Ended, Stop, Told, end_processes, how_it_ended
 from models_lib.errors import ConfigError, CrpbotError
+from models_lib.orphans import adopt_orphans
 
 _POOLS = (PARENT_POOL, SYMBOL_POOL)
 _FIRST_LOOK_SECONDS = 5.0
 _TRIES = 3
 """So often what never worked is tried: a server's first start, and the ensure-script."""
+_RUN_SECONDS = 10.0
+"""A run that was told to end says so to the server; one that does not in time is killed."""
 _HEALTHY = "healthy"
 
 
@@ -78,6 +81,7 @@ class _Serving:
             CrpbotError: it never came up.
         """
         self._children.listen_to_signals()
+        adopt_orphans()  # a run outlives its worker
         try:
             with self._server():
                 threading.Thread(target=self._tell_when_healthy, daemon=True).start()
@@ -114,6 +118,7 @@ class _Serving:
             self._children.tell(Told(_HEALTHY))
 
     def _answer(self, event: Ended | Told) -> None:
+        self._children.bury_adopted()
         match event:
             case Told(error=Exception() as error):
                 raise error
@@ -148,10 +153,10 @@ class _Serving:
         _say(f"{event.name}: {how_it_ended(event.status)}; started again in {delay:.0f} s")
 
     def _end(self) -> None:
-        """Workers first: the server still learns what became of the runs that they take with them."""
+        """Runs first, then workers: the server still learns what became of them."""
         _say("ending ...")
-        pids = [pid for pool in _POOLS if (pid := self._children.pid(pool))]
-        runs = set().union(*(children_of(pid) for pid in pids))
+        runs = self._children.grandchildren(*_POOLS)
+        end_processes(runs, seconds=_RUN_SECONDS)
         self._children.end(*_POOLS, "ensure")
         if runs:
             for name in prefect_api.crash_runs_of(self._where.api_url, runs, pools=_POOLS):

@@ -51,7 +51,9 @@ async def _tidy(pool: str) -> None:
 
     async with get_client() as client:
         for run in await cancel_superseded(client, pool):
-            print(f"{run.name}, due {run.expected_start_time:%Y-%m-%d %H:%M} UTC: cancelled, a later one is due as well")
+            print(
+                f"{run.name}, due {run.expected_start_time:%Y-%m-%d %H:%M} UTC: cancelled, a later one is due as well"
+            )
 
 
 if __name__ == "__main__":
