@@ -87,8 +87,6 @@ def server_environment(home: Path) -> dict[str, str]:
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         # Not among the installed files, which the server's user may not be allowed to write.
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "prefect" / "ui"),
-        # SQLite has one writer: whoever comes second waits so many seconds instead of failing.
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",
         # Prefect keeps them in memory otherwise: after a restart of the server a running run could not renew its place
         # under the deployment's limit, and Prefect would end it.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
