@@ -12,7 +12,7 @@ from typing import Any
 
 from models_lib.errors import TransientError
 
-_SECONDS = 30.0
+_SECONDS = 10.0
 _WORKING = ["RUNNING", "PENDING", "CANCELLING"]
 _CRASHED = {"type": "CRASHED", "message": "The worker was stopped while this run worked. Start it again."}
 

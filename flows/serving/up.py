@@ -32,7 +32,7 @@ from flows.serving.settings import (
     server_environment,
 )
 from flows.serving.supervision import ChildPlan, Children, Ended, Stop, Told, end_processes, how_it_ended
-from models_lib.errors import ConfigError, CrpbotError
+from models_lib.errors import ConfigError, CrpbotError, TransientError
 from models_lib.orphans import adopt_orphans
 
 _POOLS = (PARENT_POOL, SYMBOL_POOL)
@@ -158,9 +158,13 @@ class _Serving:
         runs = self._children.grandchildren(*_POOLS)
         end_processes(runs, seconds=_RUN_SECONDS)
         self._children.end(*_POOLS, "ensure")
-        if runs:
+        if not runs:
+            return
+        try:
             for name in prefect_api.crash_runs_of(self._where.api_url, runs, pools=_POOLS):
                 _say(f"{name}: ended with its worker")
+        except TransientError as error:
+            _say(f"runs that were killed may stand as running until their sign of life is missed: {error}")
 
 
 @contextlib.contextmanager

@@ -92,12 +92,11 @@ class Served:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._heard:
-                self.said.append(line.rstrip())
-                self._heard.notify_all()
-        with self._heard:
-            self._heard.notify_all()
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._heard:
+                    self.said.append(line.rstrip())
+                    self._heard.notify_all()
 
     def hears(self, mark: str, *, since: int = 0, seconds: float = UP_SECONDS) -> None:
         """Waits until it said a line with `mark`."""
@@ -153,14 +152,11 @@ class Served:
 
     def child(self, part: str) -> Child:
         """Its child process whose command line holds `part`."""
-        return until(lambda: next((one for one in self.children() if part in one.command), None), f"a child {part}")
 
-    def children(self) -> list[Child]:
-        found = []
-        for pid in children_of(self.process.pid):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                found.append(Child(pid))
-        return found
+        def look() -> int | None:
+            return next((pid for pid in children_of(self.process.pid) if part in command_of(pid)), None)
+
+        return Child(until(look, f"a child {part}"))
 
     def everything(self) -> list[Child]:
         """Its children and theirs."""
@@ -172,7 +168,9 @@ class Served:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Ends it; its exit status."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=60)
+        status = self.process.wait(timeout=60)
+        self._reader.join()
+        return status
 
 
 @contextlib.contextmanager
@@ -184,13 +182,18 @@ def served(home: Path, **more: str) -> Iterator[Served]:
         yield one
     finally:
         left = one.everything() if one.process.poll() is None else []
-        with contextlib.suppress(ProcessLookupError):
-            one.process.kill()
-        one.process.wait()
+        one.end(signal.SIGKILL)
         for child in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
             child.ends(0.0)
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process; empty when it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
 
 
 def until(look: Callable[[], Found | None], what: str, *, seconds: float = UP_SECONDS, every: float = 0.3) -> Found:

@@ -241,8 +241,8 @@ def test_end_takes_everything_with_it_within_seconds_and_says_so(up: Served) -> 
     processes = [*up.everything(), Child(int(run["infrastructure_pid"]))]
     assert len(processes) >= 4
     began = time.monotonic()
-    assert up.end(signal.SIGTERM) == 0
-    assert time.monotonic() - began < 40
+    assert up.end(signal.SIGTERM) == 0, up.said
+    assert time.monotonic() - began < 40, up.said
     assert [process.command for process in processes if not process.ends(5.0)] == []
     with contextlib.closing(sqlite3.connect(up.home / "prefect" / "prefect.db")) as database:
         (state,) = database.execute("SELECT state_type FROM flow_run WHERE id = ?", (run["id"],)).fetchone()
