@@ -1,6 +1,7 @@
 # crpbot-training. Nothing but Python 3.11+ and make is expected on the machine.
 #
 #   make run        set-up and the main job: train, judge and promote three models on the embedded market
+#   make server     set-up, then Prefect's server, its pages, two workers and the nightly schedule, until Ctrl-C
 #   make test       set-up and the tests (minutes)
 #   make test-long  kills, studies, full-size runs (at most 20 minutes)
 #   make check      lint, types, import rules
@@ -19,7 +20,7 @@ DEV_READY := $(VENV)/.ready-dev
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=2
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: install run test test-long check fix bench clean
+.PHONY: install run server test test-long check fix bench clean
 
 install: $(RUN_READY)
 
@@ -39,6 +40,9 @@ $(DEV_READY): pyproject.toml constraints.txt $(RUN_READY)
 
 run: $(RUN_READY)
 	$(BIN)/crpbot run
+
+server: $(RUN_READY)
+	@$(ONE_THREAD) $(BIN)/python -m flows.serving
 
 test: $(DEV_READY)
 	$(PYTEST) -m "not long" tests

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 _SIGNAL_ON_PARENTS_DEATH = 1  # PR_SET_PDEATHSIG of prctl(2)
-_ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER
+_ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER of prctl(2)
 
 
 def die_with_parent(parent: int) -> None:
@@ -29,7 +29,10 @@ def die_with_parent(parent: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """From now on a descendant whose parent ended becomes a child of this process, not of init (Linux only)."""
+    """From now on a descendant whose parent ended becomes a child of this process, not of init (Linux only).
+
+    This process must then wait for such children, or they stay as zombies until it ends.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_ADOPT_ORPHANS, 1)
 

@@ -66,7 +66,7 @@ def test_shown_crpbot_line_is_understood(line: str) -> None:
 def test_named_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = set(re.findall(r"`make ([a-z-]+)", README)) | {w.split()[1] for w in shell_lines() if w.startswith("make")}
-    assert {"run", "test", "test-long", "check", "bench"} <= named <= targets
+    assert {"run", "server", "test", "test-long", "check", "bench"} <= named <= targets
 
 
 def test_gate_table_is_the_default_configuration() -> None:
@@ -76,7 +76,7 @@ def test_gate_table_is_the_default_configuration() -> None:
     assert f"{len(gates)} gates" in README
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"configs/\w+\.yaml|deployments/[\w.]+", README))))
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"configs/\w+\.yaml|deployments/[\w.]+\.\w+", README))))
 def test_named_file_exists(path: str) -> None:
     assert (ROOT / path).is_file()
     if path.startswith("configs/"):
@@ -112,9 +112,14 @@ def test_every_study_is_shown() -> None:
 
 def test_named_deployments_are_those_of_the_file() -> None:
     deployments = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())["deployments"]
-    named = {f"train-all/{entry['name']}" for entry in deployments}
-    assert named == {"train-all/nightly", "train-all/on-demand"}
-    assert all(name in README for name in named)
+    flows = {f"{entry['entrypoint'].rpartition(':')[2].replace('_', '-')}/{entry['name']}" for entry in deployments}
+    assert flows == {
+        "train-all/nightly",
+        "train-all/on-demand",
+        "train-symbol/on-pool",
+        "night-watch/every-10-minutes",
+    }
+    assert all(name in README for name in flows)
     nightly = next(entry for entry in deployments if entry["name"] == "nightly")
     assert [(one["cron"], one["timezone"]) for one in nightly["schedules"]] == [("0 2 * * *", "UTC")]
     assert "02:00 UTC" in README

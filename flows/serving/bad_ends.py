@@ -1,0 +1,112 @@
+"""Runs that ended without a word of ours, and children that a killed parent left behind, as Prefect's API tells them.
+
+A run that comes to a verdict tells people itself. What is told here is everything else: crashed runs, errors outside of
+the symbols, runs that were refused or cancelled by a rule. Only runs without a parent: a child is its parent's business.
+
+What does not belong here: delivering (tasks/notify.py), and noticing that a run is dead (automations.py).
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterParentTaskRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Cancelled, Cancelling
+from prefect.utilities.urls import url_for
+
+from flows.serving.automations import OUR_FLOWS, TOO_LATE
+from flows.serving.late_runs import SUPERSEDED
+from models_lib.config import NoticeEvent
+from models_lib.notifications import Notice
+
+LOOK_BACK = timedelta(days=3)
+"""Longer than a weekend without a worker; a notice that was posted is not posted again."""
+_VERDICT = re.compile(r"\d+ of \d+ promoted")
+"""How the message of a run begins that came to a verdict for every symbol (models_lib.steps.summary)."""
+_REFUSED = "Deployment concurrency limit reached."
+_CANCELLED_BY_RULE = (_REFUSED, SUPERSEDED, TOO_LATE)
+_ORPHANED = "The run that started this one has ended."
+_PAGE = 200
+
+
+def bad_ends(client: SyncPrefectClient, now: datetime) -> list[Notice]:
+    """One notice for each run of the last days that ended badly and could not say so itself."""
+    ended = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=OUR_FLOWS)),
+        flow_run_filter=FlowRunFilter(
+            state=_states(StateType.CRASHED, StateType.FAILED, StateType.CANCELLED),
+            end_time=FlowRunFilterEndTime(after_=now - LOOK_BACK),
+            parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=True),
+        ),
+        sort=FlowRunSort.END_TIME_DESC,
+        limit=_PAGE,
+    )
+    return [_notice(run, run.state) for run in reversed(ended) if run.state and told_by_nobody(run.state)]
+
+
+def told_by_nobody(state: State) -> bool:
+    """Whether a run that ended in this state told no verdict and was not stopped by a person."""
+    message = state.message or ""
+    match state.type:
+        case StateType.CRASHED:
+            return True
+        case StateType.FAILED:
+            return not _VERDICT.match(message)
+        case StateType.CANCELLED:
+            return message in _CANCELLED_BY_RULE
+        case _:
+            return False
+
+
+def _notice(run: FlowRun, state: State) -> Notice:
+    event: NoticeEvent = "crashed" if state.is_crashed() else "failed"
+    return Notice(
+        event=event,
+        run_id=str(run.id),
+        reason=f"{run.name} {state.name.lower() if state.name else event}: {state.message or 'no reason is known'}",
+        link=url_for("flow-run", run.id),
+        time=state.timestamp or datetime.now(UTC),
+    )
+
+
+def cancel_left_behind(client: SyncPrefectClient) -> list[str]:
+    """Cancels children whose parent has ended, as it does when it is killed; gives their names."""
+    children = client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=OUR_FLOWS)),
+        flow_run_filter=FlowRunFilter(
+            state=_states(StateType.RUNNING, StateType.PENDING, StateType.SCHEDULED),
+            parent_task_run_id=FlowRunFilterParentTaskRunId(is_null_=False),
+        ),
+        limit=_PAGE,
+    )
+    left = [child for child in children if _parent_has_ended(client, child)]
+    for child in left:
+        # Another process works on it, and its worker ends that process; one that never began needs no worker.
+        elsewhere = child.infrastructure_pid is not None
+        state: State[None] = Cancelling(message=_ORPHANED) if elsewhere else Cancelled(message=_ORPHANED)
+        client.set_flow_run_state(child.id, state, force=not elsewhere)
+    return [child.name for child in left]
+
+
+def _parent_has_ended(client: SyncPrefectClient, child: FlowRun) -> bool:
+    if child.parent_task_run_id is None:
+        return False
+    launched_by = client.read_task_run(child.parent_task_run_id).flow_run_id
+    if launched_by is None:
+        return False
+    parent = client.read_flow_run(launched_by)
+    return parent.state is not None and parent.state.is_final()
+
+
+def _states(*types: StateType) -> FlowRunFilterState:
+    return FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))

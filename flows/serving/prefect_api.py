@@ -1,0 +1,51 @@
+"""The three questions that the watching process asks Prefect's API, without importing Prefect.
+
+What does not belong here: everything that a process with Prefect can ask (standing.py, night_watch.py).
+"""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Collection
+from typing import Any
+
+from models_lib.errors import TransientError
+
+_SECONDS = 10.0
+_WORKING = ["RUNNING", "PENDING", "CANCELLING"]
+_CRASHED = {"type": "CRASHED", "message": "The worker was stopped while this run worked. Start it again."}
+
+
+def has_worker(api_url: str, pool: str) -> bool:
+    """Whether a worker of that pool gave a sign of life lately."""
+    workers = _post(api_url, f"work_pools/{pool}/workers/filter", {})
+    return any(worker["status"] == "ONLINE" for worker in workers)
+
+
+def crash_runs_of(api_url: str, pids: Collection[int], *, pools: Collection[str]) -> list[str]:
+    """Marks the runs of processes that were ended as crashed; gives the runs' names.
+
+    Otherwise they would stand there as running until Prefect misses their sign of life.
+    """
+    asked = {
+        "flow_runs": {"state": {"type": {"any_": _WORKING}}},
+        "work_pools": {"name": {"any_": list(pools)}},
+    }
+    names: list[str] = []
+    for run in _post(api_url, "flow_runs/filter", asked):
+        if (run["infrastructure_pid"] or "").isdigit() and int(run["infrastructure_pid"]) in pids:
+            _post(api_url, f"flow_runs/{run['id']}/set_state", {"state": _CRASHED, "force": True})
+            names.append(run["name"])
+    return names
+
+
+def _post(api_url: str, path: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(  # noqa: S310  http or https (settings.py)
+        f"{api_url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+            return json.loads(answer.read())
+    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+        raise TransientError(f"{api_url}/{path}: {error}. Try again later.") from error

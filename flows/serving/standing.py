@@ -1,0 +1,161 @@
+"""What must stand on Prefect's server, known by its name: work pools, the GPU's limit, deployments, automations.
+
+Doing it twice is doing it once. What an operator changed on the server stays: limits, and a schedule or an automation
+that was switched off.
+
+What does not belong here: what the automations say (automations.py), and the environment (ensure.py).
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import (
+    GlobalConcurrencyLimitCreate,
+    VariableCreate,
+    VariableUpdate,
+    WorkPoolCreate,
+)
+from prefect.client.schemas.objects import Variable
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
+
+from flows.serving.automations import our_automations
+from flows.serving.settings import GPU_LIMIT, GPU_POOL, PARENT_POOL, SYMBOL_POOL
+from models_lib.errors import CrpbotError
+
+ROOT = Path(__file__).parents[2]
+_PREFECT_FILE = "deployments/prefect.yaml"
+_WATCH = "night-watch/every-10-minutes"
+_VARIABLE = "crpbot_deployed"
+_DEPLOY_SECONDS = 300
+_SILENT_SECONDS = "CRPBOT_SILENT_SECONDS"
+_DEFAULT_SILENT_SECONDS = 150
+"""Five heartbeats: a machine under load misses one or two, and a run that works must not be called dead."""
+
+_POOLS: dict[str, tuple[str, int | None]] = {
+    PARENT_POOL: ("train-all and the night-watch. Never the symbols: parents would wait for their own places.", None),
+    SYMBOL_POOL: ("One run a symbol, started by train-all.", None),
+    GPU_POOL: ("Machines with a GPU, which may come and go.", 1),
+}
+
+
+async def ensure(client: PrefectClient) -> AsyncIterator[str]:
+    """Does what is missing; gives one line for each thing."""
+    for name, (description, limit) in _POOLS.items():
+        yield f"work pool {name}: {await _ensure_pool(client, name, description, limit)}"
+    yield f"limit {GPU_LIMIT}: {await _ensure_limit(client, GPU_LIMIT)}"
+    yield f"deployments: {await _ensure_deployments(client)}"
+    watch = await client.read_deployment_by_name(_WATCH)
+    for automation in our_automations(watch.id, silent_seconds=_silent_seconds()):
+        yield f"automation {automation.name!r}: {await _ensure_automation(client, automation)}"
+
+
+def _silent_seconds() -> int:
+    return int(os.environ.get(_SILENT_SECONDS) or _DEFAULT_SILENT_SECONDS)
+
+
+async def _ensure_pool(client: PrefectClient, name: str, description: str, limit: int | None) -> str:
+    try:
+        await client.read_work_pool(name)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        pool = WorkPoolCreate(
+            name=name, type="process", description=description, concurrency_limit=limit, base_job_template=template
+        )
+        await client.create_work_pool(pool)
+        return "created"
+    return "found"
+
+
+async def _ensure_limit(client: PrefectClient, name: str) -> str:
+    try:
+        await client.read_global_concurrency_limit_by_name(name)
+    except ObjectNotFound:
+        await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
+        return "created"
+    return "found"
+
+
+async def _ensure_deployments(client: PrefectClient) -> str:
+    """Deploys when something that makes up the deployments is new; schedules that were switched off stay off."""
+    fingerprint = deployments_fingerprint()
+    before = {deployment.id: deployment for deployment in await client.read_deployments()}
+    variable = await client.read_variable_by_name(_VARIABLE)
+    if variable is not None and variable.value == fingerprint and before:
+        return f"found {len(before)}"
+    _deploy()
+    after = await client.read_deployments()
+    for deployment in after:
+        if deployment.id in before:
+            await _leave_switched_off(client, before[deployment.id], deployment)
+    await _remember(client, fingerprint, variable)
+    return f"created {len({one.id for one in after} - set(before))}, deployed again {len(before)}"
+
+
+async def _leave_switched_off(client: PrefectClient, before: DeploymentResponse, after: DeploymentResponse) -> None:
+    """Prefect replaces the schedules, all of them active, whenever it deploys."""
+    silent = [schedule.schedule for schedule in before.schedules if not schedule.active]
+    for schedule in after.schedules:
+        if schedule.schedule in silent:
+            await client.update_deployment_schedule(after.id, schedule.id, active=False)
+
+
+def deployments_fingerprint() -> str:
+    """The hash of what the deployments are made of: the file, the flows with their parameters, and where they lie."""
+    digest = hashlib.sha256(str(ROOT).encode())
+    for path in sorted([ROOT / _PREFECT_FILE, *(ROOT / "flows").rglob("*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _deploy() -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", _PREFECT_FILE, "--all"]
+    answer = subprocess.run(  # noqa: S603  our own interpreter and arguments
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_DEPLOY_SECONDS,
+        stdin=subprocess.DEVNULL,
+    )
+    if answer.returncode:
+        said = (answer.stdout + answer.stderr).strip()
+        raise CrpbotError(f"{_PREFECT_FILE}: Prefect did not take the deployments. It said:\n{said}")
+
+
+async def _remember(client: PrefectClient, fingerprint: str, variable: Variable | None) -> None:
+    if variable is None:
+        await client.create_variable(VariableCreate(name=_VARIABLE, value=fingerprint))
+    else:
+        await client.update_variable(VariableUpdate(name=_VARIABLE, value=fingerprint))
+
+
+async def _ensure_automation(client: PrefectClient, wanted: AutomationCore) -> str:
+    standing = await client.read_automations_by_name(wanted.name)
+    for double in standing[1:]:
+        await client.delete_automation(double.id)
+    if not standing:
+        await client.create_automation(wanted)
+        return "created"
+    if _meaning(standing[0]) == _meaning(wanted):
+        return "found"
+    # An update names every field but the owner, which the server refuses.
+    fields = wanted.model_dump(exclude={"owner_resource"}) | {"enabled": standing[0].enabled}
+    await client.update_automation(standing[0].id, AutomationCore.model_validate(fields))
+    return "changed"
+
+
+def _meaning(automation: AutomationCore) -> dict[str, Any]:
+    """What counts when two are compared: not the ids that the server adds, and not whether it is switched on."""
+    fields: dict[str, Any] = automation.model_dump(mode="json", include={"name", "description", "trigger", "actions"})
+    fields["trigger"].pop("id", None)
+    return fields

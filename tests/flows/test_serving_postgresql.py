@@ -1,0 +1,130 @@
+"""`make server` on a real PostgreSQL from Debian's package, which is one setting."""
+
+import contextlib
+import getpass
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.serving.supervision import children_of
+from tests.flows.serving import command_of, free_port, served
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.xdist_group("serving"),
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+PASSWORD = "canary-7c41e9"
+
+
+def programs() -> Path:
+    """The folder of initdb and postgres."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("needs Debian's package postgresql: PostgreSQL was NOT tested")
+    return found[-1].parent
+
+
+def unprivileged() -> str:
+    """PostgreSQL refuses to run as root."""
+    if os.getuid() != 0:
+        return getpass.getuser()
+    names = {user.pw_name for user in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+@pytest.fixture
+def database() -> Iterator[str]:
+    """The address of a fresh cluster on loopback."""
+    where, user = programs(), unprivileged()
+    as_user = {"user": user} if os.getuid() == 0 else {}
+    folder, port = Path(tempfile.mkdtemp(prefix="crpbot-postgresql-")), free_port()
+    try:
+        (folder / "password").write_text(PASSWORD)
+        if as_user:
+            for path in (folder, folder / "password"):
+                shutil.chown(path, user)
+        data = str(folder / "data")
+        words = ["-D", data, "-U", "crpbot", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "--no-sync"]
+        subprocess.run([where / "initdb", *words], cwd=folder, check=True, capture_output=True, **as_user)
+        settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
+        process = subprocess.Popen(
+            [where / "postgres", "-D", data, "-p", str(port), *settings],
+            cwd=folder,
+            stderr=subprocess.PIPE,
+            text=True,
+            **as_user,
+        )
+        try:
+            assert process.stderr is not None
+            said = []
+            for line in process.stderr:
+                said.append(line)
+                if "ready to accept connections" in line:
+                    break
+            else:
+                pytest.fail(f"PostgreSQL did not start: {''.join(said)}")
+            yield f"postgresql://crpbot:{PASSWORD}@127.0.0.1:{port}/postgres"
+        finally:
+            process.send_signal(signal.SIGINT)  # its fast way to end
+            process.communicate(timeout=60)
+    finally:
+        shutil.rmtree(folder)
+
+
+def environment_of(pid: int) -> bytes:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
+
+
+def test_server_schedules_and_runs_on_postgresql_and_tells_its_password_to_nobody(
+    database: str, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    with served(home, CRPBOT_DATABASE_URL=database) as up:
+        assert not (home / "prefect" / "prefect.db").exists(), "the data are in PostgreSQL"
+        nightly = [run for run in up.runs("train-all") if run["auto_scheduled"]]
+        assert [run["expected_start_time"][10:16] for run in nightly[:3]] == ["T02:00"] * 3
+        answer = up.run("night-watch/every-10-minutes", None, "--watch")
+        assert answer.returncode == 0, answer.stdout + answer.stderr + up.logs()
+
+        pids = children_of(up.process.pid)
+        with_password = [command_of(pid) for pid in pids if PASSWORD.encode() in environment_of(pid)]
+        assert len(with_password) == 1
+        assert "flows.serving.server" in with_password[0]
+        shown = str(up.ask("admin/settings", method="GET")) + "\n".join(up.said) + answer.stdout + answer.stderr
+        assert up.end() == 0
+    written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
+    assert PASSWORD not in shown
+    assert PASSWORD.encode() not in written
+
+
+def test_database_that_is_not_there_is_said_without_its_password(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "CRPBOT_HOME": str(tmp_path / "home"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
+        "CRPBOT_DATABASE_URL": f"postgresql://crpbot:{PASSWORD}@127.0.0.1:{free_port()}/postgres",
+    }
+    answer = subprocess.run(
+        [sys.executable, "-m", "flows.serving"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert answer.returncode == 1
+    assert "server ended with status" in answer.stderr
+    log = (tmp_path / "home" / "logs" / "server.log").read_text()
+    assert PASSWORD not in answer.stdout + answer.stderr + log

@@ -1,0 +1,126 @@
+"""Children that are started again, and the settings with which they are started; without Prefect."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows.serving.settings import address, client_environment, server_environment
+from flows.serving.supervision import ChildPlan, Children, Ended, Event, Stop, children_of, end_processes, how_it_ended
+from models_lib.errors import ConfigError
+
+SECRET = "canary-5f2b"
+WAITS = "import signal, sys; print('here', flush=True); signal.pause()"
+
+
+@pytest.fixture
+def children() -> Children:
+    return Children(lambda _line: None)
+
+
+def plan(tmp_path: Path, code: str) -> ChildPlan:
+    return ChildPlan("child", [sys.executable, "-c", code], os.environ, tmp_path / "logs" / "child.log")
+
+
+def next_event(children: Children) -> Event:
+    """With a limit, so that a fault fails the test instead of hanging."""
+    guard = threading.Timer(30.0, lambda: children.tell(Stop()))
+    guard.start()
+    try:
+        return children.next_event()
+    finally:
+        guard.cancel()
+
+
+def test_child_that_died_is_started_again_later_and_later(children: Children, tmp_path: Path) -> None:
+    children.start(plan(tmp_path, "import sys; sys.exit(3)"))
+    delays = []
+    for _ in range(2):
+        assert next_event(children) == Ended("child", 3)
+        delays.append(children.start_again_later("child"))
+    assert delays == [1.0, 2.0]
+    assert children.deaths("child") == 2
+
+
+def test_ended_child_is_gone_and_what_it_said_is_in_its_log(children: Children, tmp_path: Path) -> None:
+    children.start(plan(tmp_path, "print('said')"))
+    assert next_event(children) == Ended("child", 0)
+    before = children_of(os.getpid())
+    children.start(plan(tmp_path, WAITS))
+    (pid,) = children_of(os.getpid()) - before
+    children.end("child", "never there")
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert (tmp_path / "logs" / "child.log").read_text().splitlines()[0] == "said"
+
+
+def test_end_of_a_child_is_told_in_words() -> None:
+    assert how_it_ended(-signal.SIGKILL) == "was ended by SIGKILL"
+    assert how_it_ended(2) == "ended with status 2"
+
+
+def test_process_that_does_not_listen_is_killed() -> None:
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('here', flush=True); signal.pause()"
+    processes = []
+    for code in (WAITS, deaf):
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"here\n"
+        process.stdout.close()
+        processes.append(process)
+    end_processes({process.pid for process in processes}, seconds=0.5)
+    assert [process.wait(timeout=10) for process in processes] == [-signal.SIGTERM, -signal.SIGKILL]
+
+
+def test_database_is_one_setting_that_only_the_server_gets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CRPBOT_DATABASE_URL", f"postgresql://crpbot:{SECRET}@db:5432/prefect")
+    server, client = server_environment(tmp_path), client_environment(tmp_path)
+    assert server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == f"postgresql+asyncpg://crpbot:{SECRET}@db:5432/prefect"
+    assert [name for name, value in client.items() if SECRET in value] == []
+    assert [name for name, value in server.items() if SECRET in value] == ["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+
+
+def test_database_that_is_no_postgresql_is_refused_without_a_word_of_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CRPBOT_DATABASE_URL", f"mysql://crpbot:{SECRET}@db/prefect")
+    with pytest.raises(ConfigError, match="CRPBOT_DATABASE_URL must be postgresql://") as refused:
+        server_environment(tmp_path)
+    assert SECRET not in str(refused.value)
+
+
+def test_server_tells_nobody_and_forgets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from prefect.settings import Settings
+
+    for name in [name for name in os.environ if name.startswith("PREFECT_")]:
+        monkeypatch.delenv(name)
+    for name, value in server_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert os.environ["DO_NOT_TRACK"] == "1"
+    assert not settings.server.analytics_enabled
+    assert {"events", "flow_runs"} <= settings.server.services.db_vacuum.enabled_vacuum_types
+    assert settings.server.services.db_vacuum.retention_period.days == 90
+    assert settings.server.concurrency.lease_storage.endswith("filesystem"), "a run outlives a restart of the server"
+    assert settings.home == tmp_path / "prefect"
+    assert settings.flows.heartbeat_frequency == 30
+
+
+def test_what_the_operator_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD", "7200")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4999/api/")
+    environment = server_environment(tmp_path)
+    assert environment["PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"] == "7200"
+    assert environment["PREFECT_SERVER_API_PORT"] == "4999"
+    assert address().ui_url == "http://127.0.0.1:4999"
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:4200", "ftp://host/api", "http://host:4200", "http://:99999/api"])
+def test_address_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with pytest.raises(ConfigError, match="PREFECT_API_URL must be"):
+        address()
