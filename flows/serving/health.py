@@ -28,12 +28,16 @@ def answers(api_url: str, *, seconds: float) -> bool:
     except urllib.error.HTTPError as error:
         if error.code >= 500:
             return False
-        raise ConfigError(f"{api_url}: not a Prefect server answers there (status {error.code}).") from error
+        raise _not_prefect(api_url) from error
     except (urllib.error.URLError, OSError, http.client.HTTPException):
         return False
     if not healthy:
-        raise ConfigError(f"{api_url}: what answers there is not a Prefect server.")
+        raise _not_prefect(api_url)
     return True
+
+
+def _not_prefect(api_url: str) -> ConfigError:
+    return ConfigError(f"{api_url}: what answers there is not a Prefect server. Correct PREFECT_API_URL, or end it.")
 
 
 def wait_until_healthy(api_url: str, *, ended: threading.Event | None = None) -> None:

@@ -21,10 +21,14 @@ GPU_LIMIT = "crpbot-gpu"
 
 API_URL = "PREFECT_API_URL"
 DATABASE_URL = "CRPBOT_DATABASE_URL"
+SILENT_SECONDS = "CRPBOT_SILENT_SECONDS"
 _DEFAULT_API_URL = "http://127.0.0.1:4200/api"
 _PREFECT_DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 _SERVERS_ONLY = (DATABASE_URL, _PREFECT_DATABASE, "PREFECT_API_DATABASE_CONNECTION_URL")
 _DAY_SECONDS = 86_400
+_USUAL_SILENT_SECONDS = 150
+"""Five heartbeats: a machine under load misses one or two, and a run that works must not be called dead."""
+_LEAST_SILENT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,21 @@ def address() -> Address:
             f"{API_URL} must be the address of an API such as {_DEFAULT_API_URL}, was {given!r}. Correct or unset it."
         )
     return Address(given, parts.hostname, port)
+
+
+def silent_seconds() -> int:
+    """CRPBOT_SILENT_SECONDS: a run that gave no sign of life for so long is taken for dead.
+
+    Raises:
+        ConfigError: it is no number, or too small for a heartbeat of 30 seconds.
+    """
+    given = os.environ.get(SILENT_SECONDS) or str(_USUAL_SILENT_SECONDS)
+    if not given.isdecimal() or int(given) < _LEAST_SILENT_SECONDS:
+        raise ConfigError(
+            f"{SILENT_SECONDS} must be a number of seconds, at least {_LEAST_SILENT_SECONDS} because runs give a sign of "
+            f"life every 30, was {given!r}. Correct or unset it."
+        )
+    return int(given)
 
 
 def client_environment(home: Path) -> dict[str, str]:

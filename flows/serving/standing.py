@@ -7,7 +7,6 @@ What does not belong here: what the automations say (automations.py), and the en
 """
 
 import hashlib
-import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -28,7 +27,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from flows.serving.automations import our_automations
-from flows.serving.settings import GPU_LIMIT, GPU_POOL, PARENT_POOL, SYMBOL_POOL
+from flows.serving.settings import GPU_LIMIT, GPU_POOL, PARENT_POOL, SYMBOL_POOL, silent_seconds
 from models_lib.errors import CrpbotError
 
 ROOT = Path(__file__).parents[2]
@@ -36,9 +35,6 @@ _PREFECT_FILE = "deployments/prefect.yaml"
 _WATCH = "night-watch/every-10-minutes"
 _VARIABLE = "crpbot_deployed"
 _DEPLOY_SECONDS = 300
-_SILENT_SECONDS = "CRPBOT_SILENT_SECONDS"
-_DEFAULT_SILENT_SECONDS = 150
-"""Five heartbeats: a machine under load misses one or two, and a run that works must not be called dead."""
 
 _POOLS: dict[str, tuple[str, int | None]] = {
     PARENT_POOL: ("train-all and the night-watch. Never the symbols: parents would wait for their own places.", None),
@@ -54,12 +50,8 @@ async def ensure(client: PrefectClient) -> AsyncIterator[str]:
     yield f"limit {GPU_LIMIT}: {await _ensure_limit(client, GPU_LIMIT)}"
     yield f"deployments: {await _ensure_deployments(client)}"
     watch = await client.read_deployment_by_name(_WATCH)
-    for automation in our_automations(watch.id, silent_seconds=_silent_seconds()):
+    for automation in our_automations(watch.id, silent_seconds=silent_seconds()):
         yield f"automation {automation.name!r}: {await _ensure_automation(client, automation)}"
-
-
-def _silent_seconds() -> int:
-    return int(os.environ.get(_SILENT_SECONDS) or _DEFAULT_SILENT_SECONDS)
 
 
 async def _ensure_pool(client: PrefectClient, name: str, description: str, limit: int | None) -> str:

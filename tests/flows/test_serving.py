@@ -4,8 +4,10 @@ import contextlib
 import os
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -115,8 +117,6 @@ def test_pages_are_served_and_the_settings_hold(up: Served) -> None:
     settings = up.ask("admin/settings", method="GET")
     assert settings["server"]["analytics_enabled"] is False
     assert "flow_runs" in settings["server"]["services"]["db_vacuum"]["enabled"]
-    import urllib.request
-
     with urllib.request.urlopen(up.api_url.removesuffix("/api"), timeout=30) as page:
         assert b"Prefect" in page.read()
 
@@ -249,17 +249,25 @@ def test_end_takes_everything_with_it_within_seconds_and_says_so(up: Served) -> 
     assert state == "CRASHED"
 
 
-def test_what_it_cannot_do_is_said_in_one_line(tmp_path: Path) -> None:
-    for url, line in (
-        ("http://198.51.100.1:9/api", "one can be started on this machine's loopback only"),
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("http://127.0.0.2:9/api", "one can be started on this machine's loopback only"),
         ("http://127.0.0.1:4200", "PREFECT_API_URL must be the address of an API"),
-    ):
-        import subprocess
+    ],
+)
+def test_what_it_cannot_do_is_said_in_one_line(tmp_path: Path, url: str, line: str) -> None:
+    environment = os.environ | {"CRPBOT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": url, "no_proxy": "*"}
+    command = [sys.executable, "-m", "flows.serving"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert answer.returncode == 1
+    assert line in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
 
-        environment = os.environ | {"CRPBOT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": url}
-        answer = subprocess.run(
-            [sys.executable, "-m", "flows.serving"], env=environment, capture_output=True, text=True, check=False
-        )
-        assert answer.returncode == 1
-        assert line in answer.stderr
-        assert len(answer.stderr.strip().splitlines()) == 1
+
+def test_port_of_something_else_is_not_taken(tmp_path: Path, receiver: Receiver) -> None:
+    url = receiver.url.removesuffix("/services/canary") + "/api"
+    environment = os.environ | {"CRPBOT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": url}
+    command = [sys.executable, "-m", "flows.serving"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (answer.returncode, answer.stdout) == (1, "")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.serving.settings import address, client_environment, server_environment
+from flows.serving.settings import address, client_environment, server_environment, silent_seconds
 from flows.serving.supervision import ChildPlan, Children, Ended, Event, Stop, children_of, end_processes, how_it_ended
 from models_lib.errors import ConfigError
 
@@ -117,6 +117,16 @@ def test_what_the_operator_set_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert environment["PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"] == "7200"
     assert environment["PREFECT_SERVER_API_PORT"] == "4999"
     assert address().ui_url == "http://127.0.0.1:4999"
+
+
+@pytest.mark.parametrize(("given", "fits"), [("", True), ("60", True), ("59", False), ("soon", False)])
+def test_limit_of_silence_is_longer_than_a_heartbeat(monkeypatch: pytest.MonkeyPatch, given: str, fits: bool) -> None:
+    monkeypatch.setenv("CRPBOT_SILENT_SECONDS", given)
+    if fits:
+        assert silent_seconds() == int(given or 150)
+        return
+    with pytest.raises(ConfigError, match="CRPBOT_SILENT_SECONDS must be a number"):
+        silent_seconds()
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:4200", "ftp://host/api", "http://host:4200", "http://:99999/api"])
