@@ -35,6 +35,8 @@ _VERDICT = re.compile(r"\d+ of \d+ promoted")
 """How the message of a run begins that came to a verdict for every symbol (models_lib.steps.summary)."""
 _REFUSED = "Deployment concurrency limit reached."
 _CANCELLED_BY_RULE = (_REFUSED, SUPERSEDED, TOO_LATE)
+_CANCELLED_BY_TRAIN_ALL = ("TooLate", "Refused")
+"""Names of states; a person's cancelled run is named Cancelled, and needs no message."""
 _ORPHANED = "The run that started this one has ended."
 _PAGE = 200
 
@@ -63,7 +65,7 @@ def told_by_nobody(state: State) -> bool:
         case StateType.FAILED:
             return not _VERDICT.match(message)
         case StateType.CANCELLED:
-            return message in _CANCELLED_BY_RULE
+            return message in _CANCELLED_BY_RULE or state.name in _CANCELLED_BY_TRAIN_ALL
         case _:
             return False
 

@@ -32,7 +32,8 @@ async def cancel_superseded(client: PrefectClient, pool: str, *, now: datetime |
     due = await _due_runs(client, pool, now or datetime.now(UTC))
     by_deployment: dict[UUID, list[FlowRun]] = defaultdict(list)
     for run in due:
-        if run.auto_scheduled and run.deployment_id is not None:
+        # One that has run before goes on after a pause: it holds what a person answered.
+        if run.auto_scheduled and run.run_count == 0 and run.deployment_id is not None:
             by_deployment[run.deployment_id].append(run)
     superseded = [run for runs in by_deployment.values() for run in runs[:-1]]
     for run in superseded:

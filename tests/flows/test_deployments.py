@@ -209,6 +209,7 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         "good": Completed(message="3 of 3 promoted"),
         "refused": Cancelled(message="Deployment concurrency limit reached."),
         "missed": Cancelled(message=TOO_LATE),
+        "late": Cancelled(name="TooLate", message="30 hours late"),
         "by a person": Cancelled(),
     }
     now = datetime.now(UTC)
@@ -226,7 +227,7 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         assert bad_ends(client, now + timedelta(days=4)) == []
         for run in (*runs.values(), left, kept):  # nothing of it shall be there for another test
             client.delete_flow_run(run.id)
-    assert set(told) == {str(runs[name].id) for name in ("killed", "broken", "refused", "missed")}
+    assert set(told) == {str(runs[name].id) for name in ("killed", "broken", "refused", "missed", "late")}
     killed = told[str(runs["killed"].id)]
     assert (killed.event, killed.reason) == ("crashed", "killed crashed: No sign of life")
     assert killed.link is not None
