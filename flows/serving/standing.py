@@ -148,6 +148,6 @@ async def _ensure_automation(client: PrefectClient, wanted: AutomationCore) -> s
 
 def _meaning(automation: AutomationCore) -> dict[str, Any]:
     """What counts when two are compared: not the ids that the server adds, and not whether it is switched on."""
-    fields: dict[str, Any] = automation.model_dump(mode="json", include={"name", "description", "trigger", "actions"})
+    fields: dict[str, Any] = automation.model_dump(include={"name", "description", "trigger", "actions"})
     fields["trigger"].pop("id", None)
     return fields

@@ -99,6 +99,7 @@ def test_deployments_stand_with_their_schedules_pools_and_limits(deployed: dict[
         assert deployed[name].global_concurrency_limit.limit == 1
         assert deployed[name].concurrency_options.collision_strategy.value == "CANCEL_NEW"
     assert deployed["on-pool"].work_pool_name == "crpbot-symbols", "a parent must not wait for its own place"
+    assert {one.job_variables["stream_output"] for one in deployed.values()} == {False}, "a run survives its worker"
     heartbeats = {one.job_variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] for one in deployed.values()}
     assert heartbeats == {"30"}, "the automation takes a run that is silent for longer for dead"
 
