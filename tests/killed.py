@@ -61,10 +61,19 @@ def _die_at(step: int) -> None:
     sys.setprofile(hook)
 
 
-def killed_at_each(every: int, act: Callable[[int], object]) -> Iterator[tuple[int, bool]]:
-    """Kills `act` at step 1, 1 + every, ... until it comes through; after each kill yields the step and whether it was."""
+def killed_at_each(
+    every: int, act: Callable[[int], object], *, before: Callable[[int], object] = lambda step: None
+) -> Iterator[tuple[int, bool]]:
+    """Kills `act` at step 1, 1 + every, ... until it comes through; after each try yields the step and whether it was.
+
+    Args:
+        every: distance between two steps.
+        act: what is killed; it is given the step.
+        before: called in this process before each try.
+    """
     step, killed = 1, True
     while killed:
+        before(step)
         killed = killed_at(step, lambda step=step: act(step))
         yield step, killed
         step += every
