@@ -89,7 +89,8 @@ class FolderTarget:
     def _switch(self, symbol: str, release: str) -> None:
         link = self._link(symbol)
         link.parent.mkdir(parents=True, exist_ok=True)
-        fresh = link.with_name(f".{symbol}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        fresh = link.with_name(f".{symbol}.partial")
+        fresh.unlink(missing_ok=True)  # a killed switch left it
         fresh.symlink_to(Path("..") / "releases" / symbol / release, target_is_directory=True)
         fresh.replace(link)
         fsync_folder(link.parent)
@@ -101,8 +102,9 @@ class FolderTarget:
             fsync_folder(link.parent)
 
     def _forget_old(self, symbol: str, keep: set[str | None]) -> None:
-        """Removes the oldest releases beyond `keep`, and pieces that killed deployments left: one symbol is deployed by
-        one process at a time (the journal's lock). What cannot be removed stays and harms nobody.
+        """Removes the oldest releases beyond `keep` and the pieces of killed deployments; what cannot go harms nobody.
+
+        Pieces are nobody's work: one process at a time deploys a symbol (the journal's lock).
         """
         with contextlib.suppress(OSError):
             found = list(self._releases(symbol).iterdir())

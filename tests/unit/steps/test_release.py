@@ -224,9 +224,9 @@ def killed(scratch: Path, what: str, every: int) -> list[dict[str, Any]]:
     ("what", "every", "steps"),
     [
         ("switch", 17, 300),
-        pytest.param("switch", 2, 300, marks=pytest.mark.long),
-        pytest.param("first", 5, 120, marks=pytest.mark.long),
-        pytest.param("settle", 2, 40, marks=pytest.mark.long),
+        pytest.param("switch", 3, 300, marks=pytest.mark.long),
+        pytest.param("first", 9, 120, marks=pytest.mark.long),
+        pytest.param("settle", 4, 40, marks=pytest.mark.long),
     ],
 )
 def test_killed_at_any_step_champion_and_release_are_both_old_or_both_new(
