@@ -68,7 +68,7 @@ def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
 
 def retrain_symbol(symbol: str, plan: RunPlan) -> tuple[Judged, SymbolOutcome]:
     """The steps in their order; a run that goes on after a pause goes on behind the judgement."""
-    clock = StepClock(symbol)
+    clock = StepClock(symbol, limit_minutes=plan.config.orchestration.symbol_time_limit_minutes)
     judged = kept_judged(plan, symbol) or train_and_judge(symbol, plan, clock)
     clock.seconds = {**judged.seconds}
     if judged.judgement.failed_blocking:
