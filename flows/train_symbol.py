@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows.deaf_console import outlive_the_reader
 from models_lib.errors import DeployError, TransientError
 from models_lib.running import marked_as_running
 from models_lib.steps.clock import StepClock
@@ -59,6 +60,7 @@ def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
         A completed state named Promoted or Held that carries the `SymbolOutcome`.
     """
     hear_the_library()
+    outlive_the_reader()  # on a work pool this is a process of its own
     with marked_as_running(plan.folder):
         judged, outcome = retrain_symbol(symbol, plan)
         keep_outcome(plan, outcome)

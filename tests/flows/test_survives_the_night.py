@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.flows.serving import Receiver, Served, command_of, served, until
 
 from models_lib.orphans import descendants
 from models_lib.registry import open_registry
 from tests.flows.running import check_every_file_is_whole
+from tests.flows.serving import Receiver, Served, command_of, served, until
 from tests.markets import LENIENT, QUICK
 
 pytestmark = [
@@ -72,14 +72,16 @@ def folder_of(training: int) -> Path:
     return Path(spec).parent
 
 
-def ends(up: Served, run: dict[str, Any], *, within: float = 240.0) -> dict[str, Any]:
-    """The final state of the run."""
+def ends(up: Served, run: dict[str, Any], as_type: str, *, within: float = 240.0) -> dict[str, Any]:
+    """The final state of the run, which is of that type."""
 
     def look() -> dict[str, Any] | None:
         state: dict[str, Any] = up.ask(f"flow_runs/{run['id']}", method="GET")["state"]
         return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
 
-    return until(look, f"the end of {run['name']}", seconds=within)
+    found = until(look, f"the end of {run['name']}", seconds=within)
+    assert found["type"] == as_type, (found, up.logs())
+    return found
 
 
 def verdict(home: Path, run: dict[str, Any]) -> dict[str, Any]:
@@ -123,7 +125,7 @@ def test_killed_training_flow_worker_server_and_all_at_once_cost_no_champion_no_
         first = ask_for_run(up, seed=2)
         _, training = training_of(up, first)
         kill(training)
-        assert ends(up, first)["name"] == "Failed"
+        ends(up, first, "FAILED")
         assert "was ended by SIGKILL" in verdict(home, first)["reason"]
         assert check_champion(home, promotions=0) is None
         finished = results(home)
@@ -131,14 +133,14 @@ def test_killed_training_flow_worker_server_and_all_at_once_cost_no_champion_no_
         second = ask_for_run(up, seed=2)
         flow, training = training_of(up, second)
         kill(flow)
-        assert ends(up, second)["type"] == "CRASHED"
+        ends(up, second, "CRASHED")
         assert until(lambda: command_of(training) == "" or None, "the end of its training", seconds=30)
         assert check_champion(home, promotions=0) is None
 
         third = ask_for_run(up, seed=2)
         training_of(up, third)
         kill(up.child("worker start --pool crpbot ").pid)
-        assert ends(up, third)["type"] == "COMPLETED"
+        ends(up, third, "COMPLETED")
         assert verdict(home, third)["outcome"] == "promoted"
         champion = check_champion(home, promotions=1)
         assert results(home) == finished, "nothing of it was done a second time"
@@ -147,7 +149,7 @@ def test_killed_training_flow_worker_server_and_all_at_once_cost_no_champion_no_
         fourth = ask_for_run(up, seed=3)
         training_of(up, fourth)
         kill(up.child("flows.serving.server").pid)
-        assert ends(up, fourth)["type"] == "COMPLETED"
+        ends(up, fourth, "COMPLETED")
         assert verdict(home, fourth)["outcome"] == "promoted"
         assert check_champion(home, promotions=2) != champion
         champion = check_champion(home, promotions=2)
@@ -158,9 +160,9 @@ def test_killed_training_flow_worker_server_and_all_at_once_cost_no_champion_no_
 
     with served(home, **environment) as up:
         assert check_champion(home, promotions=2) == champion
-        assert ends(up, fifth, within=600.0)["type"] == "CRASHED"
+        ends(up, fifth, "CRASHED", within=600.0)
         sixth = ask_for_run(up, seed=4)
-        assert ends(up, sixth)["type"] == "COMPLETED"
+        ends(up, sixth, "COMPLETED")
         assert verdict(home, sixth)["outcome"] == "promoted"
         assert check_champion(home, promotions=3) != champion
         assert results(home) == finished
