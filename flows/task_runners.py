@@ -14,11 +14,15 @@ from types import ModuleType
 from typing import Any
 
 from prefect.futures import PrefectFuture
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import TaskRunner
 
 from flows import cluster_process
+from flows.limited_threads import LimitedThreadsTaskRunner
 from models_lib.config.sections import OrchestrationSection
 from models_lib.errors import ConfigError
+
+_CANCEL_MINUTES = 5.0
+"""A launch on a work pool keeps the limit itself; this is its time to cancel what took longer."""
 
 
 def task_runner(section: OrchestrationSection, *, max_workers: int) -> TaskRunner[Any]:
@@ -35,7 +39,10 @@ def task_runner(section: OrchestrationSection, *, max_workers: int) -> TaskRunne
         return _dask(section.cluster_address, max_workers)
     if section.fanout == "local" and section.task_runner == "ray":
         return _ray(section.cluster_address, max_workers)
-    return ThreadPoolTaskRunner(max_workers=max_workers)
+    minutes = section.symbol_time_limit_minutes
+    if section.fanout == "deployment":
+        minutes += _CANCEL_MINUTES
+    return LimitedThreadsTaskRunner(max_workers, limit_minutes=minutes)
 
 
 def answer_of(future: PrefectFuture[Any]) -> object:

@@ -19,6 +19,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from flows.aftermath import after_the_verdicts, tell_question, tell_settled
 from flows.approval import ask_person
+from flows.deaf_console import outlive_the_reader
 from flows.fan_out import launch_symbols, train_symbols
 from flows.home import crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
@@ -48,6 +49,7 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
         params: configuration, symbols and settings; the defaults train every configured symbol.
     """
     hear_the_library()
+    outlive_the_reader()
     params = params or RetrainParams()
     home = crpbot_home()
     prepare_home(home)

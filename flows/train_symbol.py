@@ -12,6 +12,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
+from flows.deaf_console import outlive_the_reader
 from models_lib.errors import DeployError, TransientError
 from models_lib.running import marked_as_running
 from models_lib.steps.clock import StepClock
@@ -59,6 +60,7 @@ def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
         A completed state named Promoted or Held that carries the `SymbolOutcome`.
     """
     hear_the_library()
+    outlive_the_reader()  # on a work pool this is a process of its own
     with marked_as_running(plan.folder):
         judged, outcome = retrain_symbol(symbol, plan)
         keep_outcome(plan, outcome)
@@ -68,7 +70,7 @@ def train_symbol(symbol: str, plan: RunPlan) -> State[Any]:
 
 def retrain_symbol(symbol: str, plan: RunPlan) -> tuple[Judged, SymbolOutcome]:
     """The steps in their order; a run that goes on after a pause goes on behind the judgement."""
-    clock = StepClock(symbol)
+    clock = StepClock(symbol, limit_minutes=plan.config.orchestration.symbol_time_limit_minutes)
     judged = kept_judged(plan, symbol) or train_and_judge(symbol, plan, clock)
     clock.seconds = {**judged.seconds}
     if judged.judgement.failed_blocking:

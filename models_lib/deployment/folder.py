@@ -6,6 +6,7 @@
 What does not belong here: starting a runtime and asking it for its health.
 """
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -60,7 +61,7 @@ class FolderTarget:
         """Verifies the earlier release's hashes, then switches the link to it."""
         try:
             if bundle_hash is None:
-                self._link(symbol).unlink(missing_ok=True)
+                self._remove_link(symbol)
                 return
             verify_hashes(self._releases(symbol) / bundle_hash, expected_hash=bundle_hash)
             self._switch(symbol, bundle_hash)
@@ -88,17 +89,30 @@ class FolderTarget:
     def _switch(self, symbol: str, release: str) -> None:
         link = self._link(symbol)
         link.parent.mkdir(parents=True, exist_ok=True)
-        fresh = link.with_name(f".{symbol}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+        fresh = link.with_name(f".{symbol}.partial")
+        fresh.unlink(missing_ok=True)  # a killed switch left it
         fresh.symlink_to(Path("..") / "releases" / symbol / release, target_is_directory=True)
         fresh.replace(link)
         fsync_folder(link.parent)
 
+    def _remove_link(self, symbol: str) -> None:
+        link = self._link(symbol)
+        if link.is_symlink():
+            link.unlink()
+            fsync_folder(link.parent)
+
     def _forget_old(self, symbol: str, keep: set[str | None]) -> None:
-        """Removes the oldest releases beyond `keep`; what cannot be removed stays and harms nobody."""
-        releases = [path for path in self._releases(symbol).iterdir() if not path.name.startswith(".")]
-        by_age = sorted(releases, key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in [path for path in by_age if path.name not in keep][max(0, self._keep - len(keep)) :]:
-            shutil.rmtree(path, ignore_errors=True)
+        """Removes the oldest releases beyond `keep` and the pieces of killed deployments; what cannot go harms nobody.
+
+        Pieces are nobody's work: one process at a time deploys a symbol (the journal's lock).
+        """
+        with contextlib.suppress(OSError):
+            found = list(self._releases(symbol).iterdir())
+            pieces = [path for path in found if path.name.startswith(".")]
+            by_age = sorted(set(found) - set(pieces), key=lambda path: path.stat().st_mtime, reverse=True)
+            old = [path for path in by_age if path.name not in keep][max(0, self._keep - len(keep)) :]
+            for path in (*pieces, *old):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _releases(self, symbol: str) -> Path:
         return self._folder / "releases" / symbol

@@ -10,8 +10,11 @@ import os
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 _LOCK_NAME = "retrain.lock"
+_DOOR_NAME = "retrain.door"
+"""Held for a moment by whoever tries the lock or looks at it: a look must not be what refuses a retrain."""
 
 
 @contextlib.contextmanager
@@ -26,10 +29,12 @@ def sole_retrain(home: Path, name: str, *, wait: bool) -> Iterator[str | None]:
         wait: for the other to end, instead of being refused.
     """
     home.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(home / _LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with _opened(home / _LOCK_NAME) as lock:
+        with _door(home):
+            admitted = _had(lock, fcntl.LOCK_EX)
+        if not admitted and wait:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        elif not admitted:
             yield lock.read().decode(errors="replace").strip() or "another process"
             return
         lock.truncate(0)
@@ -39,15 +44,32 @@ def sole_retrain(home: Path, name: str, *, wait: bool) -> Iterator[str | None]:
 
 def running_retrain(home: Path) -> str | None:
     """The name of the retrain that holds the lock now; None when none does."""
-    path = home / _LOCK_NAME
-    if not path.exists():
+    if not (home / _LOCK_NAME).exists():
         return None
-    with path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return lock.read().decode(errors="replace").strip() or "another process"
-    return None
+    with _door(home), _opened(home / _LOCK_NAME) as lock:
+        if _had(lock, fcntl.LOCK_SH):
+            return None
+        return lock.read().decode(errors="replace").strip() or "another process"
+
+
+@contextlib.contextmanager
+def _door(home: Path) -> Iterator[None]:
+    with _opened(home / _DOOR_NAME) as door:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        yield
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
+
+
+def _had(lock: IO[bytes], how: int) -> bool:
+    """Whether the lock could be had at once."""
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def too_late(scheduled: datetime, now: datetime, *, limit_hours: float) -> str | None:

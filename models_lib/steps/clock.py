@@ -1,10 +1,12 @@
-"""Seconds of each step, measured as the flow goes, and a line when a step begins."""
+"""Seconds of each step, measured as the flow goes, a line when a step begins, and the limit of them all."""
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterator
 
+from models_lib.errors import TrainingError
 from models_lib.interruption import refuse_when_stopped
 
 _log = logging.getLogger(__name__)
@@ -15,11 +17,14 @@ class StepClock:
 
     Args:
         symbol: named in the lines.
+        limit_minutes: no step begins later than this after the clock was made.
     """
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, *, limit_minutes: float = math.inf) -> None:
         self.seconds: dict[str, float] = {}
         self._symbol = symbol
+        self._limit_minutes = limit_minutes
+        self._began = time.monotonic()
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -27,11 +32,21 @@ class StepClock:
 
         Raises:
             StoppedError: the run was told to stop; the body is not entered.
+            TrainingError: the symbol's time is over; the same.
         """
         refuse_when_stopped()
+        self._refuse_when_late(name)
         _log.info("%s ...", name, extra={"symbol": self._symbol})
         began = time.monotonic()
         try:
             yield
         finally:
             self.seconds[name] = round(time.monotonic() - began, 3)
+
+    def _refuse_when_late(self, name: str) -> None:
+        minutes = (time.monotonic() - self._began) / 60.0
+        if minutes > self._limit_minutes:
+            raise TrainingError(
+                f"{self._symbol}: {minutes:.1f} minutes were over before its step {name} (at most {self._limit_minutes:g}: "
+                f"orchestration.symbol_time_limit_minutes). Its finished steps are kept: run again, or raise the limit."
+            )

@@ -29,7 +29,7 @@ from typing import IO, Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from models_lib.errors import BundleError, DataError
+from models_lib.errors import CrpbotError, DataError
 from models_lib.files import canonical_json, sha256_bytes, write_json
 from models_lib.steps.code_version import code_version
 from models_lib.steps.plan import RunPlan
@@ -123,10 +123,10 @@ def _kept(folder: Path, key: str, answer: type[Answer]) -> Answer | None:
     try:
         record = json.loads(path.read_bytes())
         if record["key"] != key:
-            return None
+            raise DataError(f"{path} is the result of another key, {str(record['key'])[:16]}.")
         kept = answer.model_validate(_absolute(record["answer"], folder))
         kept.check_files()
-    except (ValueError, KeyError, TypeError, ValidationError, DataError, BundleError, OSError) as error:
+    except (ValueError, KeyError, TypeError, ValidationError, CrpbotError, OSError) as error:
         _log.warning("%s: the kept result is damaged and is made again: %s", folder.name, error)
         return None
     os.utime(path)  # `crpbot clean` goes by the last use

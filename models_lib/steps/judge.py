@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from models_lib.bundle import Bundle, load_bundle
+from models_lib.bundle.hashes import verify_hashes
 from models_lib.bundle.predictor import probabilities_of
 from models_lib.candles.planted import best_possible_accuracy
 from models_lib.candles.schema import epoch_ms
 from models_lib.config import RunConfig
-from models_lib.errors import BundleError
+from models_lib.errors import BundleError, ConfigError
 from models_lib.evaluation.drift import FeatureDrift, feature_drift
 from models_lib.evaluation.evaluation import (
     ChampionComparison,
@@ -55,6 +56,17 @@ def champion_to_beat(plan: RunPlan, symbol: str) -> str | None:
     """
     champion = open_registry(plan.home).champion(symbol)
     return champion.bundle if champion else None
+
+
+def champion_is_whole(plan: RunPlan, champion: str | None) -> bool:
+    """Whether the champion's files are all there: a judgement without it must not outlive its repair."""
+    if champion is None:
+        return True
+    try:
+        verify_hashes(open_registry(plan.home).store.bundle(champion), expected_hash=champion)
+    except (BundleError, ConfigError):
+        return False
+    return True
 
 
 def judge_candidate(

@@ -154,6 +154,7 @@ def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, bundle: C
         candidate=bundle,
         stopped_by_gates=fitted.trained.stopped_by_gates,
         champion=champion,
+        champion_is_whole=judge.champion_is_whole(plan, champion),
         data=config.data,
         label=config.label,
         training=config.training.gate_stop_epochs,

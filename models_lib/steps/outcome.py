@@ -3,6 +3,7 @@
 What does not belong here: deciding. The gates decide (evaluation), the registry promotes.
 """
 
+import errno
 import json
 import logging
 from typing import Any, Literal
@@ -90,12 +91,11 @@ def kept_outcome(plan: RunPlan, symbol: str) -> SymbolOutcome | None:
 
 def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:
     """The outcome of a symbol whose steps raised; `failure` is the exception that ended it."""
-    reason = str(failure) if isinstance(failure, CrpbotError) else f"{type(failure).__name__}: {failure}"
     return SymbolOutcome(
         symbol=symbol,
         outcome="failed",
         bundle=None,
-        reason=reason,
+        reason=_reason(symbol, failure),
         gates=[],
         metrics=None,
         words=[],
@@ -106,6 +106,19 @@ def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:
         report=None,
         seconds={},
     )
+
+
+def _reason(symbol: str, failure: object) -> str:
+    match failure:
+        case CrpbotError():
+            return str(failure)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
+            return (
+                f"{symbol}: a file could not be written ({failure}). Free space on the disk of CRPBOT_HOME, `crpbot clean` "
+                f"helps, then run again: what was finished is kept."
+            )
+        case _:
+            return f"{type(failure).__name__}: {failure}"
 
 
 def held_outcome(judged: Judged, seconds: dict[str, float]) -> SymbolOutcome:

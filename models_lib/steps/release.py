@@ -21,7 +21,7 @@ from typing import Literal
 
 from models_lib.deployment.journal import Journal, Switch, symbols_under_way
 from models_lib.deployment.target import open_target
-from models_lib.errors import CrpbotError, DeployError
+from models_lib.errors import CrpbotError, DeployError, RecordError
 from models_lib.registry import open_registry
 from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
@@ -93,11 +93,19 @@ def settle(home: Path, *, who: str) -> tuple[Settled, ...]:
     for symbol in symbols_under_way(home):
         journal = Journal(home, symbol)
         with journal.held(wait=False) as free:
-            done = _settle(home, journal, who=who) if free else None
+            done = _settle_if_readable(home, journal, symbol, who=who) if free else None
         if done is not None:
             _log.warning("%s", done.sentence, extra={"symbol": symbol})
             settled.append(done)
     return tuple(settled)
+
+
+def _settle_if_readable(home: Path, journal: Journal, symbol: str, *, who: str) -> Settled | None:
+    """As `_settle`. A damaged journal holds up its own symbol (`both_or_neither` refuses it), not the others."""
+    try:
+        return _settle(home, journal, who=who)
+    except RecordError as error:
+        return Settled(symbol, "unknown", "unsettled", str(error))
 
 
 def _switch(plan: RunPlan, symbol: str, stored: StoredRef) -> Switch:

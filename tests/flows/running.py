@@ -9,15 +9,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 from models_lib.bundle import verify_hashes
+from models_lib.files import sha256_file
 
 ROOT = Path(__file__).parents[2]
 LONGEST_SECONDS = 150.0
@@ -30,9 +32,17 @@ def environment(home: Path) -> dict[str, str]:
     return ours | {"CRPBOT_HOME": str(home), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def crpbot(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """One command, run to its end."""
+def crpbot(home: Path, *words: str, largest_file: int | None = None) -> subprocess.CompletedProcess[str]:
+    """One command, run to its end.
+
+    Args:
+        home: its CRPBOT_HOME.
+        words: the command.
+        largest_file: bytes; a file that would grow beyond cannot be written, as on a full disk.
+    """
     command = [sys.executable, "-m", "flows.cli", *words]
+    if largest_file is not None:
+        command = ["prlimit", f"--fsize={largest_file}", *command]
     return subprocess.run(
         command,
         cwd=ROOT,
@@ -145,31 +155,59 @@ def history(home: Path) -> list[dict[str, object]]:
     return entries
 
 
+READERS: dict[str, Callable[[Path], object]] = {
+    ".json": lambda path: json.loads(path.read_bytes()),
+    ".parquet": pq.read_table,
+    ".npy": lambda path: np.load(path, allow_pickle=False),
+    ".safetensors": load_file,
+    ".html": lambda path: path.read_text().rstrip().index("</html>"),
+}
+
+
 def check_every_file_is_whole(home: Path) -> int:
-    """Opens every file of the runs and the store that carries a final name; returns how many."""
-    readers = {
-        ".json": lambda path: json.loads(path.read_bytes()),
-        ".parquet": pq.read_table,
-        ".npy": lambda path: np.load(path, allow_pickle=False),
-        ".safetensors": load_file,
-        ".html": lambda path: path.read_text().rstrip().index("</html>"),
-    }
+    """Opens every file of runs, cache, journal and store that carries a final name; returns how many.
+
+    The run folders' links are not followed: what they name lies in the cache.
+    """
     count = 0
-    for path in (home / "runs").rglob("*"):
-        if path.suffix in readers and path.is_file():
-            readers[path.suffix](path)
-            count += 1
-    for bundle in (home / "store" / "bundles").iterdir():
+    for room in ("runs", "cache", "journal"):
+        for folder, _, names in os.walk(home / room, followlinks=False):
+            for path in (Path(folder) / name for name in names):
+                if path.suffix in READERS and not path.name.startswith("."):
+                    READERS[path.suffix](path)
+                    count += 1
+    for result in (home / "cache" / "steps").glob("*/*/result.json"):
+        check_result(result)
+        count += 1
+    for bundle in (home / "store" / "bundles").glob("*"):
         assert verify_hashes(bundle) == bundle.name
         count += 1
     return count
 
 
-def wait_for(path: Path, pattern: str, *, seconds: float = LONGEST_SECONDS) -> Path:
-    """The first file below `path` that fits the pattern, as soon as it is there."""
+def check_result(result: Path) -> None:
+    """Every file that a finished step's answer names is what it was."""
+
+    def check(value: Any) -> None:
+        match value:
+            case {"path": str(path), "sha256": str(digest)}:
+                assert sha256_file(result.parent / path) == digest, path
+            case {"folder": str(folder), "bundle": str(digest)}:
+                assert verify_hashes(result.parent / folder) == digest
+            case dict():
+                for part in value.values():
+                    check(part)
+
+    check(json.loads(result.read_bytes())["answer"])
+
+
+def wait_for(
+    path: Path, pattern: str, *, known: frozenset[Path] = frozenset(), seconds: float = LONGEST_SECONDS
+) -> Path:
+    """The first file below `path` that fits the pattern and is not known, as soon as it is there."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if found := next(iter(path.rglob(pattern)), None):
+        if found := next((one for one in path.rglob(pattern) if one not in known), None):
             return found
         time.sleep(0.005)  # between two looks
     raise AssertionError(f"no {pattern} below {path} after {seconds} seconds")

@@ -1,14 +1,24 @@
-"""kill -9 and Ctrl-C at any step of a real run: champions stay, files are whole or not there, nothing lives on."""
+"""kill -9 and Ctrl-C at any step of a real run: champions stay, files are whole or not there, nothing lives on.
 
+The next run goes on where the stopped one ended.
+
+A home keeps what was finished, so a run that shall work, and not take over, is given a market or a seed of its own.
+"""
+
+import fcntl
+import json
 import os
 import shutil
 import signal
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from models_lib.deployment import FolderTarget
+from models_lib.registry import open_registry
 from tests.flows.running import (
     RunningRun,
     Standing,
@@ -31,19 +41,34 @@ pytestmark = [
 SETTINGS = ("data.days=14", *QUICK, *LENIENT)
 ENDLESS = ("training.max_epochs=100000", "training.patience=100000", "training.gate_stop_epochs=100000")
 LINE = "crpbot: interrupted; nothing half-done is kept. `crpbot history` shows what was promoted before."
-STEPS = (
+KEPT = {
+    "candles": "candles",
+    "features": "features",
+    "labels": "labels",
+    "scaler": "scaler",
+    "train": "training",
+    "temperature": "temperature",
+    "candidate": "candidate",
+    "judge": "judgement",
+}
+"""Steps whose results are kept, in their order, and the names under which they are."""
+RELEASE = ("report", "promote", "deploy", "page")
+"""Steps after them."""
+MOMENTS = (
     "candles",
+    ".candles.parquet.*.partial",
     "features",
+    ".features.npy.*.partial",
     "labels",
     "scaler",
     "train",
+    "weights.safetensors",
     "temperature",
     "candidate",
     "judge",
-    "report",
-    "promote",
-    "page",
+    *RELEASE,
 )
+"""When the run is killed: a step begins, or a file appears."""
 
 
 @pytest.fixture(scope="module")
@@ -117,38 +142,70 @@ def test_ctrl_c_ends_a_training_within_seconds_in_one_line(home: Path, whom: str
     assert Standing.of(home) == before
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("step", STEPS)
-def test_run_killed_at_a_step_leaves_everything_sound(scarred_home: Path, step: str) -> None:
-    before, entries = Standing.of(scarred_home), len(history(scarred_home))
-    with running(scarred_home, *SETTINGS, "training.seed=2") as run:
-        run.until(f"BTC-USD: {step} ...")
-        kill(run)
-    done = len(history(scarred_home)) - entries
-    assert done in {"promote": (0, 1), "page": (1,)}.get(step, (0,)), "done or not done"
-    if not done:
-        assert Standing.of(scarred_home) == before
-    check_every_file_is_whole(scarred_home)
+def until_moment(run: RunningRun, home: Path, moment: str, known: frozenset[Path]) -> None:
+    """Returns when the step began or the file appeared."""
+    if moment in (*KEPT, *RELEASE):
+        run.until(f"BTC-USD: {moment} ...")
+        return
+    run.until("BTC-USD: candles ...")
+    wait_for(home / "cache" / "steps", moment, known=known)
+
+
+def over_at(moment: str) -> set[str]:
+    """The kept steps that were over for certain when a run was killed at that moment."""
+    begun = [one for one in MOMENTS[: MOMENTS.index(moment) + 1] if one in KEPT]
+    return set(begun) if moment in RELEASE else set(begun[:-1])
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("file", [".candles.parquet.*.partial", ".features.npy.*.partial", "weights.safetensors"])
-def test_run_killed_when_a_file_appears_leaves_everything_sound(scarred_home: Path, file: str) -> None:
-    before = Standing.of(scarred_home)
-    with running(scarred_home, *SETTINGS, "training.seed=3") as run:
-        run.until("BTC-USD: candles ...")
-        wait_for(scarred_home / "cache" / "steps", file)
-        kill(run)
-    history(scarred_home)
-    assert Standing.of(scarred_home) == before
-    check_every_file_is_whole(scarred_home)
+@pytest.mark.timeout(1_800)
+def test_run_killed_at_every_step_in_turn_resumes_and_ends_like_one_that_was_never_killed(
+    scarred_home: Path, tmp_path: Path
+) -> None:
+    """Each run goes on where the killed one before it ended, and is killed a step further."""
+    settings = (*SETTINGS, "data.seed=8", "deployment.target=folder", f"deployment.folder={scarred_home / 'releases'}")
+    target = FolderTarget(scarred_home / "releases", keep=5)
+    (old,) = open_registry(scarred_home).history().entries
+    before, over, taken = Standing.of(scarred_home), set[str](), set[str]()
+    for moment in MOMENTS:
+        known = frozenset((scarred_home / "cache" / "steps").rglob("*"))
+        with running(scarred_home, *settings) as run:
+            until_moment(run, scarred_home, moment, known)
+            kill(run)
+        check_every_file_is_whole(scarred_home)
+        assert not open_registry(scarred_home).history().damage
+        if moment not in RELEASE[1:]:
+            assert Standing.of(scarred_home) == before, moment
+        if moment in (*KEPT, *RELEASE):  # what a file's moment leaves unread says nothing
+            said = "".join(run.said)
+            over &= over_at(moment)
+            over -= {"judge"} if moment in RELEASE[2:] else set()  # the champion to beat may be another by now
+            assert [step for step in over if f"{KEPT[step]}: finished before, taken over" not in said] == [], moment
+            taken |= over
+        over = over_at(moment)
+    assert taken == set(KEPT)
+
+    words = [word for one in settings for word in ("--set", one)]
+    answer = crpbot(scarred_home, "run", "--symbols", "BTC-USD", *words)
+    assert answer.returncode == 0, answer.stderr
+    uninterrupted = crpbot(tmp_path / "home", "run", "--symbols", "BTC-USD", *words[:-4])
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
+    champion = open_registry(scarred_home).champion("BTC-USD")
+    assert champion is not None
+    assert champion.bundle == open_registry(tmp_path / "home").history().entries[-1].to_bundle
+    assert target.current("BTC-USD") == champion.bundle
+    assert champion.previous == old.to_bundle
+    actions = Counter(entry.action for entry in open_registry(scarred_home).history().entries[1:])
+    assert actions["promote"] - actions["undo"] == 1, actions
+    assert actions["undo"] <= 2, "killed at promote, and at deploy"
+    assert list((scarred_home / "journal").glob("*.json")) == []
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("step", ["candles", "features", "train", "judge", "report", "promote"])
 def test_ctrl_c_at_a_step_ends_the_run(scarred_home: Path, step: str) -> None:
     entries = len(history(scarred_home))
-    with running(scarred_home, *SETTINGS, "training.seed=4") as run:
+    with running(scarred_home, *SETTINGS, "data.seed=9") as run:
         run.until(f"BTC-USD: {step} ...")
         children = run.children()
         run.process.send_signal(signal.SIGINT)
@@ -156,7 +213,9 @@ def test_ctrl_c_at_a_step_ends_the_run(scarred_home: Path, step: str) -> None:
     assert status == 130, rest
     assert [line for line in rest.splitlines() if not line.startswith("BTC-USD:")] == [LINE]
     assert [child.command for child in children if not child.ends()] == []
-    assert len(history(scarred_home)) - entries in ((0, 1) if step == "promote" else (0,))
+    actions = [entry["action"] for entry in history(scarred_home)[entries:]]
+    # Stopped between promotion and deployment, the promotion is taken back.
+    assert actions in ([[], ["promote"], ["promote", "undo"]] if step == "promote" else [[]])
     check_every_file_is_whole(scarred_home)
 
 
@@ -170,6 +229,42 @@ def test_ctrl_c_while_prefect_starts_is_as_quiet(scarred_home: Path) -> None:
     assert (status, rest.splitlines()) == (130, [LINE])
 
 
+def words_of(*settings: str) -> list[str]:
+    """`crpbot run` for BTC-USD with these settings."""
+    return ["run", "--symbols", "BTC-USD", "--json", *(word for one in settings for word in ("--set", one))]
+
+
 @pytest.mark.long
-def test_next_run_works_in_a_home_full_of_what_killed_runs_left(scarred_home: Path) -> None:
-    check_next_run_works(scarred_home, seed=5)
+def test_full_disk_fails_the_symbol_with_a_clear_reason_and_the_next_run_resumes(home: Path) -> None:
+    """The candles fit, the features do not."""
+    before, words = Standing.of(home), words_of(*SETTINGS[1:], "data.days=30")
+    full = crpbot(home, *words, largest_file=8 * 2**20)
+    assert full.returncode == 1, full.stderr
+    entry = json.loads(full.stdout)["symbols"]["BTC-USD"]
+    assert entry["outcome"] == "failed"
+    assert "Free space" in entry["reason"]
+    assert Standing.of(home) == before
+    assert [path for path in home.rglob(".*.partial") if "cache" in path.parts] == []
+    check_every_file_is_whole(home)
+
+    again = crpbot(home, *words)
+    assert again.returncode == 0, again.stderr
+    assert "BTC-USD: candles: finished before, taken over" in again.stderr
+    assert "BTC-USD: features: finished before, taken over" not in again.stderr
+    assert json.loads(again.stdout)["symbols"]["BTC-USD"]["outcome"] == "promoted"
+    assert len(history(home)) == 2
+
+
+@pytest.mark.long
+def test_step_that_hangs_fails_its_symbol_when_its_time_is_over_and_the_process_ends(home: Path) -> None:
+    """Somebody else holds the symbol's lock of the journal, and never lets go of it."""
+    before = Standing.of(home)
+    (home / "journal").mkdir(exist_ok=True)
+    with (home / "journal" / "BTC-USD.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        hung = crpbot(home, *words_of(*SETTINGS, "orchestration.symbol_time_limit_minutes=0.4"))
+    assert hung.returncode == 1, hung.stderr
+    entry = json.loads(hung.stdout)["symbols"]["BTC-USD"]
+    assert entry["outcome"] == "failed"
+    assert "orchestration.symbol_time_limit_minutes" in entry["reason"]
+    assert Standing.of(home) == before

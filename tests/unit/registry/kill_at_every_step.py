@@ -2,18 +2,13 @@
 
     python -m tests.unit.registry.kill_at_every_step SCRATCH (promote | rollback | put | write | clean) [EVERY]
 
-A step is the start or the end of a call into the operating system that can change something: write, fsync, rename,
-truncate, mkdir, lock, remove. The interpreter's profile hook counts them, so the product needs no hooks of its own. Each
-victim is a fork of this single-threaded process. After each kill a new start looks at what is left; a JSON line says what
-it found. The last line is that of the victim that came through. With EVERY only each so many-th step is taken.
+What a step is: tests.killed. After each kill a new start looks at what is left; a JSON line says what it found. The last
+line is that of the victim that came through. With EVERY only each so many-th step is taken.
 """
 
 import json
-import os
 import shutil
-import signal
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,53 +20,8 @@ from models_lib.registry import LocalStore, Registry, open_registry
 from models_lib.retention import clean_home
 from tests.bundles import example_manifest, example_tensors, walk_candles
 from tests.judged import at, judged
+from tests.killed import killed_at
 from tests.old_homes import NOW, entry, names, write_bundle, write_change, write_run, write_step
-
-STEPS = frozenset(
-    {
-        "write",
-        "fsync",
-        "replace",
-        "rename",
-        "truncate",
-        "ftruncate",
-        "mkdir",
-        "flock",
-        "unlink",
-        "rmdir",
-        "__exit__",
-        "close",
-    }
-)
-Scratch = Callable[[Path], Callable[[], object]]
-
-
-def killed_at(step: int, act: Callable[[], object]) -> bool:
-    """Whether a fork that acts was killed at that step; False when it came to its end first."""
-    pid = os.fork()
-    if pid == 0:
-        _die_at(step)
-        act()
-        os._exit(0)
-    _, status = os.waitpid(pid, 0)
-    if os.WIFSIGNALED(status):
-        assert os.WTERMSIG(status) == signal.SIGKILL, status
-        return True
-    assert os.WEXITSTATUS(status) == 0, status
-    return False
-
-
-def _die_at(step: int) -> None:
-    seen = 0
-
-    def hook(frame: types.FrameType, event: str, function: Any) -> None:
-        nonlocal seen
-        if event in ("c_call", "c_return") and getattr(function, "__name__", "") in STEPS:
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.setprofile(hook)
 
 
 def observe_registry(home: Path, again: Callable[[Registry], object]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Steps over files: whole, idempotent, refusing what changed behind their back; plan, outcome and summary."""
 
+import errno
 import json
 import re
 import secrets
@@ -13,7 +14,7 @@ import pytest
 
 from models_lib.candles.schema import epoch_ms
 from models_lib.config import RunConfig, load_config
-from models_lib.errors import ConfigError, DataError, StoppedError
+from models_lib.errors import ConfigError, DataError, StoppedError, TrainingError
 from models_lib.features import WARM_UP_BARS
 from models_lib.files import sha256_file
 from models_lib.interruption import allow_work, request_stop
@@ -162,7 +163,18 @@ def test_as_many_symbols_at_once_as_configured_and_no_more_than_there_are(tmp_pa
 
 @pytest.mark.parametrize(
     ("failure", "reason"),
-    [(DataError("BTC-USD: no rows."), "BTC-USD: no rows."), (KeyError("close"), "KeyError: 'close'")],
+    [
+        (DataError("BTC-USD: no rows."), "BTC-USD: no rows."),
+        (KeyError("close"), "KeyError: 'close'"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "features.npy"),
+            (
+                "BTC-USD: a file could not be written ([Errno 28] No space left on device: 'features.npy'). Free space on the "
+                "disk of CRPBOT_HOME, `crpbot clean` helps, then run again: what was finished is kept."
+            ),
+        ),
+        (FileNotFoundError(errno.ENOENT, "gone", "x"), "FileNotFoundError: [Errno 2] gone: 'x'"),
+    ],
 )
 def test_failed_outcome_says_why(failure: Exception, reason: str) -> None:
     entry = outcomes.failed_outcome("BTC-USD", failure).summary_entry()
@@ -213,6 +225,18 @@ def test_clock_measures_steps_also_when_they_raise() -> None:
     with pytest.raises(DataError), clock.step("second"):
         raise DataError("bad")
     assert list(clock.seconds) == ["first", "second"]
+
+
+def test_no_step_begins_when_the_symbols_time_is_over() -> None:
+    clock = StepClock("BTC-USD", limit_minutes=1e-9)
+    with (
+        pytest.raises(
+            TrainingError, match=r"before its step promote \(at most 1e-09: orchestration\.symbol_time_limit"
+        ),
+        clock.step("promote"),
+    ):
+        pytest.fail("the step began")
+    assert clock.seconds == {}
 
 
 def test_no_step_begins_after_a_stop() -> None:

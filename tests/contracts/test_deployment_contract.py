@@ -1,0 +1,126 @@
+"""What every deployment target must do: a whole release is current, or the one before still is."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models_lib.deployment import DeploymentTarget, FolderTarget
+from models_lib.errors import DeployError
+from tests.contracts.memory_target import MemoryTarget
+from tests.judged import judged
+
+
+def folder_target(folder: Path) -> DeploymentTarget:
+    return FolderTarget(folder, keep=5)
+
+
+TARGETS: dict[str, Callable[[Path], DeploymentTarget]] = {"folder": folder_target, "memory": MemoryTarget}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    folder = tmp_path / "place"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(params=TARGETS)
+def target(request: pytest.FixtureRequest, place: Path) -> DeploymentTarget:
+    return TARGETS[request.param](place)
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> dict[str, Path]:
+    """Bundle folders of a store, each named by its hash."""
+    named = {}
+    for name in "ABE":
+        folder = tmp_path / name
+        named[name] = folder.rename(tmp_path / judged(name, folder))
+    return named
+
+
+def damage(bundle: Path) -> None:
+    model = bundle / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1])
+
+
+def released(place: Path, bundle: Path) -> Path:
+    """The target's own copy."""
+    (found,) = place.rglob(bundle.name)
+    return found
+
+
+def test_nothing_is_current_at_first(target: DeploymentTarget) -> None:
+    assert target.current("BTC-USD") is None
+    target.put_back("BTC-USD", None)
+    assert target.current("BTC-USD") is None
+
+
+def test_deployed_bundle_is_current_also_the_second_time(target: DeploymentTarget, bundles: dict[str, Path]) -> None:
+    for _ in range(2):
+        assert target.deploy("BTC-USD", bundles["A"]) == bundles["A"].name
+        assert target.current("BTC-USD") == bundles["A"].name
+
+
+def test_earlier_release_can_be_put_back_also_twice(target: DeploymentTarget, bundles: dict[str, Path]) -> None:
+    target.deploy("BTC-USD", bundles["A"])
+    target.deploy("BTC-USD", bundles["B"])
+    for _ in range(2):
+        target.put_back("BTC-USD", bundles["A"].name)
+        assert target.current("BTC-USD") == bundles["A"].name
+    target.deploy("BTC-USD", bundles["B"])
+    assert target.current("BTC-USD") == bundles["B"].name
+
+
+def test_first_release_can_be_taken_back(target: DeploymentTarget, bundles: dict[str, Path]) -> None:
+    target.deploy("BTC-USD", bundles["A"])
+    for _ in range(2):
+        target.put_back("BTC-USD", None)
+        assert target.current("BTC-USD") is None
+
+
+def test_symbols_do_not_touch_each_other(target: DeploymentTarget, bundles: dict[str, Path]) -> None:
+    target.deploy("BTC-USD", bundles["A"])
+    target.deploy("ETH-USD", bundles["E"])
+    target.put_back("ETH-USD", None)
+    assert (target.current("BTC-USD"), target.current("ETH-USD")) == (bundles["A"].name, None)
+
+
+def test_damaged_bundle_is_refused_and_the_release_stays(target: DeploymentTarget, bundles: dict[str, Path]) -> None:
+    target.deploy("BTC-USD", bundles["A"])
+    damage(bundles["B"])
+    with pytest.raises(DeployError):
+        target.deploy("BTC-USD", bundles["B"])
+    assert target.current("BTC-USD") == bundles["A"].name
+
+
+def test_bundle_that_is_not_there_is_refused(
+    target: DeploymentTarget, bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    target.deploy("BTC-USD", bundles["A"])
+    with pytest.raises(DeployError):
+        target.deploy("BTC-USD", tmp_path / ("f" * 64))
+    assert target.current("BTC-USD") == bundles["A"].name
+
+
+def test_release_that_is_not_there_is_not_put_back(target: DeploymentTarget, bundles: dict[str, Path]) -> None:
+    target.deploy("BTC-USD", bundles["A"])
+    with pytest.raises(DeployError):
+        target.put_back("BTC-USD", "f" * 64)
+    assert target.current("BTC-USD") == bundles["A"].name
+
+
+def test_damaged_release_is_not_put_back_and_is_mended_by_a_deployment(
+    target: DeploymentTarget, place: Path, bundles: dict[str, Path]
+) -> None:
+    target.deploy("BTC-USD", bundles["A"])
+    target.deploy("BTC-USD", bundles["B"])
+    damage(released(place, bundles["A"]))
+    with pytest.raises(DeployError):
+        target.put_back("BTC-USD", bundles["A"].name)
+    assert target.current("BTC-USD") == bundles["B"].name
+    target.deploy("BTC-USD", bundles["A"])
+    target.deploy("BTC-USD", bundles["B"])
+    target.put_back("BTC-USD", bundles["A"].name)
+    assert target.current("BTC-USD") == bundles["A"].name
