@@ -22,6 +22,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from models_lib.errors import TrainingError
 
+_LONGEST_MARGIN_SECONDS = 60.0
+"""Covers that a symbol's clock starts later than its thread, and a step that was begun just in time."""
+
 
 class LimitedThreadsTaskRunner(ThreadPoolTaskRunner[Any]):
     """Prefect's thread runner over `LimitedThreads`.
@@ -43,11 +46,16 @@ class LimitedThreadsTaskRunner(ThreadPoolTaskRunner[Any]):
     def __enter__(self) -> Self:
         super().__enter__()
         minutes = self._limit_minutes
+        # The symbol's own clock refuses to begin a step after the limit; only what hangs beyond that is given up.
+        limit_seconds = minutes * 60.0
+        margin_seconds = min(_LONGEST_MARGIN_SECONDS, limit_seconds / 2)
         reason = (
             f"it took longer than {minutes:g} minutes (orchestration.symbol_time_limit_minutes) and was given up; the last "
             f"step that it began hangs. Its finished steps are kept: find out what it waits for, then run again."
         )
-        self._executor = LimitedThreads(self._places, limit_seconds=minutes * 60.0, given_up=TrainingError(reason))
+        self._executor = LimitedThreads(
+            self._places, limit_seconds=limit_seconds + margin_seconds, given_up=TrainingError(reason)
+        )
         return self
 
 

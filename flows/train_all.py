@@ -57,10 +57,12 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params))
     now = datetime.now(UTC)
-    if late := too_late(flow_run.scheduled_start_time, now, limit_hours=config.orchestration.late_limit_hours):
+    # A run that goes on after a pause has been admitted before: it is not late, and waits for its turn.
+    goes_on = flow_run.run_count > 1
+    late = too_late(flow_run.scheduled_start_time, now, limit_hours=config.orchestration.late_limit_hours)
+    if late and not goes_on:
         return Cancelled(name="TooLate", message=late)
-    # A run that goes on after a pause has been admitted before: it waits for its turn.
-    with sole_retrain(home, flow_run.name, wait=flow_run.run_count > 1) as other:
+    with sole_retrain(home, flow_run.name, wait=goes_on) as other:
         if other:
             return Cancelled(name="Refused", message=f"{other} is retraining in {home}. Start again when it is done.")
         return retrain(plan_of_run(config, home, params))
@@ -68,7 +70,8 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
 
 def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan:
     """The plan of this flow run; the one of before when it is run again."""
-    token = flow_run.id.replace("-", "")[:8]
+    # The end of the id: Prefect's ids begin with the time at which a whole batch of nights was scheduled.
+    token = flow_run.id.replace("-", "")[-12:]
     return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=datetime.now(UTC), token=token)
 
 
@@ -89,7 +92,7 @@ def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, Sym
     if not waiting:
         return outcomes
     show_summary(plan, outcomes)  # what holds if nobody ever answers
-    tell_question(plan, waiting)
+    tell_question(plan, outcomes, waiting)
     decided = plan.model_copy(update={"approvals": ask_person(plan, waiting)})
     return outcomes | launch_symbols(decided, list(decided.approvals))
 

@@ -36,6 +36,8 @@ class Signals:
         self.stops_asked = 0
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, self._heard)
+        # A terminal that goes away must not end the watch: the machine would go on, and so would its price.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _heard(self, number: int, _frame: FrameType | None) -> None:
         if number != signal.SIGCHLD:

@@ -4,8 +4,8 @@ Nothing is written and nothing heavy is imported. Each fact is read on its own: 
 holds, is told in the row of its symbol, and never hides the other symbols.
 
 A champion is valid for `bundle.valid_days` of its manifest, counted from the newest verdict that no blocking gate opposed:
-that is when it was last shown to be good on recent candles. A nightly run that arrives at the same bundle again and judges
-it well renews it; a promotion by hand or a rollback does not.
+that is when it was last measured to be good. A nightly run that arrives at the same bundle again and judges it well renews
+it; a judgement that is taken over because nothing changed, a promotion by hand and a rollback do not.
 
 What does not belong here: printing, and telling anybody (the flows turn warnings into notices).
 """
@@ -226,7 +226,7 @@ def read_status(
                 hold=held(home, symbol),
                 releases=releases,
                 waiting=waits.get(symbol, ""),
-                faults=(*unreadable, *faults, *silent, *runs[symbol].faults),
+                faults=(*unreadable, *faults, *silent, *_differing(releases, champion), *runs[symbol].faults),
             )
         )
     damage = tuple(str(damage) for damage in champions.damage if damage.fact not in champions.unreadable.values())
@@ -286,6 +286,16 @@ def _releases(targets: Sequence[DeploymentTarget], symbol: str) -> tuple[dict[st
         except (DeployError, TransientError) as error:
             faults.append(f"target {target.name}: {error}")
     return releases, faults
+
+
+def _differing(releases: Mapping[str, str | None], champion: Champion | None) -> list[str]:
+    """Targets that run something else than the champion, as after a rollback by hand."""
+    reigns = champion.bundle if champion else None
+    return [
+        f"{target} runs {release[:12]}, which is not the champion"
+        for target, release in releases.items()
+        if release is not None and release != reigns
+    ]
 
 
 def _end(store: Store, champion: Champion | None) -> tuple[datetime | None, tuple[str, ...]]:

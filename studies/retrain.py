@@ -66,7 +66,8 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime) -> Ret
     with clock.step("candidate"):
         candidate = build_candidate(config, prepared, fitted, folder)
     with clock.step("judge"):
-        judgement = judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion_to_beat(plan, symbol))
+        champion = champion_to_beat(plan, symbol)
+        judgement = judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion, now=now)
     with clock.step("report"):
         stored = store_candidate(plan, prepared, fitted, candidate, judgement, seconds=dict(clock.seconds), now=now)
     judged = Judged(

@@ -6,7 +6,7 @@ Prefect keeps those.
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prefect import task
@@ -21,6 +21,8 @@ from tasks import policies
 from tasks.adapters.channels import channel_names, open_channels
 
 log = logging.getLogger("models_lib.notifications")
+_NEWEST = timedelta(minutes=10)
+"""The night-watch comes so often."""
 
 
 @task(name="tell", task_run_name="tell-{plan.date}", cache_policy=NO_CACHE, **policies.FOR_THE_EYE)
@@ -35,8 +37,11 @@ def tell_now(home: Path, section: NotificationsSection, notices: Sequence[Notice
     try:
         post(home, wanted, channel_names(section))
     except (OSError, TransientError) as error:
-        log.warning("the outbox cannot be written (%s); the messages are sent once, without a record.", error)
-        return send_without_record(ready_notifiers(section), wanted)
+        log.warning("the outbox cannot be written (%s); the newest messages are sent without a record.", error)
+        # Whoever asks again and again, as the night-watch does, must not send the same again and again.
+        oldest = datetime.now(UTC) - _NEWEST
+        fresh = [notice for notice in wanted if notice.time > oldest and not is_known(home / "outbox", notice.id)]
+        return send_without_record(ready_notifiers(section), fresh)
     return deliver_pending(home, section)
 
 

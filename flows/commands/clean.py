@@ -22,7 +22,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Prints what went and how many bytes that frees; 1 when something could not be removed."""
     from models_lib.config import load_config
     from models_lib.config.sections import RetentionSection
-    from models_lib.deployment.target import open_target
+    from models_lib.deployment.known import known_targets
     from models_lib.registry.commands import known_symbols
     from models_lib.retention import clean_home, deployed_bundles
 
@@ -30,8 +30,7 @@ def execute(arguments: argparse.Namespace) -> int:
     section, days = config.retention, arguments.older_than
     if days is not None:
         section = RetentionSection(cache_days=days, runs_days=days, held_bundles_days=days)
-    target = open_target(config.deployment)
-    deployed = deployed_bundles([target] if target else [], known_symbols(home, config.symbols))
+    deployed = deployed_bundles(known_targets(home, config.deployment), known_symbols(home, config.symbols))
     cleaned = clean_home(home, section, now=datetime.now(UTC), deployed=deployed, dry_run=arguments.dry_run)
     if arguments.json:
         print(json.dumps(cleaned.to_json(), indent=2, sort_keys=True))

@@ -14,6 +14,9 @@ def execute(arguments: argparse.Namespace) -> int:
     home, symbol = crpbot_home(), arguments.symbol
     prepare_home(home)
     print(rollback(home, symbol, who=operator(), why=arguments.why, now=datetime.now(UTC)).message)
+    print(
+        "A deployment target keeps the release that it runs: `crpbot status` says where it differs from the champion."
+    )
     hold = held(home, symbol)
     if hold is None:
         print(f"The next nightly run may promote a new model: `crpbot hold {symbol} --reason TEXT` stops that.")

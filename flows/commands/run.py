@@ -25,7 +25,7 @@ def execute(arguments: argparse.Namespace) -> int:
     home = crpbot_home()
     prepare_home(home)
     # What can be refused is refused here, in a tenth of a second, before Prefect is started.
-    config = load_config(params.config, params.settings)
+    config = load_config(params.config, params.overrides)
     select_symbols(config, params.symbols)
     check_data_folder(config)
 

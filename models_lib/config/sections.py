@@ -327,6 +327,12 @@ class DeploymentSection(Section):
     keep_releases: Annotated[int, Field(ge=2)] = 5
     """Releases kept a symbol; the current one and the one before it always are."""
 
+    @field_validator("folder")
+    @classmethod
+    def _stays_where_it_is(cls, folder: Path | None) -> Path | None:
+        """The journal names the folder to whoever settles a killed switch, wherever that process works."""
+        return folder.absolute() if folder is not None else None
+
     @model_validator(mode="after")
     def _folder_goes_with_its_target(self) -> Self:
         if (self.target == "folder") != (self.folder is not None):

@@ -2,14 +2,17 @@
 
     <folder>/releases/<SYMBOL>/<hash>/    bundles, each complete and verified before it got that name
     <folder>/current/<SYMBOL>             a link to one of them; the switch replaces the link in one step
+    <folder>/locks/<SYMBOL>               held by whoever deploys the symbol
 
 What does not belong here: starting a runtime and asking it for its health.
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from models_lib.bundle.hashes import verify_hashes
@@ -47,29 +50,40 @@ class FolderTarget:
         """Copies the bundle, verifies the copy, then switches the link."""
         before = self.current(symbol)
         try:
-            self._bring(symbol, bundle)
-            self._switch(symbol, bundle.name)
+            with self._alone(symbol):
+                self._bring(symbol, bundle)
+                self._switch(symbol, bundle.name)
+                self._forget_old(symbol, {bundle.name, before})
         except (OSError, BundleError, ConfigError) as error:
             raise DeployError(
                 f"{symbol}: release {bundle.name[:12]} cannot be put into {self._folder} ({error}). "
                 f"{_still(before)} Mend the folder, then run again."
             ) from error
-        self._forget_old(symbol, {bundle.name, before})
         return bundle.name
 
     def put_back(self, symbol: str, bundle_hash: str | None) -> None:
         """Verifies the earlier release's hashes, then switches the link to it."""
         try:
-            if bundle_hash is None:
-                self._remove_link(symbol)
-                return
-            verify_hashes(self._releases(symbol) / bundle_hash, expected_hash=bundle_hash)
-            self._switch(symbol, bundle_hash)
+            with self._alone(symbol):
+                if bundle_hash is None:
+                    self._remove_link(symbol)
+                    return
+                verify_hashes(self._releases(symbol) / bundle_hash, expected_hash=bundle_hash)
+                self._switch(symbol, bundle_hash)
         except (OSError, BundleError, ConfigError) as error:
             raise DeployError(
                 f"{symbol}: release {(bundle_hash or 'none')[:12]} cannot be put back in {self._folder} ({error}). "
                 f"Deploy a sound bundle by hand."
             ) from error
+
+    @contextlib.contextmanager
+    def _alone(self, symbol: str) -> Iterator[None]:
+        """Holds the symbol's lock in the folder, which several homes may deploy to."""
+        path = self._folder / "locks" / symbol
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _bring(self, symbol: str, bundle: Path) -> None:
         release = self._releases(symbol) / bundle.name
@@ -104,7 +118,7 @@ class FolderTarget:
     def _forget_old(self, symbol: str, keep: set[str | None]) -> None:
         """Removes the oldest releases beyond `keep` and the pieces of killed deployments; what cannot go harms nobody.
 
-        Pieces are nobody's work: one process at a time deploys a symbol (the journal's lock).
+        Pieces are nobody's work: whoever deploys the symbol holds its lock.
         """
         with contextlib.suppress(OSError):
             found = list(self._releases(symbol).iterdir())

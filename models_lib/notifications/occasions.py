@@ -6,18 +6,22 @@ What does not belong here: verdicts (verdicts.py) and when these notices are tol
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from models_lib.config import NoticeEvent
 from models_lib.notifications.message import Notice
 from models_lib.status import ExpiryWarning
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.release import Settled
 
+_EVENTS: dict[str, NoticeEvent] = {"finished": "promoted", "undone": "undone", "unsettled": "failed"}
+"""The killed run could not tell of its promotion; where it had changed nothing there is nothing to tell."""
+
 
 def settled_notices(settled: Iterable[Settled], *, now: datetime) -> list[Notice]:
-    """One for each switch that a killed run left: the run that is named is the killed one."""
+    """One for each switch that a killed run left and that changed something: the run that is named is the killed one."""
     return [
         Notice(
-            event="failed" if each.what == "unsettled" else "undone",
+            event=_EVENTS[each.what],
             run_id=each.run_id,
             symbol=each.symbol,
             stage="deploy",
@@ -25,6 +29,7 @@ def settled_notices(settled: Iterable[Settled], *, now: datetime) -> list[Notice
             time=now,
         )
         for each in settled
+        if each.what in _EVENTS
     ]
 
 

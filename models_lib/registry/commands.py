@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from models_lib.config import RunConfig
 from models_lib.config.sections import SymbolName
+from models_lib.deployment.journal import Journal
 from models_lib.errors import ConfigError, PromotionError
 from models_lib.holds import held, held_symbols
 from models_lib.registry.local import LocalStore
@@ -39,7 +40,8 @@ def promote(home: Path, symbol: str, reference: str, *, who: str, why: str, now:
     bundle = registry.resolve(reference)
     champion = registry.champion(symbol)
     expected = bundle if champion and champion.bundle == bundle else registry.judged_against(bundle)
-    return registry.promote(symbol, bundle, expected_champion=expected, who=who, why=why, now=now)
+    with Journal(home, symbol).held(wait=True):  # a run may be about to deploy what it promoted
+        return registry.promote(symbol, bundle, expected_champion=expected, who=who, why=why, now=now)
 
 
 def rollback(home: Path, symbol: str, *, who: str, why: str, now: datetime) -> PromotionOutcome:
@@ -51,7 +53,8 @@ def rollback(home: Path, symbol: str, *, who: str, why: str, now: datetime) -> P
         BundleError: the predecessor is gone or damaged.
     """
     check_known(home, symbol)
-    return open_registry(home).rollback(symbol, who=who, why=why, now=now)
+    with Journal(home, symbol).held(wait=True):  # a run may be about to deploy what it promoted
+        return open_registry(home).rollback(symbol, who=who, why=why, now=now)
 
 
 def history(home: Path, symbol: str | None = None) -> History:

@@ -44,12 +44,14 @@ def sole_retrain(home: Path, name: str, *, wait: bool) -> Iterator[str | None]:
 
 def running_retrain(home: Path) -> str | None:
     """The name of the retrain that holds the lock now; None when none does."""
-    if not (home / _LOCK_NAME).exists():
+    try:
+        with (home / _DOOR_NAME).open("rb") as door, (home / _LOCK_NAME).open("rb") as lock:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            if _had(lock, fcntl.LOCK_SH):
+                return None
+            return lock.read().decode(errors="replace").strip() or "another process"
+    except FileNotFoundError:  # nothing ever retrained here; a look writes nothing
         return None
-    with _door(home), _opened(home / _LOCK_NAME) as lock:
-        if _had(lock, fcntl.LOCK_SH):
-            return None
-        return lock.read().decode(errors="replace").strip() or "another process"
 
 
 @contextlib.contextmanager

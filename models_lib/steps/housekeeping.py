@@ -6,7 +6,7 @@ What does not belong here: what may be removed (models_lib.retention).
 import logging
 from datetime import datetime
 
-from models_lib.deployment import open_target
+from models_lib.deployment.known import known_targets
 from models_lib.registry.commands import known_symbols
 from models_lib.retention import clean_home, deployed_bundles
 from models_lib.steps.plan import RunPlan
@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 
 def clean_up(plan: RunPlan, *, now: datetime) -> None:
     """Removes by the plan's retention; what cannot be removed is a warning."""
-    target = open_target(plan.config.deployment)
-    deployed = deployed_bundles([target] if target else [], known_symbols(plan.home, plan.config.symbols))
+    targets = known_targets(plan.home, plan.config.deployment)
+    deployed = deployed_bundles(targets, known_symbols(plan.home, plan.config.symbols))
     cleaned = clean_home(plan.home, plan.config.retention, now=now, deployed=deployed)
     for fault in cleaned.faults:
         _log.warning("%s", fault)

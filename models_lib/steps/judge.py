@@ -6,6 +6,7 @@ looked at here and nowhere else in a run.
 
 import json
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def judge_candidate(
     folder: Path,
     *,
     champion: str | None,
+    now: datetime,
 ) -> JudgementRef:
     """Figures, intervals and gates of the candidate on the untouched test rows; a gate that says no is a result.
 
@@ -87,6 +89,7 @@ def judge_candidate(
         candidate: the saved bundle.
         folder: where the judgement goes.
         champion: hash of the bundle to beat; promotion will insist that it still reigns then.
+        now: time of the judgement, aware.
 
     Raises:
         BundleError: the saved candidate is not sound.
@@ -103,7 +106,14 @@ def judge_candidate(
     if fitted.trained.stopped_by_gates:
         gates = (*gates, _stopped(plan.config, fitted.trained.stopped_by_gates))
     old = champion_figures(open_registry(plan.home).store, champion, comparison)
-    return _write(plan.config, folder, frame, inputs, evaluation=evaluation, gates=gates, champion=champion, old=old)
+    written = _write(plan.config, folder, frame, inputs, evaluation=evaluation, gates=gates, champion=champion, old=old)
+    return JudgementRef(
+        judgement=written[0],
+        arrays=written[1],
+        failed_blocking=tuple(gate.name for gate in gates if gate.blocks),
+        champion=champion,
+        judged_at=now,
+    )
 
 
 def _evaluation_inputs(
@@ -225,8 +235,8 @@ def _write(
     gates: tuple[GateResult, ...],
     champion: str | None,
     old: dict[str, Any] | None,
-) -> JudgementRef:
-    """Keeps the judgement, and the predictions behind it for the report."""
+) -> tuple[FileRef, FileRef]:
+    """Keeps the judgement, and the predictions behind it for the report; in this order."""
     arrays = folder / "judgement.safetensors"
     with whole_file(arrays) as fresh:
         save_file(_arrays(inputs, evaluation), fresh)
@@ -246,12 +256,7 @@ def _write(
             "champion_figures": old,
         },
     )
-    return JudgementRef(
-        judgement=FileRef.of(path),
-        arrays=FileRef.of(arrays),
-        failed_blocking=tuple(gate.name for gate in gates if gate.blocks),
-        champion=champion,
-    )
+    return FileRef.of(path), FileRef.of(arrays)
 
 
 def _arrays(inputs: EvaluationInputs, evaluation: Evaluation) -> dict[str, NDArray[Any]]:

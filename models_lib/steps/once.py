@@ -7,6 +7,7 @@ What does not belong here: how results are kept (finished.py), and steps that wr
 promotion, deployment.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from models_lib.bundle import identity_of_training
@@ -149,7 +150,9 @@ def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, bundle: C
         prepared.symbol,
         "judgement",
         JudgementRef,
-        lambda folder: judge.judge_candidate(plan, prepared, fitted, bundle, folder, champion=champion),
+        lambda folder: judge.judge_candidate(
+            plan, prepared, fitted, bundle, folder, champion=champion, now=datetime.now(UTC)
+        ),
         **_data(prepared),
         candidate=bundle,
         stopped_by_gates=fitted.trained.stopped_by_gates,

@@ -6,7 +6,10 @@ What does not belong here: deciding. The gates decide (evaluation), the registry
 import errno
 import json
 import logging
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
 
 from models_lib.errors import BundleError, CrpbotError, DataError
 from models_lib.files import write_text
@@ -17,6 +20,7 @@ Outcome = Literal["promoted", "held", "failed"]
 OUTCOME_NAME = "outcome.json"
 _JUDGED_NAME = "judged.json"
 _log = logging.getLogger(__name__)
+Kept = TypeVar("Kept", bound=Reference)
 
 
 class Deployment(Reference):
@@ -71,10 +75,9 @@ def keep_judged(plan: RunPlan, judged: Judged) -> None:
 
 def kept_judged(plan: RunPlan, symbol: str) -> Judged | None:
     """This run's judged candidate, so that a run judges once; None when there is none or its files are gone."""
-    path = plan.symbol_folder(symbol) / _JUDGED_NAME
-    if not path.is_file():
+    judged = _kept(plan.symbol_folder(symbol) / _JUDGED_NAME, Judged)
+    if judged is None:
         return None
-    judged = Judged.model_validate_json(path.read_bytes())
     try:
         judged.check_files()
     except (DataError, BundleError) as error:
@@ -85,8 +88,20 @@ def kept_judged(plan: RunPlan, symbol: str) -> Judged | None:
 
 def kept_outcome(plan: RunPlan, symbol: str) -> SymbolOutcome | None:
     """The outcome that the symbol's steps came to; None when they came to none."""
-    path = plan.symbol_folder(symbol) / OUTCOME_NAME
-    return SymbolOutcome.model_validate_json(path.read_bytes()) if path.is_file() else None
+    kept = _kept(plan.symbol_folder(symbol) / OUTCOME_NAME, SymbolOutcome)
+    # What waited for a person is no outcome any more once that person has decided.
+    return None if kept is not None and kept.awaits_approval and symbol in plan.approvals else kept
+
+
+def _kept(path: Path, kind: type[Kept]) -> Kept | None:
+    """The value in the file; None without one, and, with a warning, when it cannot be read."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (ValidationError, OSError) as error:
+        _log.warning("%s cannot be read and counts for nothing: %s", path, error)
+        return None
 
 
 def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from models_lib.config import RunConfig, select_symbols
 from models_lib.errors import ConfigError
@@ -73,17 +73,17 @@ def plan_run(
         symbols: the requested ones, or None for all that are configured.
         who: who asked, for the ledger.
         now: the aware start time.
-        token: eight hexadecimal digits that name this run and no other; None draws them.
+        token: hexadecimal digits that name this run and no other; None draws them.
 
     Raises:
         ConfigError: unknown symbol, a data folder that is not there, or a home that cannot be written.
     """
     chosen = select_symbols(config, symbols)
     check_data_folder(config)
-    token = token or secrets.token_hex(4)
+    token = token or secrets.token_hex(6)
     begun = next((home.absolute() / "runs").glob(f"*-{token}/{PLAN_NAME}"), None)
     if begun is not None:
-        return RunPlan.model_validate_json(begun.read_bytes())
+        return _kept_plan(begun)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{token}"
     folder = home.absolute() / "runs" / run_id
     plan = RunPlan(
@@ -99,6 +99,16 @@ def plan_run(
             f"Point CRPBOT_HOME to a folder that this user may write, with space left."
         ) from error
     return plan
+
+
+def _kept_plan(path: Path) -> RunPlan:
+    try:
+        return RunPlan.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        raise ConfigError(
+            f"{path}: the plan of the run that shall go on cannot be read by this version. Start a new run; what was "
+            f"finished is kept."
+        ) from error
 
 
 def check_data_folder(config: RunConfig) -> None:

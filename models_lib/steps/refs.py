@@ -9,7 +9,7 @@ What does not belong here: the data, and any decision about them.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from models_lib.bundle.hashes import verify_hashes
 from models_lib.errors import DataError
@@ -154,6 +154,8 @@ class JudgementRef(Reference):
     arrays: FileRef
     failed_blocking: tuple[str, ...]
     champion: str | None
+    judged_at: AwareDatetime
+    """A judgement that is taken over from an earlier run stays as old as it is."""
 
 
 class StoredRef(Reference):

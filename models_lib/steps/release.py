@@ -59,8 +59,10 @@ def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef) -> Iterator[N
     journal = Journal(plan.home, symbol)
     with journal.held(wait=True):
         left = _settle(plan.home, journal, who=plan.who)
-        if left is not None and left.what == "unsettled":
-            raise DeployError(left.sentence)
+        if left is not None:
+            _log.warning("%s", left.sentence, extra={"symbol": symbol})
+            if left.what == "unsettled":
+                raise DeployError(left.sentence)
         switch = _switch(plan, symbol, stored)
         journal.write(switch)
         try:
@@ -105,7 +107,7 @@ def _settle_if_readable(home: Path, journal: Journal, symbol: str, *, who: str) 
     try:
         return _settle(home, journal, who=who)
     except RecordError as error:
-        return Settled(symbol, "unknown", "unsettled", str(error))
+        return Settled(symbol, f"journal-{symbol}-{datetime.now(UTC):%Y-%m-%d}", "unsettled", str(error))
 
 
 def _switch(plan: RunPlan, symbol: str, stored: StoredRef) -> Switch:

@@ -54,7 +54,7 @@ def store_candidate(
         symbol=prepared.symbol,
         bundle=candidate.bundle,
         started_at=plan.started_at,
-        judged_at=now,
+        judged_at=judgement.judged_at,
         host=origin.host,
         commit=origin.commit,
         uncommitted_diff=origin.uncommitted_diff,

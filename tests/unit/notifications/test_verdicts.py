@@ -52,6 +52,7 @@ def outcome(symbol: str, verdict: str, reason: str = "", **changes: Any) -> Symb
         "words": [],
         "temperature": 1.0,
         "rows": None,
+        "champion": None,
         "deployment": NOT_CONFIGURED,
         "report": f"/home/{symbol}/report.html",
         "seconds": {},

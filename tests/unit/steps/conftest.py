@@ -48,7 +48,7 @@ def judged_now(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: Can
 
     symbol = prepared.symbol
     folder, champion = plan.symbol_folder(symbol), champion_to_beat(plan, symbol)
-    return judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion)
+    return judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion, now=plan.started_at)
 
 
 @pytest.fixture(scope="session")
