@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from models_lib.config import NotificationsSection
 from models_lib.errors import ConfigError, TransientError
 from models_lib.notifications import DeliveryReport, Notice, Notifier, deliver, post
+from models_lib.notifications.entries import is_known
 from models_lib.notifications.sending import send_without_record
 from models_lib.steps.plan import RunPlan
 from tasks import policies

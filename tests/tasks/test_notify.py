@@ -128,9 +128,11 @@ def test_outbox_that_cannot_be_written_keeps_nobody_in_the_dark(
     slack: HttpEndpoint, notify: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "outbox").write_text("in the way")
-    report = notify.tell_now(tmp_path, section(), notices("A"))
-    assert report.sent == 1
-    assert heard(slack) == ["A held: why"]
+    (old,), (new,) = notices("A"), notices("B")
+    new = new.model_copy(update={"time": datetime.now(UTC)})
+    report = notify.tell_now(tmp_path, section(), [old, new])
+    assert report.sent == 1, "the older one was sent by whoever asked when it was new"
+    assert heard(slack) == ["B held: why"]
     assert "without a record" in caplog.text
 
 
