@@ -354,7 +354,7 @@ class OrchestrationSection(Section):
     gpu_limit: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")] = "crpbot-gpu"
     """Prefect's global concurrency limit under which a training uses this machine's GPU."""
     symbol_time_limit_minutes: PositiveFloat = 360.0
-    """A symbol's run on a work pool that takes longer is cancelled, and the symbol has failed."""
+    """A symbol that takes longer has failed: its thread is given up, its run on a work pool is cancelled."""
     late_limit_hours: PositiveFloat = 23.0
     """A scheduled run that could start only so late is skipped: the next one is near. Below the schedule's interval."""
 
