@@ -81,7 +81,7 @@ def launch_on_pool(symbol: str, plan: RunPlan) -> SymbolOutcome:
         idempotency_key=f"{plan.run_id} {symbol} {len(plan.approvals)}",
     )
     run = cast("FlowRun", answer)  # in a thread without an event loop it is no coroutine
-    outcome = kept_outcome(plan, symbol)
+    outcome = outcome_of_launch(plan, symbol)
     if run.state is not None and run.state.is_completed() and outcome is not None:
         return outcome
     raise no_outcome(run, symbol, plan)
@@ -111,4 +111,10 @@ def collect(symbol: str, future: PrefectFuture[Any], plan: RunPlan) -> SymbolOut
     answer = answer_of(future)
     if isinstance(answer, SymbolOutcome):
         return answer
-    return kept_outcome(plan, symbol) or failed_outcome(symbol, answer)
+    return outcome_of_launch(plan, symbol) or failed_outcome(symbol, answer)
+
+
+def outcome_of_launch(plan: RunPlan, symbol: str) -> SymbolOutcome | None:
+    """The outcome that a launch left; not the one from before a person approved, which still waits."""
+    outcome = kept_outcome(plan, symbol)
+    return None if outcome is not None and outcome.awaits_approval and symbol in plan.approvals else outcome

@@ -5,9 +5,10 @@ night. In order: what killed runs left half-done is settled; the symbols are tra
 asks for it, a person approves (approval.py); then the summary and its table, and what follows them (aftermath.py).
 
 A run of a deployment is refused while another one works in the same home, and skipped when it could start only so late
-that the next one is near.
+that the next one is near. Such a run writes nothing; the server has people told of it (flows/serving/bad_ends.py).
 """
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,9 @@ from flows.fan_out import launch_symbols, train_symbols
 from flows.home import crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
 from models_lib.config import RunConfig, load_config
+from models_lib.errors import VerdictError
 from models_lib.running import marked_as_running
-from models_lib.steps.admission import sole_retrain, too_late
+from models_lib.steps.admission import running_retrain, sole_retrain, too_late
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.release import settle
@@ -32,6 +34,9 @@ from models_lib.steps.summary import RunSummary, write_summary
 from tasks.summary_table import publish_summary
 from tasks.ui.log_lines import hear_the_library
 from tasks.ui.publish import for_the_eye
+from tasks.ui.runs import REFUSED, TOO_LATE
+
+_log = logging.getLogger("models_lib")
 
 
 def name_of_run() -> str:
@@ -54,14 +59,22 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     config = load_config(params.config, params.overrides)
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params))
-    now = datetime.now(UTC)
-    if late := too_late(flow_run.scheduled_start_time, now, limit_hours=config.orchestration.late_limit_hours):
-        return Cancelled(name="TooLate", message=late)
-    # A run that goes on after a pause has been admitted before: it waits for its turn.
-    with sole_retrain(home, flow_run.name, wait=flow_run.run_count > 1) as other:
+    # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn.
+    admitted = flow_run.run_count > 1
+    if not admitted and (late := lateness(config)):
+        return Cancelled(name=TOO_LATE, message=late)
+    if admitted and (other := running_retrain(home)):
+        _log.warning("%s is retraining in %s; this run goes on when that one is done", other, home)
+    with sole_retrain(home, flow_run.name, wait=admitted) as other:
         if other:
-            return Cancelled(name="Refused", message=f"{other} is retraining in {home}. Start again when it is done.")
+            return Cancelled(name=REFUSED, message=f"{other} is retraining in {home}. Start again when it is done.")
         return retrain(plan_of_run(config, home, params))
+
+
+def lateness(config: RunConfig) -> str | None:
+    """Why this run begins too late; None when it does not."""
+    limit_hours = config.orchestration.late_limit_hours
+    return too_late(flow_run.scheduled_start_time, datetime.now(UTC), limit_hours=limit_hours)
 
 
 def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan:
@@ -77,8 +90,12 @@ def retrain(plan: RunPlan) -> State[Any]:
         outcomes = approved(plan, train_symbols(plan, plan.symbols))
         summary = show_summary(plan, outcomes)
         after_the_verdicts(plan, outcomes)
-    state = Failed if summary.any_failed else Completed
-    return state(name=summary.state_name, message=summary.headline, data=summary)
+    if not summary.any_failed:
+        return Completed(name=summary.state_name, message=summary.headline, data=summary)
+    # Prefect raises what a failed state carries, and a worker logs it: one line, not the whole summary.
+    failure = VerdictError(summary.headline)
+    failure.summary = summary.file.path
+    return Failed(name=summary.state_name, message=summary.headline, data=failure)
 
 
 def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, SymbolOutcome]:
