@@ -28,7 +28,7 @@ from models_lib.errors import VerdictError
 from models_lib.running import marked_as_running
 from models_lib.steps.admission import running_retrain, sole_retrain, too_late
 from models_lib.steps.outcome import SymbolOutcome
-from models_lib.steps.plan import RunPlan, plan_run
+from models_lib.steps.plan import RunPlan, begun_plan, plan_run
 from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
 from tasks.summary_table import publish_summary
@@ -60,7 +60,7 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params))
     # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn.
-    admitted = flow_run.run_count > 1
+    admitted = begun_plan(home, token_of_run()) is not None  # its run count does not tell: Prefect counts no resumption
     if not admitted and (late := lateness(config)):
         return Cancelled(name=TOO_LATE, message=late)
     if admitted and (other := running_retrain(home)):
@@ -79,8 +79,13 @@ def lateness(config: RunConfig) -> str | None:
 
 def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan:
     """The plan of this flow run; the one of before when it is run again."""
-    token = flow_run.id.replace("-", "")[:8]
-    return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=datetime.now(UTC), token=token)
+    now, token = datetime.now(UTC), token_of_run()
+    return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=now, token=token)
+
+
+def token_of_run() -> str:
+    """What names this flow run, and no other, in its run folder."""
+    return flow_run.id.replace("-", "")[:8]
 
 
 def retrain(plan: RunPlan) -> State[Any]:

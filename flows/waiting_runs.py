@@ -84,7 +84,7 @@ def answer_run(api_url: str, run: WaitingRun, answer: dict[str, Any]) -> None:
     state = _state_of(api_url, run.id)
     if state is None or state["type"] != "PAUSED":
         raise _waits_no_longer(run.name, state or {})
-    raise ConfigError(f"{run.name}: the answer is refused. {told['details']['reason']}. It waits for: {run.line()}.")
+    raise ConfigError(f"{run.name}: the answer is refused. {told['details']['reason']}")
 
 
 def _state_of(api_url: str, name: str) -> dict[str, Any] | None:

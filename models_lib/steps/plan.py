@@ -81,9 +81,8 @@ def plan_run(
     chosen = select_symbols(config, symbols)
     check_data_folder(config)
     token = token or secrets.token_hex(4)
-    begun = next((home.absolute() / "runs").glob(f"*-{token}/{PLAN_NAME}"), None)
-    if begun is not None:
-        return RunPlan.model_validate_json(begun.read_bytes())
+    if (begun := begun_plan(home, token)) is not None:
+        return begun
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{token}"
     folder = home.absolute() / "runs" / run_id
     plan = RunPlan(
@@ -99,6 +98,12 @@ def plan_run(
             f"Point CRPBOT_HOME to a folder that this user may write, with space left."
         ) from error
     return plan
+
+
+def begun_plan(home: Path, token: str) -> RunPlan | None:
+    """The plan of the run that this token names, if it began before."""
+    path = next((home.absolute() / "runs").glob(f"*-{token}/{PLAN_NAME}"), None)
+    return None if path is None else RunPlan.model_validate_json(path.read_bytes())
 
 
 def check_data_folder(config: RunConfig) -> None:
