@@ -32,10 +32,20 @@ _LOOK_EVERY_SECONDS = 2.0
 
 
 def train_symbols(plan: RunPlan, symbols: Sequence[str]) -> dict[str, SymbolOutcome]:
-    """The outcome of every symbol, in the given order; a failed one carries its reason."""
-    known = {symbol: kept_outcome(plan, symbol) for symbol in symbols}
+    """The outcome of every symbol, in the given order; a failed one carries its reason.
+
+    What failed before the run was paused has failed. A run that is retried tries it again.
+    """
+    retried = flow_run.run_count > 1  # Prefect counts retries, and no resumption after a pause
+    known = {symbol: known_outcome(plan, symbol, retried=retried) for symbol in symbols}
     launched = launch_symbols(plan, [symbol for symbol in symbols if known[symbol] is None])
     return {symbol: known[symbol] or launched[symbol] for symbol in symbols}
+
+
+def known_outcome(plan: RunPlan, symbol: str, *, retried: bool) -> SymbolOutcome | None:
+    """The outcome from before this run was paused or retried; None when the symbol is to be launched."""
+    outcome = kept_outcome(plan, symbol)
+    return None if outcome is not None and retried and outcome.outcome == "failed" else outcome
 
 
 def launch_symbols(plan: RunPlan, symbols: Sequence[str]) -> dict[str, SymbolOutcome]:

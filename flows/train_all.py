@@ -27,7 +27,7 @@ from models_lib.config import RunConfig, load_config
 from models_lib.errors import VerdictError
 from models_lib.running import marked_as_running
 from models_lib.steps.admission import running_retrain, sole_retrain, too_late
-from models_lib.steps.outcome import SymbolOutcome
+from models_lib.steps.outcome import SymbolOutcome, keep_outcome
 from models_lib.steps.plan import RunPlan, begun_plan, plan_run
 from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
@@ -85,7 +85,7 @@ def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan
 
 def token_of_run() -> str:
     """What names this flow run, and no other, in its run folder."""
-    return flow_run.id.replace("-", "")[:8]
+    return str(flow_run.id).replace("-", "")[:8]
 
 
 def retrain(plan: RunPlan) -> State[Any]:
@@ -109,6 +109,8 @@ def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, Sym
     if not waiting:
         return outcomes
     show_summary(plan, outcomes)  # what holds if nobody ever answers
+    for outcome in outcomes.values():  # failed ones, too: they are not tried again hours later
+        keep_outcome(plan, outcome)
     tell_question(plan, waiting)
     decided = plan.model_copy(update={"approvals": ask_person(plan, waiting)})
     return outcomes | launch_symbols(decided, list(decided.approvals))
