@@ -15,9 +15,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from prefect import suspend_flow_run
+from prefect.events import emit_event
+from prefect.exceptions import Pause
 from prefect.input import RunInput
-from prefect.runtime import deployment
-from pydantic import Field
+from prefect.runtime import deployment, flow_run
+from pydantic import Field, create_model
+from pydantic.config import JsonDict
 
 from models_lib.reports.summary import told
 from models_lib.steps.outcome import SymbolOutcome
@@ -25,15 +28,16 @@ from models_lib.steps.plan import Approval, RunPlan
 
 PAUSE_KEY = "approval"
 """A run asks once: with the same key Prefect hands the earlier answer to a run that is run again."""
+_SYMBOLS_TOLD = "Symbols to promote; the others are held."
 
 
 class Answer(RunInput):
-    """What a person answers; shown as a form."""
+    """What a person answers; shown as a form. Prefect's server refuses an answer that breaks its schema."""
 
     decision: Literal["promote", "hold"] = Field(
         description="promote: the symbols named below become champions and are deployed. hold: none does."
     )
-    symbols: list[str] = Field(default=[], description="Symbols to promote. Empty: all that wait.")
+    symbols: list[str] = Field(min_length=1, description=_SYMBOLS_TOLD)
     by: str = Field(min_length=1, max_length=80, description="Your name, for the ledger.")
     note: str = Field(default="", max_length=500, description="A remark, for the ledger.")
 
@@ -45,20 +49,44 @@ def ask_person(plan: RunPlan, waiting: Mapping[str, SymbolOutcome]) -> dict[str,
     """
     if deployment.id is None:
         return {}
-    form = Answer.with_initial_data(description=question(plan, waiting), decision="promote", symbols=sorted(waiting))
-    answer = suspend_flow_run(
-        wait_for_input=form, timeout=int(plan.config.approval.time_limit_hours * 3600), key=PAUSE_KEY
-    )
+    limit_seconds = int(plan.config.approval.time_limit_hours * 3600)
+    try:
+        answer = suspend_flow_run(wait_for_input=answer_form(plan, waiting), timeout=limit_seconds, key=PAUSE_KEY)
+    except Pause:
+        say_that_silence_is_right()
+        raise
     return approvals_of(answer, waiting)
+
+
+def answer_form(plan: RunPlan, waiting: Mapping[str, SymbolOutcome]) -> type[Answer]:
+    """The form for this run: only what waits can be named, and all of it is unless the person says otherwise."""
+    symbols = sorted(waiting)
+    named: JsonDict = {"items": {"type": "string", "enum": [*symbols]}, "uniqueItems": True}
+    field = Field(default=symbols, min_length=1, description=_SYMBOLS_TOLD, json_schema_extra=named)
+    form = create_model("Answer", __base__=Answer, symbols=(list[str], field))
+    return form.with_initial_data(description=question(plan, waiting))
+
+
+def say_that_silence_is_right() -> None:
+    """Makes something else than a heartbeat the last sign of a suspended run.
+
+    A heartbeat that was under way would be the last one otherwise, and the server takes a run that is silent after a
+    heartbeat for dead (flows/serving/automations.py).
+    """
+    emit_event("prefect.flow-run.waits-for-approval", {"prefect.resource.id": f"prefect.flow-run.{flow_run.id}"})
 
 
 def approvals_of(answer: Answer, waiting: Mapping[str, SymbolOutcome]) -> dict[str, Approval]:
     """One approval for each waiting symbol: what is not named is held."""
-    named = set(answer.symbols or waiting)
-    chosen = named if answer.decision == "promote" else set()
+    chosen = set(answer.symbols) if answer.decision == "promote" else set()
     return {
-        symbol: Approval(decision="promote" if symbol in chosen else "hold", by=answer.by, note=answer.note)
-        for symbol in waiting
+        symbol: Approval(
+            decision="promote" if symbol in chosen else "hold",
+            bundle=outcome.bundle or "",
+            by=answer.by,
+            note=answer.note,
+        )
+        for symbol, outcome in waiting.items()
     }
 
 

@@ -382,14 +382,14 @@ def _add_approve(commands: _Commands) -> None:
         text="""\
 Answers a run that waits, as the form in Prefect's UI would: the named symbols, or all that
 wait, become champions and are deployed; the rest is held. Without RUN it lists what waits.
-Asks the server that PREFECT_API_URL names.
+Asks the server that PREFECT_API_URL names, or the one of `make server`.
 
 examples:
   crpbot approve
   crpbot approve train-all-every-symbol-2026-11-21 BTC-USD --note "looked at the report"
   crpbot approve train-all-every-symbol-2026-11-21 --hold
 
-exit status: 0 done; 1 the run waits no longer; 2 no such run.""",
+exit status: 0 done; 1 the run waits no longer, or no server answers; 2 no such run or symbol.""",
     )
     command.add_argument("run", nargs="?", metavar="RUN", help="name or id of the flow run (default: list them)")
     command.add_argument("symbols", nargs="*", metavar="S", help="symbols to promote (default: all that wait)")

@@ -32,10 +32,20 @@ _LOOK_EVERY_SECONDS = 2.0
 
 
 def train_symbols(plan: RunPlan, symbols: Sequence[str]) -> dict[str, SymbolOutcome]:
-    """The outcome of every symbol, in the given order; a failed one carries its reason."""
-    known = {symbol: kept_outcome(plan, symbol) for symbol in symbols}
+    """The outcome of every symbol, in the given order; a failed one carries its reason.
+
+    What failed before the run was paused has failed. A run that is retried tries it again.
+    """
+    retried = flow_run.run_count > 1  # Prefect counts retries, and no resumption after a pause
+    known = {symbol: known_outcome(plan, symbol, retried=retried) for symbol in symbols}
     launched = launch_symbols(plan, [symbol for symbol in symbols if known[symbol] is None])
     return {symbol: known[symbol] or launched[symbol] for symbol in symbols}
+
+
+def known_outcome(plan: RunPlan, symbol: str, *, retried: bool) -> SymbolOutcome | None:
+    """The outcome from before this run was paused or retried; None when the symbol is to be launched."""
+    outcome = kept_outcome(plan, symbol)
+    return None if outcome is not None and retried and outcome.outcome == "failed" else outcome
 
 
 def launch_symbols(plan: RunPlan, symbols: Sequence[str]) -> dict[str, SymbolOutcome]:
@@ -77,11 +87,11 @@ def launch_on_pool(symbol: str, plan: RunPlan) -> SymbolOutcome:
         timeout=orchestration.symbol_time_limit_minutes * 60,
         poll_interval=_LOOK_EVERY_SECONDS,
         tags=symbol_tags(symbol, flow_run.tags),
-        # A parent that is run again asks for the same run, not for a second one.
-        idempotency_key=f"{plan.run_id} {symbol} {len(plan.approvals)}",
+        # A parent that is carried out again asks for the same run, not for a second one; one that is retried wants anew.
+        idempotency_key=f"{plan.run_id} {symbol} {len(plan.approvals)} {flow_run.run_count}",
     )
     run = cast("FlowRun", answer)  # in a thread without an event loop it is no coroutine
-    outcome = kept_outcome(plan, symbol)
+    outcome = outcome_of_launch(plan, symbol)
     if run.state is not None and run.state.is_completed() and outcome is not None:
         return outcome
     raise no_outcome(run, symbol, plan)
@@ -111,4 +121,10 @@ def collect(symbol: str, future: PrefectFuture[Any], plan: RunPlan) -> SymbolOut
     answer = answer_of(future)
     if isinstance(answer, SymbolOutcome):
         return answer
-    return kept_outcome(plan, symbol) or failed_outcome(symbol, answer)
+    return outcome_of_launch(plan, symbol) or failed_outcome(symbol, answer)
+
+
+def outcome_of_launch(plan: RunPlan, symbol: str) -> SymbolOutcome | None:
+    """The outcome that a launch left; not the one from before a person approved, which still waits."""
+    outcome = kept_outcome(plan, symbol)
+    return None if outcome is not None and outcome.awaits_approval and symbol in plan.approvals else outcome

@@ -5,9 +5,10 @@ night. In order: what killed runs left half-done is settled; the symbols are tra
 asks for it, a person approves (approval.py); then the summary and its table, and what follows them (aftermath.py).
 
 A run of a deployment is refused while another one works in the same home, and skipped when it could start only so late
-that the next one is near.
+that the next one is near. Such a run writes nothing; the server has people told of it (flows/serving/bad_ends.py).
 """
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,15 +25,19 @@ from flows.fan_out import launch_symbols, train_symbols
 from flows.home import crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
 from models_lib.config import RunConfig, load_config
+from models_lib.errors import VerdictError
 from models_lib.running import marked_as_running
-from models_lib.steps.admission import sole_retrain, too_late
-from models_lib.steps.outcome import SymbolOutcome
-from models_lib.steps.plan import RunPlan, plan_run
+from models_lib.steps.admission import running_retrain, sole_retrain, too_late
+from models_lib.steps.outcome import SymbolOutcome, keep_outcome
+from models_lib.steps.plan import RunPlan, begun_plan, plan_run
 from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
 from tasks.summary_table import publish_summary
 from tasks.ui.log_lines import hear_the_library
 from tasks.ui.publish import for_the_eye
+from tasks.ui.runs import REFUSED, TOO_LATE
+
+_log = logging.getLogger("models_lib")
 
 
 def name_of_run() -> str:
@@ -56,23 +61,36 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     config = load_config(params.config, params.overrides)
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params))
-    now = datetime.now(UTC)
-    # A run that goes on after a pause has been admitted before: it is not late, and waits for its turn.
-    goes_on = flow_run.run_count > 1
-    late = too_late(flow_run.scheduled_start_time, now, limit_hours=config.orchestration.late_limit_hours)
-    if late and not goes_on:
-        return Cancelled(name="TooLate", message=late)
-    with sole_retrain(home, flow_run.name, wait=goes_on) as other:
+    # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn.
+    admitted = begun_plan(home, token_of_run()) is not None  # its run count does not tell: Prefect counts no resumption
+    if not admitted and (late := lateness(config)):
+        return Cancelled(name=TOO_LATE, message=late)
+    if admitted and (other := running_retrain(home)):
+        _log.warning("%s is retraining in %s; this run goes on when that one is done", other, home)
+    with sole_retrain(home, flow_run.name, wait=admitted) as other:
         if other:
-            return Cancelled(name="Refused", message=f"{other} is retraining in {home}. Start again when it is done.")
+            return Cancelled(name=REFUSED, message=f"{other} is retraining in {home}. Start again when it is done.")
         return retrain(plan_of_run(config, home, params))
+
+
+def lateness(config: RunConfig) -> str | None:
+    """Why this run begins too late; None when it does not."""
+    limit_hours = config.orchestration.late_limit_hours
+    return too_late(flow_run.scheduled_start_time, datetime.now(UTC), limit_hours=limit_hours)
 
 
 def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan:
     """The plan of this flow run; the one of before when it is run again."""
-    # The end of the id: Prefect's ids begin with the time at which a whole batch of nights was scheduled.
-    token = flow_run.id.replace("-", "")[-12:]
-    return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=datetime.now(UTC), token=token)
+    now, token = datetime.now(UTC), token_of_run()
+    return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=now, token=token)
+
+
+def token_of_run() -> str:
+    """What names this flow run, and no other, in its run folder.
+
+    The end of its id: Prefect's ids begin with the time, and a batch of nights is scheduled at one time.
+    """
+    return str(flow_run.id).replace("-", "")[-12:]
 
 
 def retrain(plan: RunPlan) -> State[Any]:
@@ -82,8 +100,12 @@ def retrain(plan: RunPlan) -> State[Any]:
         outcomes = approved(plan, train_symbols(plan, plan.symbols))
         summary = show_summary(plan, outcomes)
         after_the_verdicts(plan, outcomes)
-    state = Failed if summary.any_failed else Completed
-    return state(name=summary.state_name, message=summary.headline, data=summary)
+    if not summary.any_failed:
+        return Completed(name=summary.state_name, message=summary.headline, data=summary)
+    # Prefect raises what a failed state carries, and a worker logs it: one line, not the whole summary.
+    failure = VerdictError(summary.headline)
+    failure.summary = summary.file.path
+    return Failed(name=summary.state_name, message=summary.headline, data=failure)
 
 
 def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, SymbolOutcome]:
@@ -92,6 +114,8 @@ def approved(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> dict[str, Sym
     if not waiting:
         return outcomes
     show_summary(plan, outcomes)  # what holds if nobody ever answers
+    for outcome in outcomes.values():  # failed ones, too: they are not tried again hours later
+        keep_outcome(plan, outcome)
     tell_question(plan, outcomes, waiting)
     decided = plan.model_copy(update={"approvals": ask_person(plan, waiting)})
     return outcomes | launch_symbols(decided, list(decided.approvals))

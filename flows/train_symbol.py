@@ -110,7 +110,7 @@ def train_and_judge(symbol: str, plan: RunPlan, clock: StepClock) -> Judged:
 
 def promote_and_deploy(plan: RunPlan, judged: Judged, clock: StepClock) -> tuple[PromotionRef, Deployment]:
     """Both or neither: a deployment that fails takes the promotion back."""
-    waits = unapproved(plan, judged.prepared.symbol)
+    waits = unapproved(plan, judged)
     if waits is not None:
         return waits, NOT_CONFIGURED
     try:

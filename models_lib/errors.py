@@ -9,6 +9,7 @@
     |-- TrainingError      the training gave no model: non-finite loss, a time limit, a killed process
     |-- DeployError        the trading host does not run the new release; the message says what it runs
     |-- NotificationError  the endpoint refuses the message: mend the channel's address, password or certificate
+    |-- VerdictError       some symbols failed: read the summary, which the error names
     |-- StoppedError       someone stopped the run; start it again when it suits
     `-- TransientError     try again later: network, throttling, a busy lock
 
@@ -18,6 +19,8 @@ cross process borders: they carry their message as their only argument.
 
 What does not belong here: exit statuses (flows/cli.py maps classes to them) and retry rules (tasks/policies.py).
 """
+
+from pathlib import Path
 
 
 class CrpbotError(Exception):
@@ -54,6 +57,12 @@ class DeployError(CrpbotError):
 
 class NotificationError(CrpbotError):
     """Mend the channel (address, password, certificate): the endpoint refuses what is sent to it."""
+
+
+class VerdictError(CrpbotError):
+    """Some symbols of a finished run failed; `summary` is the file that tells of all of them."""
+
+    summary: Path | None = None
 
 
 class StoppedError(CrpbotError):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from flows import prefect_environment
 from flows.home import crpbot_home, prepare_home
@@ -10,7 +11,7 @@ from flows.interruption import ends_when_interrupted
 from flows.parameters import RetrainParams
 from flows.prefect_server import own_server
 from models_lib.config import load_config, select_symbols
-from models_lib.errors import CrpbotError
+from models_lib.errors import CrpbotError, VerdictError
 from models_lib.reports.summary import outcome_lines
 from models_lib.steps.plan import check_data_folder
 
@@ -47,16 +48,21 @@ def _run(params: RetrainParams, *, as_json: bool, own_server: bool) -> int:
     settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if own_server else {}
     with progress_on_stderr(), tags(RETRAIN, MANUAL), temporary_settings(settings):
         state = train_all(params, return_state=True)
-    summary = state.result(raise_on_failure=False)
-    if not isinstance(summary, RunSummary):
-        if isinstance(summary, CrpbotError):
-            raise summary
-        raise CrpbotError(f"the run ended without a summary: {state.message or summary!r}. See it with --debug.") from (
-            summary if isinstance(summary, BaseException) else None
-        )
+    answer = state.result(raise_on_failure=False)
+    match answer:
+        case RunSummary():
+            path = answer.file.path
+        case VerdictError(summary=Path() as path):
+            pass
+        case CrpbotError():
+            raise answer
+        case _:
+            told = f"the run ended without a summary: {state.message or answer!r}. See it with --debug."
+            raise CrpbotError(told) from (answer if isinstance(answer, BaseException) else None)
+    content = json.loads(path.read_text())
     if as_json:
-        print(json.dumps(summary.content, indent=2, sort_keys=True))
+        print(json.dumps(content, indent=2, sort_keys=True))
     else:
-        print("\n".join(outcome_lines(summary.content)))
-        print(f"summary: {summary.file.path}", file=sys.stderr)
-    return 1 if summary.any_failed else 0
+        print("\n".join(outcome_lines(content)))
+        print(f"summary: {path}", file=sys.stderr)
+    return 1 if isinstance(answer, VerdictError) else 0

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from flows.plain_table import table_lines
 if TYPE_CHECKING:
     from models_lib.status import Status, SymbolStatus
 
+_SERVER_SECONDS = 3.0
 _HEADER = ("symbol", "champion", "since (UTC)", "age", "expires", "last run", "began (UTC)", "held", "release", "hold")
 
 
@@ -27,7 +29,9 @@ def execute(arguments: argparse.Namespace) -> int:
         check_known(home, symbol, config.symbols)
     symbols = tuple(dict.fromkeys(arguments.symbols)) or known_symbols(home, config.symbols)
     target = open_target(config.deployment)
-    status = read_status(home, symbols, now=datetime.now(UTC), targets=[target] if target else [])
+    status = read_status(
+        home, symbols, now=datetime.now(UTC), targets=[target] if target else [], waiting=_waiting_for_a_person()
+    )
     if arguments.json:
         document = {
             "home": str(home),
@@ -45,6 +49,22 @@ def execute(arguments: argparse.Namespace) -> int:
     if status.damage:
         print(f"crpbot: the record of champions is damaged: {'; '.join(status.damage)}", file=sys.stderr)
     return 0
+
+
+def _waiting_for_a_person() -> dict[str, str]:
+    """Symbol -> the approval that it waits for, where the environment names a server; one that is away is a remark."""
+    from flows.serving.settings import API_URL, address
+    from flows.waiting_runs import waiting_runs
+    from models_lib.errors import TransientError
+
+    if not os.environ.get(API_URL):
+        return {}
+    try:
+        waiting = waiting_runs(address().api_url, seconds=_SERVER_SECONDS)
+    except TransientError as error:
+        print(f"crpbot: what waits for approval is not shown: {error}", file=sys.stderr)
+        return {}
+    return {symbol: f"the approval of {run.name} (crpbot approve)" for run in waiting for symbol in run.symbols}
 
 
 def _cells(row: "SymbolStatus") -> tuple[str, ...]:

@@ -3,7 +3,7 @@
     fell silent       no heartbeat for `silent_seconds` while it works: its process and its worker are gone -> Crashed
     never started     handed to a worker and not running after minutes -> Crashed, so that it occupies no place
     came too late     of a schedule, and no worker took it until the next one is near -> Cancelled
-    ended badly       a run of ours failed or crashed -> `night-watch` at once, which tells people
+    ended badly       a run of ours failed, crashed or was not admitted -> `night-watch` at once, which tells people
 
 Names are fixed: the ensure-script knows by them what stands on the server.
 
@@ -17,6 +17,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ActionTypes, ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+
+from tasks.ui.runs import REFUSED, TOO_LATE
 
 OUR_FLOWS = ["train-all", "train-symbol"]
 _PENDING_MINUTES = 15
@@ -33,7 +35,7 @@ _MOVED_ON = {
     f"prefect.flow-run.{name}" for name in ("Pending", "Running", "Completed", "Failed", "Cancelled", "Crashed")
 }
 
-TOO_LATE = "No worker took this scheduled run until the next one was near; that one takes its place."
+NO_WORKER = "No worker took this scheduled run until the next one was near; that one takes its place."
 
 
 def our_automations(night_watch: UUID, *, silent_seconds: int) -> list[AutomationCore]:
@@ -65,7 +67,7 @@ def our_automations(night_watch: UUID, *, silent_seconds: int) -> list[Automatio
             name="crpbot: a run ended badly",
             description="The night-watch looks at once, and tells people.",
             trigger=EventTrigger(
-                expect={"prefect.flow-run.Failed", "prefect.flow-run.Crashed", "prefect.flow-run.TimedOut"},
+                expect={f"prefect.flow-run.{name}" for name in ("Failed", "Crashed", "TimedOut", REFUSED, TOO_LATE)},
                 match=_ANY_RUN,
                 match_related=_related_flow(OUR_FLOWS),
                 for_each=_EACH_RUN,
@@ -88,7 +90,7 @@ def _too_late(deployment: str, hours: float) -> AutomationCore:
             timedelta(hours=hours),
             ResourceSpecification({"prefect.resource.role": "deployment", "prefect.resource.name": deployment}),
         ),
-        actions=[ChangeFlowRunState(state=StateType.CANCELLED, message=TOO_LATE)],
+        actions=[ChangeFlowRunState(state=StateType.CANCELLED, message=NO_WORKER)],
     )
 
 

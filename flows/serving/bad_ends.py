@@ -24,19 +24,19 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Cancelling
 from prefect.utilities.urls import url_for
 
-from flows.serving.automations import OUR_FLOWS, TOO_LATE
+from flows.serving.automations import NO_WORKER, OUR_FLOWS
 from flows.serving.late_runs import SUPERSEDED
 from models_lib.config import NoticeEvent
 from models_lib.notifications import Notice
+from tasks.ui.runs import REFUSED, TOO_LATE
 
 LOOK_BACK = timedelta(days=3)
 """Longer than a weekend without a worker; a notice that was posted is not posted again."""
 _VERDICT = re.compile(r"\d+ of \d+ promoted")
 """How the message of a run begins that came to a verdict for every symbol (models_lib.steps.summary)."""
-_REFUSED = "Deployment concurrency limit reached."
-_CANCELLED_BY_RULE = (_REFUSED, SUPERSEDED, TOO_LATE)
-_CANCELLED_BY_TRAIN_ALL = ("TooLate", "Refused")
-"""Names of states; a person's cancelled run is named Cancelled, and needs no message."""
+_LIMIT = "Deployment concurrency limit reached."
+"""What Prefect says where an operator gave a deployment a limit."""
+_CANCELLED_BY_RULE = (_LIMIT, SUPERSEDED, NO_WORKER)
 _ORPHANED = "The run that started this one has ended."
 _PAGE = 200
 
@@ -65,7 +65,7 @@ def told_by_nobody(state: State) -> bool:
         case StateType.FAILED:
             return not _VERDICT.match(message)
         case StateType.CANCELLED:
-            return message in _CANCELLED_BY_RULE or state.name in _CANCELLED_BY_TRAIN_ALL
+            return state.name in {REFUSED, TOO_LATE} or message in _CANCELLED_BY_RULE
         case _:
             return False
 

@@ -1,4 +1,4 @@
-"""The three questions that the watching process asks Prefect's API, without importing Prefect.
+"""Prefect's API, asked without importing Prefect: by the watching process, and by commands that must not wait for it.
 
 What does not belong here: everything that a process with Prefect can ask (standing.py, night_watch.py).
 """
@@ -19,7 +19,7 @@ _CRASHED = {"type": "CRASHED", "message": "The worker was stopped while this run
 
 def has_worker(api_url: str, pool: str) -> bool:
     """Whether a worker of that pool gave a sign of life lately."""
-    workers = _post(api_url, f"work_pools/{pool}/workers/filter", {})
+    workers = post(api_url, f"work_pools/{pool}/workers/filter", {})
     return any(worker["status"] == "ONLINE" for worker in workers)
 
 
@@ -33,19 +33,35 @@ def crash_runs_of(api_url: str, pids: Collection[int], *, pools: Collection[str]
         "work_pools": {"name": {"any_": list(pools)}},
     }
     names: list[str] = []
-    for run in _post(api_url, "flow_runs/filter", asked):
+    for run in post(api_url, "flow_runs/filter", asked):
         if (run["infrastructure_pid"] or "").isdigit() and int(run["infrastructure_pid"]) in pids:
-            _post(api_url, f"flow_runs/{run['id']}/set_state", {"state": _CRASHED, "force": True})
+            post(api_url, f"flow_runs/{run['id']}/set_state", {"state": _CRASHED, "force": True})
             names.append(run["name"])
     return names
 
 
-def _post(api_url: str, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(  # noqa: S310  http or https (settings.py)
-        f"{api_url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+def post(api_url: str, path: str, body: dict[str, Any], *, seconds: float = _SECONDS) -> Any:
+    """The answer to a POST.
+
+    Raises:
+        TransientError: there is none.
+    """
+    return _asked(api_url, path, json.dumps(body).encode(), seconds)
+
+
+def get(api_url: str, path: str, *, seconds: float = _SECONDS) -> Any:
+    """The answer to a GET.
+
+    Raises:
+        TransientError: there is none.
+    """
+    return _asked(api_url, path, None, seconds)
+
+
+def _asked(api_url: str, path: str, body: bytes | None, seconds: float) -> Any:
+    request = urllib.request.Request(f"{api_url}/{path}", body, {"Content-Type": "application/json"})  # noqa: S310  http or https (settings.py)
     try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
             return json.loads(answer.read())
-    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
         raise TransientError(f"{api_url}/{path}: {error}. Try again later.") from error

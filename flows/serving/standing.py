@@ -150,4 +150,6 @@ def _meaning(automation: AutomationCore) -> dict[str, Any]:
     """What counts when two are compared: not the ids that the server adds, and not whether it is switched on."""
     fields: dict[str, Any] = automation.model_dump(include={"name", "description", "trigger", "actions"})
     fields["trigger"].pop("id", None)
+    for events in ("after", "expect", "for_each"):  # sets, which come in any order
+        fields["trigger"][events] = sorted(fields["trigger"][events])
     return fields

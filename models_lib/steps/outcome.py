@@ -148,19 +148,21 @@ def not_deployed(target: str | None, failure: CrpbotError) -> tuple[PromotionRef
     return refused, Deployment(target=target, outcome="failed", release=None)
 
 
-def unapproved(plan: RunPlan, symbol: str) -> PromotionRef | None:
+def unapproved(plan: RunPlan, judged: Judged) -> PromotionRef | None:
     """Why a candidate that passed its gates is held all the same: nobody approved it; None when it may be promoted."""
-    approval = plan.approvals.get(symbol)
-    if not plan.asks_a_person or (approval is not None and approval.decision == "promote"):
+    if not plan.asks_a_person:
         return None
+    approval = plan.approvals.get(judged.prepared.symbol)
     if approval is None:
-        return PromotionRef(
-            outcome="held",
-            reason="held by approval: nobody has approved it yet; answer the run's form, or run again with --yes",
-            awaits_approval=True,
-        )
-    note = f": {approval.note}" if approval.note else ""
-    return PromotionRef(outcome="held", reason=f"held by approval: {approval.by} refused it{note}")
+        reason = "held by approval: nobody has approved it yet; answer the run's form, or run again with --yes"
+        return PromotionRef(outcome="held", reason=reason, awaits_approval=True)
+    if approval.decision == "hold":
+        note = f": {approval.note}" if approval.note else ""
+        return PromotionRef(outcome="held", reason=f"held by approval: {approval.by} refused it{note}")
+    if approval.bundle != judged.stored.bundle:
+        seen = f"{approval.by} approved {approval.bundle[:12]}, and this is {judged.stored.bundle[:12]}"
+        return PromotionRef(outcome="held", reason=f"held by approval: {seen}; start a new run")
+    return None
 
 
 def settled_outcome(

@@ -23,6 +23,8 @@ class Approval(Reference):
     """What a person decided about one symbol's candidate of this run."""
 
     decision: Literal["promote", "hold"]
+    bundle: str
+    """The candidate that the person saw."""
     by: str
     note: str = ""
 
@@ -81,9 +83,8 @@ def plan_run(
     chosen = select_symbols(config, symbols)
     check_data_folder(config)
     token = token or secrets.token_hex(6)
-    begun = next((home.absolute() / "runs").glob(f"*-{token}/{PLAN_NAME}"), None)
-    if begun is not None:
-        return _kept_plan(begun)
+    if (begun := begun_plan(home, token)) is not None:
+        return begun
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{token}"
     folder = home.absolute() / "runs" / run_id
     plan = RunPlan(
@@ -101,7 +102,15 @@ def plan_run(
     return plan
 
 
-def _kept_plan(path: Path) -> RunPlan:
+def begun_plan(home: Path, token: str) -> RunPlan | None:
+    """The plan of the run that this token names, if it began before.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    path = next((home.absolute() / "runs").glob(f"*-{token}/{PLAN_NAME}"), None)
+    if path is None:
+        return None
     try:
         return RunPlan.model_validate_json(path.read_bytes())
     except (ValidationError, OSError) as error:

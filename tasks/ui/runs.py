@@ -1,4 +1,4 @@
-"""Names by which runs are found in the UI: tags of a symbol's run, addresses of the runs below the present one."""
+"""Names by which runs are found in the UI: tags, states of our own, addresses of the runs below the present one."""
 
 from collections.abc import Iterable
 from uuid import UUID
@@ -13,6 +13,9 @@ from prefect.utilities.urls import url_for
 RETRAIN = "retrain"
 MANUAL = "manual"
 NIGHTLY = "nightly"
+REFUSED = "Refused"
+TOO_LATE = "TooLate"
+"""Names of the states of a run that was not admitted."""
 _PAGE = 200
 """The most that Prefect gives at once."""
 

@@ -1,0 +1,353 @@
+"""Runs that wait for a person, spread their symbols over work pools or are refused, with a real server and workers.
+
+The tests tell one story, in their order: a run waits; while it does another one works, is hit and changes a champion;
+then people answer.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models_lib.registry import open_registry
+from tests.flows.serving import Receiver, Served, served, until
+from tests.markets import LENIENT, QUICK, write_market
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.xdist_group("approval"),
+    pytest.mark.timeout(400),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
+
+OURS, SEED = "train-all-BTC-USD+ETH-USD+SOL-USD", "training.seed=2"
+BEHIND_THE_JUDGEMENT = {"promote", "deploy", "report", "show"}
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    one = Receiver()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def up(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("asked") / "home"
+    with served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """There are no candles of SOL-USD."""
+    folder = write_market(tmp_path_factory.mktemp("candles"), "BTC-USD", "ETH-USD")
+    return ["data.source=parquet", f"data.path={folder}", *QUICK, *LENIENT]
+
+
+def params(settings: list[str], *symbols: str, **choices: str) -> dict[str, Any]:
+    return {"symbols": list(symbols), "settings": settings, **choices}
+
+
+@dataclass
+class Run:
+    """One flow run of the server."""
+
+    up: Served
+    id: str
+
+    @property
+    def now(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.up.ask(f"flow_runs/{self.id}", method="GET")
+        return found
+
+    @property
+    def verdict(self) -> tuple[str, str, str]:
+        state = self.now["state"]
+        return state["type"], state["name"], state["message"]
+
+    def comes_to(self, *types: str) -> "Run":
+        until(lambda: self.now["state_type"] in types or None, f"{self.id} comes to {types}; it is {self.verdict}")
+        return self
+
+    @property
+    def folders(self) -> list[Path]:
+        return list((self.up.home / "runs").glob(f"*-{self.id[:8]}"))
+
+    @property
+    def symbols(self) -> dict[str, Any]:
+        """The entries of its summary."""
+        (folder,) = self.folders
+        entries: dict[str, Any] = json.loads((folder / "summary.json").read_text())["symbols"]
+        return entries
+
+    def children(self, symbol: str) -> list[dict[str, Any]]:
+        """Its runs of that symbol, the oldest first."""
+        asked = {"flow_runs": {"parent_flow_run_id": {"any_": [self.id]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        return [run for run in self.up.ask("flow_runs/filter", asked) if run["parameters"]["symbol"] == symbol]
+
+    def answered(self, answer: dict[str, Any]) -> str:
+        """As the UI sends its form."""
+        status: str = self.up.ask(f"flow_runs/{self.id}/resume", {"run_input": answer})["status"]
+        return status
+
+
+def started(up: Served, deployment: str, given: dict[str, Any], *, due: datetime | None = None) -> Run:
+    found = up.ask(f"deployments/name/train-all/{deployment}", method="GET")
+    body: dict[str, Any] = {"parameters": {"params": given}}
+    if due is not None:
+        body["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": str(due)}}
+    return Run(up, up.ask(f"deployments/{found['id']}/create_flow_run", body)["id"])
+
+
+def steps_of(up: Served, child: dict[str, Any]) -> set[str]:
+    tasks = up.ask("task_runs/filter", {"task_runs": {"flow_run_id": {"any_": [child["id"]]}}})
+    return {task["name"].partition("-")[0] for task in tasks}
+
+
+def logged(up: Served, flow_run: str) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = up.ask("logs/filter", {"logs": {"flow_run_id": {"any_": [flow_run]}}, "limit": 200})
+    return lines
+
+
+def told_of(receiver: Receiver, run: Run) -> list[str]:
+    return [text for text in receiver.texts if run.id in text]
+
+
+def crpbot(up: Served, *words: str) -> "subprocess.CompletedProcess[str]":
+    return up.command("flows.cli", *words)
+
+
+@pytest.fixture(scope="module")
+def waiting(up: Served, settings: list[str]) -> Run:
+    """Two candidates wait; the third symbol failed. They were trained in the run's own process."""
+    given = params(settings, "BTC-USD", "ETH-USD", "SOL-USD", approval="required")
+    return started(up, "on-demand", given).comes_to("PAUSED", "FAILED", "CRASHED", "COMPLETED")
+
+
+def test_run_waits_without_a_process_and_what_holds_without_an_answer_is_written(
+    up: Served, receiver: Receiver, waiting: Run
+) -> None:
+    assert waiting.now["state_name"] == "Suspended"
+    gone = Path(f"/proc/{waiting.now['infrastructure_pid']}")
+    until(lambda: not gone.exists() or None, "its process is gone")
+    assert {symbol: (entry["outcome"], entry["reason"][:16]) for symbol, entry in waiting.symbols.items()} == {
+        "BTC-USD": ("held", "held by approval"),
+        "ETH-USD": ("held", "held by approval"),
+        "SOL-USD": ("failed", waiting.symbols["SOL-USD"]["reason"][:16]),
+    }
+    assert "SOL-USD.parquet" in waiting.symbols["SOL-USD"]["reason"]
+    assert open_registry(up.home).history().entries == ()
+    (asked,) = told_of(receiver, waiting)
+    assert "approval needed: BTC-USD, ETH-USD" in asked
+    listed = crpbot(up, "approve")
+    assert f"{waiting.now['name']}  {waiting.id}  BTC-USD, ETH-USD  until " in listed.stdout, listed.stderr
+    status = json.loads(crpbot(up, "status", "--json").stdout)["symbols"]
+    assert {symbol: row["waiting"] is not None for symbol, row in status.items()} == {
+        "BTC-USD": True,
+        "ETH-USD": True,
+        "SOL-USD": False,
+    }
+
+
+@dataclass
+class Night:
+    """What came of the other run."""
+
+    run: Run
+    refused: Run
+    late: Run
+    watched: "subprocess.CompletedProcess[str]"
+
+
+@pytest.fixture(scope="module")
+def night(up: Served, waiting: Run, settings: list[str]) -> Night:
+    """A nightly run one of whose children is killed; while it works, another is refused and one comes too late."""
+    given = json.dumps(params([*settings, SEED], "BTC-USD", "ETH-USD", fanout="deployment"))
+    command = ["prefect", "deployment", "run", "train-all/nightly", "-p", f"params={given}", "--watch"]
+    watching = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env=up.environment | {"PREFECT_HOME": str(up.home / "watching")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    def begun() -> Run | None:
+        return next(
+            (Run(up, run["id"]) for run in up.runs("train-all") if "nightly" in run["tags"] and run["start_time"]), None
+        )
+
+    run = until(begun, "the night begins")
+
+    def at_work() -> int | None:
+        return next(
+            (int(child["infrastructure_pid"]) for child in run.children("BTC-USD") if child["infrastructure_pid"]), None
+        )
+
+    child = until(at_work, "BTC-USD is at work")
+    os.kill(child, signal.SIGSTOP)  # the night lasts until the others were refused
+    refused = started(up, "on-demand", params(settings, "BTC-USD"))
+    late = started(up, "on-demand", params(settings, "BTC-USD"), due=datetime.now(UTC) - timedelta(days=2))
+    for each in (refused, late):
+        each.comes_to("CANCELLED", "COMPLETED", "FAILED")
+    os.kill(child, signal.SIGKILL)
+    output, _ = watching.communicate(timeout=200)
+    run.comes_to("COMPLETED", "FAILED")
+    return Night(run, refused, late, subprocess.CompletedProcess(command, watching.returncode, output))
+
+
+def test_killed_child_costs_its_symbol_only_and_the_shell_learns_it(up: Served, night: Night) -> None:
+    assert night.run.verdict == ("FAILED", "Failed", "1 of 2 promoted; failed: BTC-USD")
+    assert night.watched.returncode == 1, night.watched.stdout
+    reason = night.run.symbols["BTC-USD"]["reason"]
+    assert "on the work pool ended Crashed" in reason
+    assert "-9" in reason
+    assert night.run.symbols["ETH-USD"]["outcome"] == "promoted"
+
+
+def test_symbols_are_runs_of_their_own_with_tags_and_the_library_s_words(up: Served, night: Night) -> None:
+    (killed,), (child,) = night.run.children("BTC-USD"), night.run.children("ETH-USD")
+    assert [run["state_type"] for run in (killed, child)] == ["CRASHED", "COMPLETED"]
+    assert {run["work_pool_name"] for run in (killed, child)} == {"crpbot-symbols"}
+    assert len({run["infrastructure_pid"] for run in (killed, child, night.run.now)}) == 3
+    assert {"retrain", "nightly", "symbol:ETH-USD"} <= set(child["tags"])
+    said = [line for line in logged(up, child["id"]) if line["name"].startswith("models_lib")]
+    assert any(line["task_run_id"] for line in said), "attached to the step that says it"
+
+
+def test_failed_run_logs_its_headline_and_not_its_summary(up: Served, night: Night) -> None:
+    said = [line["message"] for line in logged(up, night.run.id)]
+    assert any("1 of 2 promoted; failed: BTC-USD" in line for line in said)
+    kept = (up.home / "logs" / "worker-crpbot.log").read_text()
+    assert [mark for mark in ("Unexpected result", "RunSummary(", "TypeError") if mark in kept + "".join(said)] == []
+
+
+def test_run_that_is_not_admitted_says_why_leaves_nothing_and_is_told_once(
+    up: Served, receiver: Receiver, night: Night
+) -> None:
+    kind, name, message = night.refused.verdict
+    assert (kind, name) == ("CANCELLED", "Refused")
+    assert message.startswith(f"{night.run.now['name']} is retraining in {up.home}")
+    kind, name, message = night.late.verdict
+    assert (kind, name) == ("CANCELLED", "TooLate")
+    assert "at most 23: orchestration.late_limit_hours" in message
+    assert night.refused.folders == night.late.folders == []
+    for run in (night.refused, night.late):
+        until(lambda run=run: told_of(receiver, run) or None, "somebody is told")  # type: ignore[misc]
+    assert up.run("night-watch/every-10-minutes", None, "--watch").returncode == 0
+    assert [len(told_of(receiver, run)) for run in (night.refused, night.late)] == [1, 1]
+
+
+def test_wrong_answers_are_refused_and_the_run_goes_on_waiting(up: Served, waiting: Run) -> None:
+    right = {"decision": "promote", "symbols": ["BTC-USD"], "by": "ann"}
+    wrong: dict[str, Any]
+    for wrong in ({"by": ""}, {"symbols": ["DOGE-USD"]}, {"symbols": []}, {"decision": "perhaps"}):
+        assert waiting.answered(right | wrong) == "REJECT", wrong
+    answer = crpbot(up, "approve", waiting.id, "DOGE-USD")
+    assert answer.returncode == 2
+    assert "'DOGE-USD' is not one of ['BTC-USD', 'ETH-USD']" in answer.stderr
+    assert crpbot(up, "approve", "no-such-run").returncode == 2
+    assert waiting.now["state_type"] == "PAUSED"
+
+
+def test_approved_run_goes_on_behind_the_judgement_and_only_against_the_champion_it_was_judged_by(
+    up: Served, waiting: Run, night: Night
+) -> None:
+    """The champion of ETH-USD is the night's; when the candidate was judged there was none."""
+    answer = crpbot(up, "approve", waiting.now["name"], "--by", "ann", "--note", "looked at the report")
+    assert answer.returncode == 0, answer.stderr
+    waiting.comes_to("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    assert waiting.verdict[2] == "1 of 3 promoted; held: ETH-USD; failed: SOL-USD"
+    entries = waiting.symbols
+    assert entries["BTC-USD"]["outcome"] == "promoted"
+    assert "champion" in entries["ETH-USD"]["reason"]
+    champions = open_registry(up.home)
+    assert champions.champion("BTC-USD") == entries["BTC-USD"]["bundle"]
+    assert champions.champion("ETH-USD") == night.run.symbols["ETH-USD"]["bundle"]
+    (change,) = champions.history("BTC-USD").entries
+    assert change.why.endswith("approved by ann: looked at the report")
+    for symbol in ("BTC-USD", "ETH-USD"):
+        before, after = waiting.children(symbol)
+        assert "train" in steps_of(up, before)
+        assert steps_of(up, after) <= BEHIND_THE_JUDGEMENT
+    assert len(waiting.children("SOL-USD")) == 1, "what failed has failed"
+    late = crpbot(up, "approve", waiting.id)
+    assert late.returncode == 1
+    assert "waits no longer (Failed: 1 of 3 promoted" in late.stderr
+
+
+def test_form_of_the_pages_holds_what_is_not_named_and_the_pool_gives_the_same_bundles(
+    up: Served, waiting: Run, settings: list[str]
+) -> None:
+    given = params(settings, "BTC-USD", "ETH-USD", approval="required", fanout="deployment")
+    run = started(up, "on-demand", given)
+    run.comes_to("PAUSED", "FAILED", "CRASHED", "COMPLETED")
+    assert run.answered({"decision": "promote", "symbols": ["BTC-USD"], "by": "bob", "note": "not yet"}) == "ACCEPT"
+    run.comes_to("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    assert run.verdict == ("COMPLETED", "Held", "1 of 2 promoted; held: ETH-USD")
+    assert run.symbols["BTC-USD"]["reason"] == "already champion"
+    assert run.symbols["ETH-USD"]["reason"] == "held by approval: bob refused it: not yet"
+    bundles = {symbol: run.symbols[symbol]["bundle"] for symbol in ("BTC-USD", "ETH-USD")}
+    assert bundles == {symbol: waiting.symbols[symbol]["bundle"] for symbol in bundles}
+
+
+def test_without_an_answer_in_time_the_champions_stay_and_somebody_is_told(
+    up: Served, receiver: Receiver, night: Night, settings: list[str]
+) -> None:
+    run = started(
+        up, "on-demand", params([*settings, "approval.time_limit_hours=0.0003"], "ETH-USD", approval="required")
+    )
+    run.comes_to("FAILED", "CRASHED", "COMPLETED", "CANCELLED")
+    assert "never resumed" in run.verdict[2]
+    assert open_registry(up.home).champion("ETH-USD") == night.run.symbols["ETH-USD"]["bundle"]
+    answer = crpbot(up, "approve", run.id, "ETH-USD")
+    assert answer.returncode == 1
+    assert "waits no longer (Failed: " in answer.stderr
+    until(lambda: [text for text in told_of(receiver, run) if "never resumed" in text] or None, "somebody is told")
+
+
+def test_command_line_asks_nobody_and_promotes_at_once_with_yes(up: Served, settings: list[str]) -> None:
+    words = ["run", "--symbols", "ETH-USD", "--json"]
+    for setting in (*settings, "approval.promotion=required"):
+        words += ["--set", setting]
+    held = crpbot(up, *words)
+    assert held.returncode == 0, held.stderr
+    entry = json.loads(held.stdout)["symbols"]["ETH-USD"]
+    assert (entry["outcome"], entry["reason"][:16]) == ("held", "held by approval")
+    promoted = crpbot(up, *words, "--yes")
+    assert promoted.returncode == 0, promoted.stderr
+    entry = json.loads(promoted.stdout)["symbols"]["ETH-USD"]
+    assert entry["outcome"] == "promoted"
+    assert entry["seconds"]["train"] < 1.0, "what was trained is taken over"
+
+
+def test_machine_with_a_gpu_carries_out_symbols_from_anywhere(
+    up: Served, waiting: Run, settings: list[str], tmp_path: Path
+) -> None:
+    chosen = [*settings, "orchestration.symbol_deployment=train-symbol/on-gpu"]
+    with (tmp_path / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "flows.serving.worker", "gpu", "--parent", str(os.getpid())],
+            cwd=tmp_path,
+            env=up.environment,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        run = started(up, "on-demand", params(chosen, "BTC-USD", fanout="deployment"))
+        run.comes_to("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    finally:
+        worker.terminate()
+        worker.wait(timeout=60)
+    assert run.verdict == ("COMPLETED", "Promoted", "1 of 1 promoted"), (tmp_path / "worker.log").read_text()
+    assert run.children("BTC-USD")[0]["work_pool_name"] == "gpu"
+    assert run.symbols["BTC-USD"]["bundle"] == waiting.symbols["BTC-USD"]["bundle"]
