@@ -112,11 +112,12 @@ def test_every_study_is_shown() -> None:
 
 def test_named_deployments_are_those_of_the_file() -> None:
     deployments = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())["deployments"]
-    flows = {f"{entry['entrypoint'].rpartition(':')[2].replace('_', '-')}/{entry['name']}" for entry in deployments}
+    flows = {f"{re.split('[:.]', entry['entrypoint'])[-1].replace('_', '-')}/{entry['name']}" for entry in deployments}
     assert flows == {
         "train-all/nightly",
         "train-all/on-demand",
         "train-symbol/on-pool",
+        "train-symbol/on-gpu",
         "night-watch/every-10-minutes",
     }
     assert all(name in README for name in flows)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -47,8 +48,16 @@ class Ran:
     """A finished train-all."""
 
     state: Any
-    summary: Any
+    answer: Any
     home: Path
+
+    @property
+    def summary(self) -> Any:
+        """The run's summary; a failed run answers with an error that names its file."""
+        if not hasattr(self.answer, "summary"):
+            return self.answer
+        content = json.loads(self.answer.summary.read_text())
+        return SimpleNamespace(content=content, run_id=content["run_id"])
 
     @property
     def symbols(self) -> dict[str, Any]:
