@@ -13,6 +13,9 @@ from typing import Any
 from models_lib.errors import TransientError
 
 _SECONDS = 10.0
+_BUSY = 503
+"""So Prefect answers when SQLite's file stayed locked; nothing was done then."""
+_TRIES = 5
 _WORKING = ["RUNNING", "PENDING", "CANCELLING"]
 _CRASHED = {"type": "CRASHED", "message": "The worker was stopped while this run worked. Start it again."}
 
@@ -60,8 +63,18 @@ def get(api_url: str, path: str, *, seconds: float = _SECONDS) -> Any:
 
 def _asked(api_url: str, path: str, body: bytes | None, seconds: float) -> Any:
     request = urllib.request.Request(f"{api_url}/{path}", body, {"Content-Type": "application/json"})  # noqa: S310  http or https (settings.py)
-    try:
-        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
-            return json.loads(answer.read())
-    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
-        raise TransientError(f"{api_url}/{path}: {error}. Try again later.") from error
+    for left in reversed(range(_TRIES)):
+        try:
+            with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            if error.code == _BUSY and left:
+                continue
+            raise _no_answer(api_url, path, error) from error
+        except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
+            raise _no_answer(api_url, path, error) from error
+    raise AssertionError
+
+
+def _no_answer(api_url: str, path: str, error: Exception) -> TransientError:
+    return TransientError(f"{api_url}/{path}: {error}. Try again later.")

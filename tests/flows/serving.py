@@ -129,18 +129,19 @@ class Served:
         return self.command("prefect", "deployment", "run", deployment, *given, *more)
 
     def ask(self, path: str, body: dict[str, Any] | None = None, *, method: str = "POST") -> Any:
-        """The answer of Prefect's API; a server that is just being replaced is asked again."""
+        """The answer of Prefect's API; a server that is busy, or just being replaced, is asked again."""
         data = None if method == "GET" else json.dumps(body or {}).encode()
         request = urllib.request.Request(
             f"{self.api_url}/{path}", data, {"Content-Type": "application/json"}, method=method
         )
-        for attempt in range(3):
+        for attempt in range(5):
             try:
                 with urllib.request.urlopen(request, timeout=60) as answer:
                     content = answer.read()
                     return json.loads(content) if content else None
-            except ConnectionError:
-                if attempt == 2:
+            except (ConnectionError, urllib.error.HTTPError) as error:
+                busy = not isinstance(error, urllib.error.HTTPError) or error.code == 503  # SQLite's database is locked
+                if not busy or attempt == 4:
                     raise
         raise AssertionError
 

@@ -61,7 +61,7 @@ def asked(question: Coroutine[Any, Any, Answer]) -> Answer:
 def deployed(environment: dict[str, str]) -> dict[str, Any]:
     """The deployments of the server by name."""
     lines = ensured(environment)
-    assert [line for line in lines if not line.endswith("created") and "deployments: created 4" not in line] == []
+    assert [line for line in lines if not line.endswith("created") and "deployments: created 5" not in line] == []
     return asked(_read_deployments())
 
 
@@ -90,15 +90,17 @@ async def _read_names_and_ids() -> dict[str, list[tuple[str, str]]]:
 
 
 def test_deployments_stand_with_their_schedules_pools_and_limits(deployed: dict[str, Any]) -> None:
-    assert set(deployed) == {"nightly", "on-demand", "on-pool", "every-10-minutes"}
+    assert set(deployed) == {"nightly", "on-demand", "on-pool", "on-gpu", "every-10-minutes"}
     (nightly,) = deployed["nightly"].schedules
     assert (nightly.schedule.cron, nightly.schedule.timezone, nightly.active) == ("0 2 * * *", "UTC", True)
     assert deployed["on-demand"].schedules == deployed["on-pool"].schedules == []
-    for name in ("nightly", "on-demand", "every-10-minutes"):
-        assert deployed[name].work_pool_name == "crpbot"
-        assert deployed[name].global_concurrency_limit.limit == 1
-        assert deployed[name].concurrency_options.collision_strategy.value == "CANCEL_NEW"
-    assert deployed["on-pool"].work_pool_name == "crpbot-symbols", "a parent must not wait for its own place"
+    pools = {name: one.work_pool_name for name, one in deployed.items()}
+    assert {pools[name] for name in ("nightly", "on-demand", "every-10-minutes")} == {"crpbot"}
+    assert (pools["on-pool"], pools["on-gpu"]) == ("crpbot-symbols", "gpu"), "a parent must not wait for its own place"
+    limited = {name for name, one in deployed.items() if one.global_concurrency_limit is not None}
+    assert limited == {"every-10-minutes"}, "a limit would cancel a run that a person has just approved"
+    assert deployed["every-10-minutes"].concurrency_options.collision_strategy.value == "CANCEL_NEW"
+    assert deployed["on-gpu"].pull_steps == [], "that machine has no working tree"
     assert {one.job_variables["stream_output"] for one in deployed.values()} == {False}, "a run survives its worker"
     heartbeats = {one.job_variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] for one in deployed.values()}
     assert heartbeats == {"30"}, "the automation takes a run that is silent for longer for dead"
@@ -193,7 +195,7 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
-    from flows.serving.automations import TOO_LATE
+    from flows.serving.automations import NO_WORKER
     from flows.serving.bad_ends import bad_ends, cancel_left_behind
 
     @flow(name="train-all")
@@ -209,8 +211,9 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         "told": Failed(message=verdict),
         "good": Completed(message="3 of 3 promoted"),
         "refused": Cancelled(message="Deployment concurrency limit reached."),
-        "missed": Cancelled(message=TOO_LATE),
-        "late": Cancelled(name="TooLate", message="30 hours late"),
+        "second": Cancelled(name="Refused", message="train-all-x is retraining"),
+        "late": Cancelled(name="TooLate", message="scheduled for yesterday"),
+        "missed": Cancelled(message=NO_WORKER),
         "by a person": Cancelled(),
     }
     now = datetime.now(UTC)
@@ -228,7 +231,7 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         assert bad_ends(client, now + timedelta(days=4)) == []
         for run in (*runs.values(), left, kept):  # nothing of it shall be there for another test
             client.delete_flow_run(run.id)
-    assert set(told) == {str(runs[name].id) for name in ("killed", "broken", "refused", "missed", "late")}
+    assert set(told) == {str(runs[name].id) for name in ("killed", "broken", "refused", "second", "late", "missed")}
     killed = told[str(runs["killed"].id)]
     assert (killed.event, killed.reason) == ("crashed", "killed crashed: No sign of life")
     assert killed.link is not None

@@ -99,15 +99,15 @@ def test_second_one_beside_it_only_looks_at_what_stands(up: Served) -> None:
     before = standing(up)
     assert {path: len(ids) for path, ids in before.items()} == {
         "work_pools/filter": 3,
-        "deployments/filter": 4,
+        "deployments/filter": 5,
         "automations/filter": 5,
-        "v2/concurrency_limits/filter": 4,  # the GPU's, and one of each deployment that runs one at a time
+        "v2/concurrency_limits/filter": 2,  # the GPU's and the night-watch's
     }
     began = time.monotonic()
     answer = up.command("flows.serving")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert f"is served already, by process {up.process.pid}" in answer.stdout
-    assert "deployments: found 4" in answer.stdout
+    assert "deployments: found 5" in answer.stdout
     assert "created" not in answer.stdout
     assert time.monotonic() - began < 30
     assert standing(up) == before
@@ -130,7 +130,7 @@ def test_schedules_that_were_switched_off_stay_off_when_everything_is_deployed_a
     up.ask("variables/name/crpbot_deployed", {"value": "of an earlier version"}, method="PATCH")
     up.environment["CRPBOT_SILENT_SECONDS"] = "500"
     answer = up.command("flows.serving.ensure")
-    assert "deployments: created 0, deployed again 4" in answer.stdout, answer.stdout + answer.stderr
+    assert "deployments: created 0, deployed again 5" in answer.stdout, answer.stdout + answer.stderr
     assert "automation 'crpbot: a run fell silent': changed" in answer.stdout
     again = up.ask(f"deployments/{nightly['id']}", method="GET")
     assert [one["active"] for one in again["schedules"]] == [False]
@@ -208,7 +208,8 @@ def test_run_survives_its_worker_and_the_server_and_is_found_when_it_is_killed_i
     assert refused.returncode == 1, "a second one beside it"
     assert state_of(up, run) == "RUNNING"
     newest = newest_run(up)
-    assert (newest["state_type"], newest["state"]["message"]) == ("CANCELLED", "Deployment concurrency limit reached.")
+    assert (newest["state_type"], newest["state_name"]) == ("CANCELLED", "Refused")
+    assert newest["state"]["message"].startswith(f"{run['name']} is retraining in ")
 
     for part, name in (("worker start --pool crpbot ", "crpbot"), ("flows.serving.server", "server")):
         killed, said = up.child(part), len(up.said)
