@@ -21,7 +21,7 @@ from flows.aftermath import after_the_verdicts, tell_question, tell_settled
 from flows.approval import ask_person
 from flows.deaf_console import outlive_the_reader
 from flows.fan_out import launch_symbols, train_symbols
-from flows.home import crpbot_home, operator, prepare_home
+from flows.home import config_file, crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
 from models_lib.config import RunConfig, load_config
 from models_lib.running import marked_as_running
@@ -53,7 +53,7 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     params = params or RetrainParams()
     home = crpbot_home()
     prepare_home(home)
-    config = load_config(params.config, params.overrides)
+    config = load_config(config_file(params.config), params.overrides)
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params))
     now = datetime.now(UTC)
