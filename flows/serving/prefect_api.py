@@ -3,9 +3,10 @@
 What does not belong here: everything that a process with Prefect can ask (standing.py, night_watch.py).
 """
 
+import base64
 import http.client
 import json
-import urllib.error
+import os
 import urllib.request
 from collections.abc import Collection
 from typing import Any
@@ -41,11 +42,12 @@ def crash_runs_of(api_url: str, pids: Collection[int], *, pools: Collection[str]
 
 
 def _post(api_url: str, path: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(  # noqa: S310  http or https (settings.py)
-        f"{api_url}/{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
+        headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
+    request = urllib.request.Request(f"{api_url}/{path}", json.dumps(body).encode(), headers)  # noqa: S310  http or https (settings.py)
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
             return json.loads(answer.read())
-    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         raise TransientError(f"{api_url}/{path}: {error}. Try again later.") from error
