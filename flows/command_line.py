@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from flows.home import config_file
+
 _DESCRIPTION = """\
 Trains, calibrates, judges and promotes crypto direction classifiers. Nothing reaches
 the trading host unless every blocking gate was measured and passed."""
@@ -26,7 +28,8 @@ exit status:
   2  nothing was started: usage, configuration, a file that is missing or refused
   3  try again later
 
-State lives under CRPBOT_HOME (default: .crpbot/ in the working directory).
+State lives under CRPBOT_HOME (default: .crpbot/ in the working directory). CRPBOT_CONFIG names
+the configuration of runs and commands that are given none.
 `crpbot COMMAND --help` explains a command."""
 
 
@@ -86,7 +89,13 @@ def _add_json(command: argparse.ArgumentParser, what: str) -> None:
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--config", type=Path, metavar="FILE", help="YAML configuration (default: the built-in one)")
+    command.add_argument(
+        "--config",
+        type=Path,
+        default=config_file(),
+        metavar="FILE",
+        help="YAML configuration (default: CRPBOT_CONFIG, else the built-in one)",
+    )
     command.add_argument(
         "--set",
         action="append",

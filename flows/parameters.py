@@ -21,7 +21,8 @@ class RetrainParams(BaseModel):
     config: Path | None = Field(
         default=None,
         title="Configuration file",
-        description="YAML file on the worker, such as configs/default.yaml. Empty: the built-in defaults.",
+        description="YAML file on the worker, such as configs/default.yaml. "
+        "Empty: the one that CRPBOT_CONFIG names there, else the built-in defaults.",
     )
     symbols: tuple[Symbol, ...] | None = Field(
         default=None,

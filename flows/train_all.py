@@ -22,14 +22,14 @@ from flows.aftermath import after_the_verdicts, tell_question, tell_settled
 from flows.approval import ask_person
 from flows.deaf_console import outlive_the_reader
 from flows.fan_out import launch_symbols, train_symbols
-from flows.home import crpbot_home, operator, prepare_home
+from flows.home import config_file, crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
 from models_lib.config import RunConfig, load_config
 from models_lib.errors import VerdictError
 from models_lib.running import marked_as_running
 from models_lib.steps.admission import running_retrain, sole_retrain, too_late
 from models_lib.steps.outcome import SymbolOutcome, keep_outcome
-from models_lib.steps.plan import RunPlan, begun_plan, plan_run
+from models_lib.steps.plan import RunPlan, begun_plan, plan_run, token_of
 from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
 from tasks.summary_table import publish_summary
@@ -58,11 +58,13 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     params = params or RetrainParams()
     home = crpbot_home()
     prepare_home(home)
-    config = load_config(params.config, params.overrides)
+    config = load_config(config_file(params.config), params.overrides)
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params))
     # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn.
-    admitted = begun_plan(home, token_of_run()) is not None  # its run count does not tell: Prefect counts no resumption
+    admitted = (
+        begun_plan(home, token_of(str(flow_run.id))) is not None
+    )  # its run count does not tell: Prefect counts no resumption
     if not admitted and (late := lateness(config)):
         return Cancelled(name=TOO_LATE, message=late)
     if admitted and (other := running_retrain(home)):
@@ -81,16 +83,8 @@ def lateness(config: RunConfig) -> str | None:
 
 def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan:
     """The plan of this flow run; the one of before when it is run again."""
-    now, token = datetime.now(UTC), token_of_run()
+    now, token = datetime.now(UTC), token_of(str(flow_run.id))
     return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=now, token=token)
-
-
-def token_of_run() -> str:
-    """What names this flow run, and no other, in its run folder.
-
-    The end of its id: Prefect's ids begin with the time, and a batch of nights is scheduled at one time.
-    """
-    return str(flow_run.id).replace("-", "")[-12:]
 
 
 def retrain(plan: RunPlan) -> State[Any]:

@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
-from flows.home import crpbot_home, operator, prepare_home
+from flows.home import crpbot_home, make_home, operator
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -11,7 +11,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.registry.commands import promote
 
     home = crpbot_home()
-    prepare_home(home)
+    make_home(home)
     outcome = promote(
         home, arguments.symbol, arguments.bundle, who=operator(), why=arguments.why, now=datetime.now(UTC)
     )

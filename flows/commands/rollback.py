@@ -3,7 +3,7 @@
 import argparse
 from datetime import UTC, datetime
 
-from flows.home import crpbot_home, operator, prepare_home
+from flows.home import crpbot_home, make_home, operator
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -12,7 +12,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.registry.commands import rollback
 
     home, symbol = crpbot_home(), arguments.symbol
-    prepare_home(home)
+    make_home(home)
     print(rollback(home, symbol, who=operator(), why=arguments.why, now=datetime.now(UTC)).message)
     print(
         "A deployment target keeps the release that it runs: `crpbot status` says where it differs from the champion."

@@ -5,7 +5,7 @@ import json
 import sys
 from datetime import UTC, datetime
 
-from flows.home import crpbot_home, prepare_home
+from flows.home import crpbot_home, make_home
 from flows.plain_table import table_lines
 
 
@@ -17,7 +17,7 @@ def execute(arguments: argparse.Namespace) -> int:
     home, now = crpbot_home(), datetime.now(UTC)
     values = None if arguments.values is None else parse_temperatures(arguments.values)
     if arguments.out is None:
-        prepare_home(home)
+        make_home(home)
     folder = find_bundle(home, arguments.bundle)
     study = study_temperature(folder, arguments.candles, values=values, which=arguments.rows, now=now)
     out = arguments.out or home / "temperature" / f"{study.symbol}-{study.bundle[:12]}-{now:%Y%m%dT%H%M%SZ}"

@@ -12,6 +12,7 @@ place that it occupies itself.
     supervision   a child that died is started again, later and later; nothing outlives the parent
     settings      the one place for the environment of server, workers and the ensure-script
     automations   what the server itself does about runs that fell silent, never started, came too late or failed
+    one_process   how each of them begins, and how it says why it cannot
     late_runs     of several nights that were missed only the latest is carried out
     night_watch   a small flow: sends what could not be sent, tells of runs that ended without a word, tidies up
 

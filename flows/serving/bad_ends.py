@@ -8,6 +8,7 @@ What does not belong here: delivering (tasks/notify.py), and noticing that a run
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
@@ -28,6 +29,9 @@ from flows.serving.automations import NO_WORKER, OUR_FLOWS
 from flows.serving.late_runs import SUPERSEDED
 from models_lib.config import NoticeEvent
 from models_lib.notifications import Notice
+from models_lib.running import running_runs
+from models_lib.steps.admission import running_retrain
+from models_lib.steps.plan import token_of
 from tasks.ui.runs import REFUSED, TOO_LATE
 
 LOOK_BACK = timedelta(days=3)
@@ -41,8 +45,11 @@ _ORPHANED = "The run that started this one has ended."
 _PAGE = 200
 
 
-def bad_ends(client: SyncPrefectClient, now: datetime) -> list[Notice]:
-    """One notice for each run of the last days that ended badly and could not say so itself."""
+def bad_ends(client: SyncPrefectClient, home: Path, now: datetime) -> list[Notice]:
+    """One notice for each run of the last days that ended badly and could not say so itself.
+
+    Not of one that is called crashed and lives: it tells its verdict itself.
+    """
     ended = client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=OUR_FLOWS)),
         flow_run_filter=FlowRunFilter(
@@ -53,7 +60,8 @@ def bad_ends(client: SyncPrefectClient, now: datetime) -> list[Notice]:
         sort=FlowRunSort.END_TIME_DESC,
         limit=_PAGE,
     )
-    return [_notice(run, run.state) for run in reversed(ended) if run.state and told_by_nobody(run.state)]
+    untold = [run for run in reversed(ended) if run.state and told_by_nobody(run.state) and not lives(run, home)]
+    return [_notice(run, run.state) for run in untold if run.state]
 
 
 def told_by_nobody(state: State) -> bool:
@@ -81,7 +89,18 @@ def _notice(run: FlowRun, state: State) -> Notice:
     )
 
 
-def cancel_left_behind(client: SyncPrefectClient) -> list[str]:
+def lives(parent: FlowRun, home: Path) -> bool:
+    """Whether a process works on the run, whatever the server says: after an outage it calls living runs crashed.
+
+    A run of a deployment holds the home's retrain lock, which its children on a pool do not share. One without holds the
+    lock of its run folder, which they do share: its children are left to end by themselves.
+    """
+    if parent.deployment_id is not None:
+        return running_retrain(home) == parent.name
+    return any(folder.name.endswith(f"-{token_of(str(parent.id))}") for folder in running_runs(home))
+
+
+def cancel_left_behind(client: SyncPrefectClient, home: Path) -> list[str]:
     """Cancels children whose parent has ended, as it does when it is killed; gives their names."""
     children = client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=OUR_FLOWS)),
@@ -91,7 +110,7 @@ def cancel_left_behind(client: SyncPrefectClient) -> list[str]:
         ),
         limit=_PAGE,
     )
-    left = [child for child in children if _parent_has_ended(client, child)]
+    left = [child for child in children if _parent_has_ended(client, home, child)]
     for child in left:
         # Another process works on it, and its worker ends that process; one that never began needs no worker.
         elsewhere = child.infrastructure_pid is not None
@@ -100,14 +119,14 @@ def cancel_left_behind(client: SyncPrefectClient) -> list[str]:
     return [child.name for child in left]
 
 
-def _parent_has_ended(client: SyncPrefectClient, child: FlowRun) -> bool:
+def _parent_has_ended(client: SyncPrefectClient, home: Path, child: FlowRun) -> bool:
     if child.parent_task_run_id is None:
         return False
     launched_by = client.read_task_run(child.parent_task_run_id).flow_run_id
     if launched_by is None:
         return False
     parent = client.read_flow_run(launched_by)
-    return parent.state is not None and parent.state.is_final()
+    return parent.state is not None and parent.state.is_final() and not lives(parent, home)
 
 
 def _states(*types: StateType) -> FlowRunFilterState:

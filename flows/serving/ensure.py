@@ -5,35 +5,25 @@ What does not belong here: what that is (standing.py), and starting anything.
 
 import argparse
 import asyncio
-import os
 import sys
 
-from flows.home import crpbot_home, prepare_home
 from flows.serving.health import wait_until_healthy
+from flows.serving.one_process import add_parent, begin, in_one_line
 from flows.serving.settings import address, client_environment
-from models_lib.errors import CrpbotError
-from models_lib.orphans import die_with_parent
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Prints one line for each thing that it found, created or changed."""
     parser = argparse.ArgumentParser(prog="python -m flows.serving.ensure", description=__doc__)
-    parser.add_argument("--parent", type=int, help="process id of the parent; this process ends with it")
+    add_parent(parser)
     chosen = parser.parse_args(arguments)
-    if chosen.parent is not None:
-        die_with_parent(chosen.parent)
-    try:
-        home = crpbot_home()
-        prepare_home(home)
-        environment = client_environment(home)
-        os.environ.clear()
-        os.environ.update(environment)
-        wait_until_healthy(address().api_url)
-        asyncio.run(_ensure())
-    except CrpbotError as error:
-        print(f"crpbot: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return in_one_line(lambda: _begin(chosen))
+
+
+def _begin(chosen: argparse.Namespace) -> None:
+    begin(chosen.parent, client_environment)
+    wait_until_healthy(address().api_url)
+    asyncio.run(_ensure())
 
 
 async def _ensure() -> None:

@@ -40,6 +40,24 @@ def _not_prefect(api_url: str) -> ConfigError:
     return ConfigError(f"{api_url}: what answers there is not a Prefect server. Correct PREFECT_API_URL, or end it.")
 
 
+class Silence:
+    """Counts the looks at a server that did not answer; one that hangs keeps its port, so nothing else tells."""
+
+    def __init__(self, api_url: str, *, looks: int, seconds: float) -> None:
+        self._api_url = api_url
+        self._looks = looks
+        self._seconds = seconds
+        self._in_vain = 0
+
+    def lasts_too_long(self) -> bool:
+        """Looks once; whether that was one look in vain too many. Then counting begins anew."""
+        self._in_vain = 0 if answers(self._api_url, seconds=self._seconds) else self._in_vain + 1
+        if self._in_vain < self._looks:
+            return False
+        self._in_vain = 0
+        return True
+
+
 def wait_until_healthy(api_url: str, *, ended: threading.Event | None = None) -> None:
     """Returns when the server answers, or when `ended` is set.
 

@@ -1,7 +1,7 @@
 """After an outage several runs of one schedule are due at once; only the latest of each deployment is carried out.
 
-Without this the worker takes the oldest first and the limit of one at a time cancels the newer ones, so that a night of
-last week would be trained and not the present one. Runs that a person asked for are never touched.
+Without this the worker takes them all at once, and the one that comes first has the others refused; that need not be the
+present night. Runs that a person asked for are never touched.
 
 What does not belong here: how late a run may be (train-all decides that for itself).
 """

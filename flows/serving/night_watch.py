@@ -16,7 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.home import crpbot_home, prepare_home
+from flows.home import config_file, crpbot_home, make_home
 from flows.serving.bad_ends import bad_ends, cancel_left_behind
 from models_lib.config import load_config
 from tasks.notify import tell_now
@@ -29,14 +29,15 @@ def night_watch(config: Path | None = None) -> State[Any]:
     """Looks after what was left behind, and tells people.
 
     Args:
-        config: YAML file on the worker whose `notifications` say who is told; empty: the built-in defaults.
+        config: YAML file on the worker whose `notifications` say who is told; empty: CRPBOT_CONFIG, else the built-in
+            defaults.
     """
     home = crpbot_home()
-    prepare_home(home)
-    section = load_config(config, ()).notifications
+    make_home(home)
+    section = load_config(config_file(config)).notifications
     with get_client(sync_client=True) as client:
-        cancelled = cancel_left_behind(client)
-        notices = bad_ends(client, datetime.now(UTC))
+        cancelled = cancel_left_behind(client, home)
+        notices = bad_ends(client, home, datetime.now(UTC))
     for name in cancelled:
         log.warning("%s: cancelled, the run that started it has ended", name)
     report = tell_now(home, section, notices)

@@ -3,9 +3,10 @@
 What does not belong here: everything that a process with Prefect can ask (standing.py, night_watch.py).
 """
 
+import base64
 import http.client
 import json
-import urllib.error
+import os
 import urllib.request
 from collections.abc import Collection
 from typing import Any
@@ -62,7 +63,10 @@ def get(api_url: str, path: str, *, seconds: float = _SECONDS) -> Any:
 
 
 def _asked(api_url: str, path: str, body: bytes | None, seconds: float) -> Any:
-    request = urllib.request.Request(f"{api_url}/{path}", body, {"Content-Type": "application/json"})  # noqa: S310  http or https (settings.py)
+    headers = {"Content-Type": "application/json"}
+    if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
+        headers["Authorization"] = f"Basic {base64.b64encode(secret.encode()).decode()}"
+    request = urllib.request.Request(f"{api_url}/{path}", body, headers)  # noqa: S310  http or https (settings.py)
     for left in reversed(range(_TRIES)):
         try:
             with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310

@@ -6,29 +6,25 @@ What does not belong here: watching over it (up.py), and the small server of one
 """
 
 import argparse
-import os
+import sys
 
-from flows.home import crpbot_home, prepare_home
+from flows.serving.one_process import add_parent, begin, in_one_line
 from flows.serving.settings import address, server_environment
-from models_lib.orphans import die_with_parent
 
 _LAST_REQUESTS_SECONDS = 3
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> int:
     """Serves until it is told to end."""
     parser = argparse.ArgumentParser(prog="python -m flows.serving.server", description=__doc__)
     parser.add_argument("--socket", type=int, help="file descriptor of a listening socket")
-    parser.add_argument("--parent", type=int, help="process id of the parent; this process ends with it")
+    add_parent(parser)
     chosen = parser.parse_args(arguments)
-    if chosen.parent is not None:
-        die_with_parent(chosen.parent)
-    home = crpbot_home()
-    prepare_home(home)
-    environment = server_environment(home)
-    os.environ.clear()
-    os.environ.update(environment)
+    return in_one_line(lambda: _serve(chosen))
 
+
+def _serve(chosen: argparse.Namespace) -> None:
+    begin(chosen.parent, server_environment)
     # Prefect reads the environment when it is imported.
     import uvicorn  # noqa: PLC0415
     from prefect.server.api.server import create_app  # noqa: PLC0415
@@ -45,4 +41,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

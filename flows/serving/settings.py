@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flows import prefect_environment
+from flows.home import CONFIG, config_file
 from models_lib.errors import ConfigError
 
 PARENT_POOL = "crpbot"
@@ -89,6 +90,8 @@ def client_environment(home: Path) -> dict[str, str]:
     environment = _with_defaults({**prefect_environment.everywhere(home), API_URL: address().api_url})
     for secret in _SERVERS_ONLY:
         environment.pop(secret, None)
+    if (file := config_file()) is not None:
+        environment[CONFIG] = str(file)  # absolute: a run works in another folder
     return environment | {"CRPBOT_HOME": str(home)}
 
 

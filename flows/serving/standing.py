@@ -1,7 +1,7 @@
 """What must stand on Prefect's server, known by its name: work pools, the GPU's limit, deployments, automations.
 
-Doing it twice is doing it once. What an operator changed on the server stays: limits, and a schedule or an automation
-that was switched off.
+Doing it twice is doing it once. What an operator changed on the server stays: pools and the GPU's limit; of a deployment
+its parameters, pause, schedules and limit; an automation that was switched off. What nobody changed follows the file.
 
 What does not belong here: what the automations say (automations.py), and the environment (ensure.py).
 """
@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import (
+    DeploymentUpdate,
     GlobalConcurrencyLimitCreate,
     VariableCreate,
     VariableUpdate,
@@ -77,33 +79,62 @@ async def _ensure_limit(client: PrefectClient, name: str) -> str:
 
 
 async def _ensure_deployments(client: PrefectClient) -> str:
-    """Deploys when something that makes up the deployments is new; schedules that were switched off stay off."""
+    """Deploys when one is missing, or something that makes them up is new."""
     fingerprint = deployments_fingerprint()
-    before = {deployment.id: deployment for deployment in await client.read_deployments()}
+    before = {deployment.name: deployment for deployment in await client.read_deployments()}
     variable = await client.read_variable_by_name(_VARIABLE)
-    if variable is not None and variable.value == fingerprint and before:
+    remembered = variable.value if variable is not None and isinstance(variable.value, dict) else {}
+    if remembered.get("fingerprint") == fingerprint and named_in_the_file() <= set(before):
         return f"found {len(before)}"
     _deploy()
-    after = await client.read_deployments()
-    for deployment in after:
-        if deployment.id in before:
-            await _leave_switched_off(client, before[deployment.id], deployment)
-    await _remember(client, fingerprint, variable)
-    return f"created {len({one.id for one in after} - set(before))}, deployed again {len(before)}"
+    after = {deployment.name: deployment for deployment in await client.read_deployments()}
+    deployed = {name: operators_part(deployment) for name, deployment in after.items()}
+    for name in set(before) & set(after):
+        chosen = operators_choices(operators_part(before[name]), remembered.get("deployed", {}).get(name, {}))
+        if chosen:
+            await client.update_deployment(after[name].id, DeploymentUpdate.model_validate(chosen))
+    await _remember(client, {"fingerprint": fingerprint, "deployed": deployed}, variable)
+    return f"created {len(set(after) - set(before))}, deployed again {len(before)}"
 
 
-async def _leave_switched_off(client: PrefectClient, before: DeploymentResponse, after: DeploymentResponse) -> None:
-    """Prefect replaces the schedules, all of them active, whenever it deploys."""
-    silent = [schedule.schedule for schedule in before.schedules if not schedule.active]
-    for schedule in after.schedules:
-        if schedule.schedule in silent:
-            await client.update_deployment_schedule(after.id, schedule.id, active=False)
+def operators_part(deployment: DeploymentResponse) -> dict[str, Any]:
+    """What an operator may change in the pages; Prefect overwrites it with the file's whenever it deploys."""
+    limit, options = deployment.global_concurrency_limit, deployment.concurrency_options
+    return {
+        "parameters": deployment.parameters,
+        "paused": deployment.paused,
+        "schedules": [
+            schedule.model_dump(mode="json", include={"schedule", "active", "parameters", "slug"})
+            for schedule in deployment.schedules
+        ],
+        "concurrency_limit": limit.limit if limit else None,
+        "concurrency_options": options.model_dump(mode="json") if options else None,
+    }
+
+
+def operators_choices(standing: dict[str, Any], deployed: dict[str, Any]) -> dict[str, Any]:
+    """What stood before and is not what was deployed then: an operator's, and not an older file's.
+
+    Args:
+        standing: before it was deployed again.
+        deployed: as it was when it was deployed the last time; empty when that is not known, and all of it stays.
+    """
+    return {field: value for field, value in standing.items() if field not in deployed or value != deployed[field]}
+
+
+def named_in_the_file() -> set[str]:
+    """The names of the deployments that must stand."""
+    return {deployment["name"] for deployment in yaml.safe_load((ROOT / _PREFECT_FILE).read_text())["deployments"]}
 
 
 def deployments_fingerprint() -> str:
-    """The hash of what the deployments are made of: the file, the flows with their parameters, and where they lie."""
+    """The hash of what the deployments are made of: the file, the code of their parameters, and where it lies.
+
+    The configuration and the plan in models_lib are parameters of train-symbol.
+    """
     digest = hashlib.sha256(str(ROOT).encode())
-    for path in sorted([ROOT / _PREFECT_FILE, *(ROOT / "flows").rglob("*.py")]):
+    rooms = (path for room in ("flows", "models_lib") for path in (ROOT / room).rglob("*.py"))
+    for path in sorted([ROOT / _PREFECT_FILE, *rooms]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -124,11 +155,11 @@ def _deploy() -> None:
         raise CrpbotError(f"{_PREFECT_FILE}: Prefect did not take the deployments. It said:\n{said}")
 
 
-async def _remember(client: PrefectClient, fingerprint: str, variable: Variable | None) -> None:
+async def _remember(client: PrefectClient, value: dict[str, Any], variable: Variable | None) -> None:
     if variable is None:
-        await client.create_variable(VariableCreate(name=_VARIABLE, value=fingerprint))
+        await client.create_variable(VariableCreate(name=_VARIABLE, value=value))
     else:
-        await client.update_variable(VariableUpdate(name=_VARIABLE, value=fingerprint))
+        await client.update_variable(VariableUpdate(name=_VARIABLE, value=value))
 
 
 async def _ensure_automation(client: PrefectClient, wanted: AutomationCore) -> str:

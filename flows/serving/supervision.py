@@ -49,7 +49,12 @@ class Told:
     error: Exception | None = None
 
 
-Event: TypeAlias = Ended | Stop | Told
+@dataclass(frozen=True)
+class Due:
+    """The time has come for a look at what says nothing by itself."""
+
+
+Event: TypeAlias = Ended | Stop | Told | Due
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,7 @@ class Children:
         self._say = say
         self._children: dict[str, _Child] = {}
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._looked_at = time.monotonic()
 
     def listen_to_signals(self) -> None:
         """SIGTERM and SIGINT become `Stop`; also where a shell started this process with SIGINT ignored."""
@@ -98,14 +104,22 @@ class Children:
         child = self._children[plan.name] = _Child(plan)
         self._start(child)
 
-    def next_event(self) -> Event:
-        """Waits for it; meanwhile children are started again when their time has come."""
+    def next_event(self, *, look_every: float) -> Event:
+        """Waits for it; meanwhile children are started again when their time has come.
+
+        Args:
+            look_every: seconds between two `Due`; what else happens does not put them off.
+        """
         while True:
             due = [child.due for child in self._children.values() if child.due is not None]
+            look_at = self._looked_at + look_every
             try:
-                return self._events.get(timeout=max(0.0, min(due) - time.monotonic()) if due else None)
+                return self._events.get(timeout=max(0.0, min([*due, look_at]) - time.monotonic()))
             except queue.Empty:
                 self._start_what_is_due()
+            if time.monotonic() >= look_at:
+                self._looked_at = time.monotonic()
+                return Due()
 
     def start_again_later(self, name: str) -> float:
         """Plans another start of a child that ended; returns in how many seconds."""
@@ -133,6 +147,16 @@ class Children:
     def _pid(self, name: str) -> int | None:
         child = self._children.get(name)
         return child.process.pid if child and child.process and child.process.poll() is None else None
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to a child that is alive; its end is told as any other."""
+        child = self._children.get(name)
+        if child and child.process:
+            child.process.kill()
+
+    def works(self, name: str) -> bool:
+        """Whether the child was started; one that is about to be started again counts."""
+        return name in self._children
 
     def deaths(self, name: str) -> int:
         """How often in a row a child died young."""

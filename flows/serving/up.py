@@ -1,7 +1,8 @@
 """`make server`: brings everything up, in order, and watches over it until it is told to end.
 
-The server's port is opened here and stays open, so a request waits while a server that died is replaced. Where a
-server answers already, at PREFECT_API_URL, none is started; only what stands on it and the missing workers are seen to.
+The server's port is opened here and stays open, so a request waits while a server that died is replaced; one that hangs
+is killed and replaced. Where a server of somebody else answers already, at PREFECT_API_URL, none is started; what stands
+on it is seen to, and a worker is started where it has none.
 
 What does not belong here: how children are watched (supervision.py), and what must stand on the server (standing.py).
 """
@@ -19,9 +20,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from flows.home import crpbot_home, prepare_home
+from flows.home import crpbot_home, make_home
 from flows.serving import prefect_api
-from flows.serving.health import answers, wait_until_healthy
+from flows.serving.health import Silence, answers, wait_until_healthy
+from flows.serving.one_process import in_one_line
 from flows.serving.settings import (
     API_URL,
     PARENT_POOL,
@@ -31,7 +33,7 @@ from flows.serving.settings import (
     client_environment,
     server_environment,
 )
-from flows.serving.supervision import ChildPlan, Children, Ended, Stop, Told, end_processes, how_it_ended
+from flows.serving.supervision import ChildPlan, Children, Due, Ended, Stop, Told, end_processes, how_it_ended
 from models_lib.errors import ConfigError, CrpbotError, TransientError
 from models_lib.orphans import adopt_orphans
 
@@ -41,6 +43,10 @@ _TRIES = 3
 """So often what never worked is tried: a server's first start, and the ensure-script."""
 _RUN_SECONDS = 10.0
 """A run that was told to end says so to the server; one that does not in time is killed."""
+_LOOK_SECONDS = 30.0
+_LOOKS_IN_VAIN = 6
+"""Three minutes of silence; a database under load is slow for a minute."""
+_ANSWER_SECONDS = 5.0
 _HEALTHY = "healthy"
 
 
@@ -48,17 +54,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Serves until SIGTERM or Ctrl-C; 0 then, and where another one serves this home already."""
     parser = argparse.ArgumentParser(prog="python -m flows.serving", description=__doc__)
     parser.parse_args(arguments)
-    try:
-        home = crpbot_home()
-        prepare_home(home)
-        with _only_one(home) as other:
-            if other is not None:
-                _say(f"{home} is served already, by process {other}; looking at what must stand on its server")
-                return subprocess.run(_module("ensure"), env=client_environment(home), check=False).returncode  # noqa: S603
-            _Serving(home).serve()
-    except CrpbotError as error:
-        print(f"crpbot: {error}", file=sys.stderr)
-        return 1
+    return in_one_line(_serve)
+
+
+def _serve() -> int:
+    home = crpbot_home()
+    make_home(home)
+    with _only_one(home) as other:
+        if other is not None:
+            _say(f"{home} is served already, by process {other}; looking at what must stand on its server")
+            return subprocess.run(_module("ensure"), env=client_environment(home), check=False).returncode  # noqa: S603
+        _Serving(home).serve()
     return 0
 
 
@@ -72,7 +78,11 @@ class _Serving:
         self._client = client_environment(home)
         self._children = Children(_say)
         self._ended = threading.Event()
+        self._silence = Silence(self._where.api_url, looks=_LOOKS_IN_VAIN, seconds=_ANSWER_SECONDS)
         self._healthy = False
+        self._stands = False
+        self._elsewhere: set[str] = set()
+        """Pools that have a worker of somebody else."""
 
     def serve(self) -> None:
         """Returns when it was told to end and everything of it is gone.
@@ -85,7 +95,7 @@ class _Serving:
         try:
             with self._server():
                 threading.Thread(target=self._tell_when_healthy, daemon=True).start()
-                while not isinstance(event := self._children.next_event(), Stop):
+                while not isinstance(event := self._children.next_event(look_every=_LOOK_SECONDS), Stop):
                     self._answer(event)
                 self._end()
         finally:
@@ -117,7 +127,7 @@ class _Serving:
         else:
             self._children.tell(Told(_HEALTHY))
 
-    def _answer(self, event: Ended | Told) -> None:
+    def _answer(self, event: Ended | Told | Due) -> None:
         self._children.bury_adopted()
         match event:
             case Told(error=Exception() as error):
@@ -128,21 +138,46 @@ class _Serving:
                 self._children.start(ChildPlan("ensure", _module("ensure"), self._client, self._logs / "ensure.log"))
             case Ended(name="ensure", status=0):
                 _say("pools, deployments and automations stand")
+                self._stands = True
                 self._start_workers()
+                _say("up; Ctrl-C ends it")
+            case Due():
+                self._look()
             case Ended(name="server" | "ensure"):
                 self._start_again(event, tries=None if event.name == "server" and self._healthy else _TRIES)
             case Ended():
                 self._start_again(event, tries=None)
 
+    def _look(self) -> None:
+        """A server of ours that hangs is killed; on somebody else's a worker may have gone away."""
+        if self._children.works("server"):
+            if self._healthy and self._silence.lasts_too_long():
+                _say(f"server: has not answered for {_LOOKS_IN_VAIN * _LOOK_SECONDS:.0f} s; killed")
+                self._children.kill("server")
+        elif self._stands:
+            self._start_workers()
+
     def _start_workers(self) -> None:
         for pool in _POOLS:
-            if prefect_api.has_worker(self._where.api_url, pool):
-                _say(f"worker {pool}: one is there already")
+            if self._children.works(pool) or self._has_another(pool):
                 continue
             log = self._logs / f"worker-{pool}.log"
             self._children.start(ChildPlan(pool, [*_module("worker"), pool], self._client, log))
             _say(f"worker {pool}: started, its log is {log}")
-        _say("up; Ctrl-C ends it")
+
+    def _has_another(self, pool: str) -> bool:
+        """Whether somebody else's worker is there; the sign of life of one that was killed is seen for a minute or two."""
+        if self._children.works("server"):
+            return False  # nobody else's: it is what an earlier `make server` left in the database
+        try:
+            there = prefect_api.has_worker(self._where.api_url, pool)
+        except TransientError as error:
+            _say(f"worker {pool}: whether one is there cannot be asked: {error}")
+            return False
+        if there and pool not in self._elsewhere:
+            self._elsewhere.add(pool)
+            _say(f"worker {pool}: one is there already; started when that goes away")
+        return there
 
     def _start_again(self, event: Ended, *, tries: int | None) -> None:
         delay = self._children.start_again_later(event.name)

@@ -11,27 +11,24 @@ import os
 import socket
 import sys
 
-from flows.home import crpbot_home, prepare_home
+from flows.serving.one_process import add_parent, begin, in_one_line
 from flows.serving.settings import SYMBOL_POOL, client_environment
-from models_lib.orphans import die_with_parent
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Never returns: Prefect's worker takes this process over."""
+def main(arguments: list[str] | None = None) -> int:
+    """Returns only when it cannot begin: Prefect's worker takes this process over."""
     parser = argparse.ArgumentParser(prog="python -m flows.serving.worker", description=__doc__)
     parser.add_argument("pool", help="work pool of which it takes runs")
-    parser.add_argument("--parent", type=int, help="process id of the parent; this process ends with it")
+    add_parent(parser)
     chosen = parser.parse_args(arguments)
-    if chosen.parent is not None:
-        die_with_parent(chosen.parent)
-    home = crpbot_home()
-    prepare_home(home)
-    environment = client_environment(home)
-    os.environ.clear()
-    os.environ.update(environment)
+    return in_one_line(lambda: _work(chosen))
+
+
+def _work(chosen: argparse.Namespace) -> None:
+    begin(chosen.parent, client_environment)
     asyncio.run(_tidy(chosen.pool))
     command = worker_command(chosen.pool)
-    os.execve(command[0], command, environment)  # noqa: S606  our own interpreter, no shell
+    os.execv(command[0], command)  # noqa: S606  our own interpreter, no shell
 
 
 def worker_command(pool: str) -> list[str]:
@@ -57,4 +54,4 @@ async def _tidy(pool: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

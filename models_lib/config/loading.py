@@ -90,7 +90,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         tree = _parsed(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path}: the configuration file cannot be read ({error}). Check the path given to --config."
+            f"{path}: the configuration file cannot be read ({error}). Check the path in --config or CRPBOT_CONFIG."
         ) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {_one_line(error)}. Correct the file at that place.") from error

@@ -102,6 +102,14 @@ def plan_run(
     return plan
 
 
+def token_of(flow_run_id: str) -> str:
+    """What names the run of this flow run, and of no other, in the names of run folders.
+
+    The end of the id: Prefect's ids begin with the time, and a batch of nights is scheduled at one time.
+    """
+    return flow_run_id.replace("-", "")[-12:]
+
+
 def begun_plan(home: Path, token: str) -> RunPlan | None:
     """The plan of the run that this token names, if it began before.
 

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,50 +16,35 @@ from models_lib.steps.summary import headline
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parents[2]
 Answer = TypeVar("Answer")
 
 
 @pytest.fixture(scope="module")
-def environment(prefect: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Of a person's shell that points at the server of this session."""
+def deployed(prefect: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The deployments of the server by name, put there by the ensure-script."""
     from prefect.settings import get_current_settings
 
-    settings = get_current_settings()
-    assert settings.api.url
-    return os.environ | {
-        "PREFECT_API_URL": settings.api.url,
-        "PREFECT_HOME": str(tmp_path_factory.mktemp("shell")),
-        "CRPBOT_HOME": str(tmp_path_factory.mktemp("deployed") / "home"),
-        "COLUMNS": "200",
-    }
+    url = get_current_settings().api.url
+    assert url
+    with pytest.MonkeyPatch.context() as patch:  # `prefect deploy` is a process of its own
+        patch.setenv("PREFECT_API_URL", url)
+        patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("shell")))
+        lines = asked(_ensured())
+    assert [line for line in lines if not line.endswith("created") and "deployments: created 4" not in line] == []
+    return asked(_read_deployments())
 
 
-def ensured(environment: dict[str, str]) -> list[str]:
-    """The lines of the ensure-script."""
-    answer = subprocess.run(
-        [sys.executable, "-m", "flows.serving.ensure"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    return answer.stdout.splitlines()
+async def _ensured() -> list[str]:
+    from prefect.client.orchestration import get_client
+
+    from flows.serving.standing import ensure
+
+    async with get_client() as client:
+        return [line async for line in ensure(client)]
 
 
 def asked(question: Coroutine[Any, Any, Answer]) -> Answer:
     return asyncio.run(question)
-
-
-@pytest.fixture(scope="module")
-def deployed(environment: dict[str, str]) -> dict[str, Any]:
-    """The deployments of the server by name."""
-    lines = ensured(environment)
-    assert [line for line in lines if not line.endswith("created") and "deployments: created 5" not in line] == []
-    return asked(_read_deployments())
 
 
 async def _read_deployments() -> dict[str, Any]:
@@ -70,23 +52,6 @@ async def _read_deployments() -> dict[str, Any]:
 
     async with get_client() as client:
         return {deployment.name: deployment for deployment in await client.read_deployments()}
-
-
-async def _read_names_and_ids() -> dict[str, list[tuple[str, str]]]:
-    """Everything that the ensure-script may have made."""
-    from prefect.client.orchestration import get_client
-
-    async with get_client() as client:
-        deployments = await client.read_deployments()
-        standing: dict[str, list[Any]] = {
-            "pools": await client.read_work_pools(),
-            "limits": await client.read_global_concurrency_limits(limit=50, offset=0),
-            "deployments": deployments,
-            "automations": await client.read_automations(),
-        }
-        found = {kind: sorted((thing.name, str(thing.id)) for thing in things) for kind, things in standing.items()}
-        found["schedules"] = sorted((one.name, str(schedule.id)) for one in deployments for schedule in one.schedules)
-        return found
 
 
 def test_deployments_stand_with_their_schedules_pools_and_limits(deployed: dict[str, Any]) -> None:
@@ -106,14 +71,26 @@ def test_deployments_stand_with_their_schedules_pools_and_limits(deployed: dict[
     assert heartbeats == {"30"}, "the automation takes a run that is silent for longer for dead"
 
 
-def test_ensuring_twice_is_ensuring_once(deployed: dict[str, Any], environment: dict[str, str]) -> None:
-    before = asked(_read_names_and_ids())
-    assert {"crpbot", "crpbot-symbols", "gpu"} <= {name for name, _ in before["pools"]}
-    assert "crpbot-gpu" in {name for name, _ in before["limits"]}
-    assert len(before["automations"]) == 5
-    lines = ensured(environment)
-    assert [line for line in lines if "found" not in line] == []
-    assert asked(_read_names_and_ids()) == before
+def test_what_the_operator_changed_stays_and_what_nobody_changed_follows_the_file() -> None:
+    from flows.serving.standing import operators_choices
+
+    deployed = {"paused": False, "parameters": {}, "concurrency_limit": 1}
+    assert operators_choices(deployed | {"paused": True}, deployed) == {"paused": True}
+    assert operators_choices(deployed, deployed) == {}
+    assert operators_choices(deployed, {}) == deployed, "what is not known to be ours is theirs"
+
+
+def test_new_plan_or_flow_is_deployed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.serving import standing
+
+    monkeypatch.setattr(standing, "ROOT", tmp_path)
+    prints = set()
+    for name in ("deployments/prefect.yaml", "flows/train_symbol.py", "models_lib/steps/plan.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("new")
+        if (tmp_path / "deployments/prefect.yaml").exists():
+            prints.add(standing.deployments_fingerprint())
+    assert len(prints) == 3
 
 
 def test_form_explains_every_choice(deployed: dict[str, Any]) -> None:
@@ -190,13 +167,18 @@ def test_of_several_late_nights_only_the_latest_is_left(deployed: dict[str, Any]
     assert {run.state.message for run in due[:-1]} == {SUPERSEDED}
 
 
-def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_cancelled(prefect: None) -> None:
+def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_cancelled(
+    deployed: dict[str, Any], tmp_path: Path
+) -> None:
     from prefect import flow
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelled, Completed, Crashed, Failed, Running
 
     from flows.serving.automations import NO_WORKER
     from flows.serving.bad_ends import bad_ends, cancel_left_behind
+    from models_lib.running import marked_as_running
+    from models_lib.steps.admission import sole_retrain
+    from models_lib.steps.plan import token_of
 
     @flow(name="train-all")
     def parent() -> None: ...
@@ -219,17 +201,30 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
     now = datetime.now(UTC)
     with get_client(sync_client=True) as client:
         runs = {name: client.create_flow_run(parent, name=name, state=Running()) for name in (*ends, "alive")}
+        nightly = client.create_flow_run_from_deployment(deployed["nightly"].id, name="nightly", state=Running())
+        by_hand = client.create_flow_run(parent, name="by hand", state=Running())
         left = _child_of(client, runs["killed"].id, child)
-        kept = _child_of(client, runs["alive"].id, child)
-        for name, state in ends.items():
-            client.set_flow_run_state(runs[name].id, state, force=True)
-        ids = {str(run.id) for run in runs.values()}
-        told = {notice.run_id: notice for notice in bad_ends(client, now) if notice.run_id in ids}
-        cancelled = cancel_left_behind(client)
-        assert cancel_left_behind(client) == []
-        states = {name: client.read_flow_run(run.id).state.type.value for name, run in (("left", left), ("kept", kept))}
-        assert bad_ends(client, now + timedelta(days=4)) == []
-        for run in (*runs.values(), left, kept):  # nothing of it shall be there for another test
+        kept = [_child_of(client, run.id, child) for run in (runs["alive"], nightly, by_hand)]
+        for run, state in [
+            *((runs[name], state) for name, state in ends.items()),
+            (nightly, Crashed()),
+            (by_hand, Crashed()),
+        ]:
+            client.set_flow_run_state(run.id, state, force=True)
+        ids = {str(run.id) for run in (*runs.values(), nightly, by_hand)}
+        with (
+            sole_retrain(tmp_path, "nightly", wait=False) as other,
+            marked_as_running(tmp_path / "runs" / f"20261121T020000Z-{token_of(str(by_hand.id))}"),
+        ):
+            assert other is None
+            told = {notice.run_id: notice for notice in bad_ends(client, tmp_path, now) if notice.run_id in ids}
+            cancelled = cancel_left_behind(client, tmp_path)
+            assert cancel_left_behind(client, tmp_path) == []
+        states = [client.read_flow_run(run.id).state.type.value for run in (left, *kept)]
+        later = {notice.run_id for notice in bad_ends(client, tmp_path, now)}
+        assert sorted(cancel_left_behind(client, tmp_path)) == sorted(run.name for run in kept[1:])
+        assert bad_ends(client, tmp_path, now + timedelta(days=4)) == []
+        for run in (*runs.values(), nightly, by_hand, left, *kept):  # nothing of it shall be there for another test
             client.delete_flow_run(run.id)
     assert set(told) == {str(runs[name].id) for name in ("killed", "broken", "refused", "second", "late", "missed")}
     killed = told[str(runs["killed"].id)]
@@ -237,7 +232,22 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
     assert killed.link is not None
     assert str(runs["killed"].id) in killed.link
     assert cancelled == [left.name]
-    assert states == {"left": "CANCELLED", "kept": "RUNNING"}
+    assert states == ["CANCELLED", "RUNNING", "RUNNING", "RUNNING"], "those whose parents live go on"
+    assert later >= {str(nightly.id), str(by_hand.id)}, "they live no longer"
+
+
+def test_night_watch_and_runs_read_the_lasting_configuration(
+    prefect: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.serving.night_watch import night_watch
+    from flows.train_all import train_all
+
+    monkeypatch.setenv("CRPBOT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CRPBOT_CONFIG", str(tmp_path / "never_there.yaml"))
+    for flow in (night_watch, train_all):
+        state = flow(return_state=True)
+        assert state.is_failed()
+        assert "never_there.yaml: the configuration file cannot be read" in state.message
 
 
 def _child_of(client: Any, parent: Any, flow: Any) -> Any:

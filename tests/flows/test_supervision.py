@@ -1,17 +1,34 @@
 """Children that are started again, and the settings with which they are started; without Prefect."""
 
+import base64
+import http.server
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from flows.serving import prefect_api
+from flows.serving.health import Silence
 from flows.serving.settings import address, client_environment, server_environment, silent_seconds
-from flows.serving.supervision import ChildPlan, Children, Ended, Event, Stop, children_of, end_processes, how_it_ended
-from models_lib.errors import ConfigError
+from flows.serving.supervision import (
+    ChildPlan,
+    Children,
+    Due,
+    Ended,
+    Event,
+    Stop,
+    Told,
+    children_of,
+    end_processes,
+    how_it_ended,
+)
+from models_lib.errors import ConfigError, TransientError
 
 SECRET = "canary-5f2b"
 WAITS = "import signal, sys; print('here', flush=True); signal.pause()"
@@ -31,7 +48,7 @@ def next_event(children: Children) -> Event:
     guard = threading.Timer(30.0, lambda: children.tell(Stop()))
     guard.start()
     try:
-        return children.next_event()
+        return children.next_event(look_every=60.0)
     finally:
         guard.cancel()
 
@@ -56,6 +73,55 @@ def test_ended_child_is_gone_and_what_it_said_is_in_its_log(children: Children, 
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert (tmp_path / "logs" / "child.log").read_text().splitlines()[0] == "said"
+
+
+def test_look_is_due_whatever_else_happens_and_a_child_that_hangs_is_killed(children: Children, tmp_path: Path) -> None:
+    children.start(plan(tmp_path, WAITS))
+    began = time.monotonic()
+    children.tell(Told("something"))
+    events = [children.next_event(look_every=0.2) for _ in range(3)]
+    assert events == [Told("something"), Due(), Due()]
+    assert time.monotonic() - began >= 0.3
+    assert children.works("child")
+    children.kill("child")
+    assert next_event(children) == Ended("child", -signal.SIGKILL)
+
+
+def test_server_that_hangs_is_noticed_after_so_many_looks() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        silence = Silence(f"http://127.0.0.1:{hanging.getsockname()[1]}/api", looks=3, seconds=0.05)
+        looks = [silence.lasts_too_long() for _ in range(4)]
+    assert looks == [False, False, True, False]
+
+
+def test_question_to_the_server_carries_the_password_and_a_lost_one_is_passing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b'[{"status": "ONLINE"}]'
+            allowed = self.headers["Authorization"] == f"Basic {base64.b64encode(SECRET.encode()).decode()}"
+            self.send_response(200 if allowed else 401)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/api"
+        monkeypatch.setenv("PREFECT_API_AUTH_STRING", SECRET)
+        assert prefect_api.has_worker(url, "crpbot")
+        monkeypatch.delenv("PREFECT_API_AUTH_STRING")
+        with pytest.raises(TransientError, match="401"):
+            prefect_api.has_worker(url, "crpbot")
+        server.shutdown()
+
+
+def test_configuration_is_named_by_its_whole_path_to_whoever_works_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CRPBOT_CONFIG", "here.yaml")
+    assert client_environment(tmp_path)["CRPBOT_CONFIG"] == str(Path("here.yaml").absolute())
 
 
 def test_end_of_a_child_is_told_in_words() -> None:

@@ -57,7 +57,7 @@ def test_outcome_that_the_steps_came_to_stands_whatever_prefect_says(tmp_path: P
         def result(self, *, raise_on_failure: bool) -> Exception:
             return ConnectionError("the server went away")
 
-    from flows.train_all import collect
+    from flows.fan_out import collect
 
     assert collect("BTC-USD", LostFuture(), plan) == outcome  # type: ignore[arg-type]
     assert collect("ETH-USD", LostFuture(), plan).reason == "ConnectionError: the server went away"  # type: ignore[arg-type]
@@ -101,8 +101,34 @@ def test_prefect_server_of_the_operator_that_is_not_there_starts_nothing(
 
 def test_home_without_space_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(home, "LEAST_FREE_BYTES", 2**80)
-    with pytest.raises(ConfigError, match=r"MiB are free .at least .* are needed to start.. Free space there"):
+    with pytest.raises(ConfigError, match=r"MiB are free .at least .* are needed to start.. `crpbot clean` removes"):
         home.prepare_home(tmp_path / "home")
+    home.make_home(tmp_path / "home")  # the server must come back, and people must be told
+
+
+def test_home_that_cannot_be_is_said_in_one_line_by_whoever_serves(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    given = environment(tmp_path / "file" / "home")
+    for words in (["flows.serving.server"], ["flows.serving.worker", "crpbot"]):
+        command = [sys.executable, "-m", *words]
+        answer = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
+        assert (answer.returncode, answer.stderr.count("\n")) == (1, 1), answer.stderr
+        assert "the state folder cannot be written (Not a directory)" in answer.stderr
+
+
+def test_lasting_configuration_is_used_where_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CRPBOT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CRPBOT_CONFIG", str(tmp_path / "lasting.yaml"))
+    (tmp_path / "lasting.yaml").write_text("symbols: [DOT-USD]")
+    (tmp_path / "given.yaml").write_text("symbols: [ADA-USD]")
+    assert cli.main(["status"]) == 0
+    assert "DOT-USD" in capsys.readouterr().out
+    assert cli.main(["status", "--config", str(tmp_path / "given.yaml")]) == 0
+    assert "DOT-USD" not in capsys.readouterr().out
+    monkeypatch.setenv("CRPBOT_CONFIG", "")
+    assert home.config_file() is None
 
 
 def test_features_without_space_are_an_error_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
