@@ -73,6 +73,7 @@ class _Serving:
         self._children = Children(_say)
         self._ended = threading.Event()
         self._healthy = False
+        self._own_server = False
 
     def serve(self) -> None:
         """Returns when it was told to end and everything of it is gone.
@@ -106,6 +107,7 @@ class _Serving:
             environment = server_environment(self._home)
             plan = ChildPlan("server", command, environment, self._logs / "server.log", (descriptor,))
             self._children.start(plan)
+            self._own_server = True
             _say(f"server: started, its log is {plan.log}")
             yield
 
@@ -136,7 +138,8 @@ class _Serving:
 
     def _start_workers(self) -> None:
         for pool in _POOLS:
-            if prefect_api.has_worker(self._where.api_url, pool):
+            # The server that we start knows workers of before, who may have been killed with it a moment ago.
+            if not self._own_server and prefect_api.has_worker(self._where.api_url, pool):
                 _say(f"worker {pool}: one is there already")
                 continue
             log = self._logs / f"worker-{pool}.log"
