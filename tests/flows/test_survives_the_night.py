@@ -86,7 +86,7 @@ def ends(up: Served, run: dict[str, Any], as_type: str, *, within: float = 240.0
 
 def verdict(home: Path, run: dict[str, Any]) -> dict[str, Any]:
     """BTC-USD's entry in the run's only summary."""
-    (summary,) = (home / "runs").glob(f"*-{run['id'].replace('-', '')[:8]}/summary.json")
+    (summary,) = (home / "runs").glob(f"*-{run['id'].replace('-', '')[-12:]}/summary.json")
     symbols: dict[str, dict[str, Any]] = json.loads(summary.read_text())["symbols"]
     assert list(symbols) == ["BTC-USD"]
     return symbols["BTC-USD"]
