@@ -50,7 +50,7 @@ def ask_for_run(up: Served, seed: int) -> dict[str, Any]:
     settings = [*QUICK, *LENIENT, *LONGER, f"training.seed={seed}", "data.seed=8"]
     answer = up.run("train-all/on-demand", {"symbols": ["BTC-USD"], "days": 14, "settings": settings})
     assert answer.returncode == 0, answer.stderr
-    (run,) = [one for one in up.runs("train-all") if one["id"] not in known]
+    (run,) = [one for one in up.runs("train-all") if one["id"] not in known and not one["auto_scheduled"]]
     return run
 
 
