@@ -50,7 +50,7 @@ def ask_for_run(up: Served, seed: int) -> dict[str, Any]:
     settings = [*QUICK, *LENIENT, *LONGER, f"training.seed={seed}", "data.seed=8"]
     answer = up.run("train-all/on-demand", {"symbols": ["BTC-USD"], "days": 14, "settings": settings})
     assert answer.returncode == 0, answer.stderr
-    (run,) = [one for one in up.runs("train-all") if one["id"] not in known]
+    (run,) = [one for one in up.runs("train-all") if one["id"] not in known and not one["auto_scheduled"]]
     return run
 
 
@@ -86,7 +86,7 @@ def ends(up: Served, run: dict[str, Any], as_type: str, *, within: float = 240.0
 
 def verdict(home: Path, run: dict[str, Any]) -> dict[str, Any]:
     """BTC-USD's entry in the run's only summary."""
-    (summary,) = (home / "runs").glob(f"*-{run['id'].replace('-', '')[:8]}/summary.json")
+    (summary,) = (home / "runs").glob(f"*-{run['id'].replace('-', '')[-12:]}/summary.json")
     symbols: dict[str, dict[str, Any]] = json.loads(summary.read_text())["symbols"]
     assert list(symbols) == ["BTC-USD"]
     return symbols["BTC-USD"]
