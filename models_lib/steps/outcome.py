@@ -88,9 +88,7 @@ def kept_judged(plan: RunPlan, symbol: str) -> Judged | None:
 
 def kept_outcome(plan: RunPlan, symbol: str) -> SymbolOutcome | None:
     """The outcome that the symbol's steps came to; None when they came to none."""
-    kept = _kept(plan.symbol_folder(symbol) / OUTCOME_NAME, SymbolOutcome)
-    # What waited for a person is no outcome any more once that person has decided.
-    return None if kept is not None and kept.awaits_approval and symbol in plan.approvals else kept
+    return _kept(plan.symbol_folder(symbol) / OUTCOME_NAME, SymbolOutcome)
 
 
 def _kept(path: Path, kind: type[Kept]) -> Kept | None:

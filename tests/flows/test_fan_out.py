@@ -69,7 +69,7 @@ def test_what_waited_for_approval_is_no_outcome_of_the_launch_that_follows_the_a
     plan = plan_of(tmp_path)
     keep_outcome(plan, waiting_outcome())
     assert outcome_of_launch(plan, SYMBOL) is not None
-    answered = plan.model_copy(update={"approvals": {SYMBOL: Approval(decision="promote", by="ann")}})
+    answered = plan.model_copy(update={"approvals": {SYMBOL: Approval(decision="promote", bundle="b" * 64, by="ann")}})
     assert outcome_of_launch(answered, SYMBOL) is None
 
 
