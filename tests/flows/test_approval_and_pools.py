@@ -154,7 +154,7 @@ def test_run_waits_without_a_process_and_what_holds_without_an_answer_is_written
     }
     assert "SOL-USD.parquet" in waiting.symbols["SOL-USD"]["reason"]
     assert open_registry(up.home).history().entries == ()
-    (asked,) = told_of(receiver, waiting)
+    (asked,) = [text for text in told_of(receiver, waiting) if "approval needed" in text]
     assert "approval needed: BTC-USD, ETH-USD" in asked
     listed = crpbot(up, "approve")
     assert f"{waiting.now['name']}  {waiting.id}  BTC-USD, ETH-USD  until " in listed.stdout, listed.stderr
