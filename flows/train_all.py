@@ -61,10 +61,9 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     config = load_config(config_file(params.config), params.overrides)
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params))
-    # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn.
-    admitted = (
-        begun_plan(home, token_of(str(flow_run.id))) is not None
-    )  # its run count does not tell: Prefect counts no resumption
+    # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn. Its plan tells,
+    # not its run count: Prefect counts no resumption.
+    admitted = begun_plan(home, token_of(str(flow_run.id))) is not None
     if not admitted and (late := lateness(config)):
         return Cancelled(name=TOO_LATE, message=late)
     if admitted and (other := running_retrain(home)):

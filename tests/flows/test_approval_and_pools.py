@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from models_lib.registry import open_registry
+from models_lib.steps.plan import token_of
 from tests.flows.serving import Receiver, Served, served, until
 from tests.markets import LENIENT, QUICK, write_market
 
@@ -82,7 +83,7 @@ class Run:
 
     @property
     def folders(self) -> list[Path]:
-        return list((self.up.home / "runs").glob(f"*-{self.id[:8]}"))
+        return list((self.up.home / "runs").glob(f"*-{token_of(self.id)}"))
 
     @property
     def symbols(self) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def test_run_waits_without_a_process_and_what_holds_without_an_answer_is_written
     }
     assert "SOL-USD.parquet" in waiting.symbols["SOL-USD"]["reason"]
     assert open_registry(up.home).history().entries == ()
-    (asked,) = told_of(receiver, waiting)
+    (asked,) = [text for text in told_of(receiver, waiting) if "approval needed" in text]
     assert "approval needed: BTC-USD, ETH-USD" in asked
     listed = crpbot(up, "approve")
     assert f"{waiting.now['name']}  {waiting.id}  BTC-USD, ETH-USD  until " in listed.stdout, listed.stderr
@@ -301,21 +302,21 @@ def gpu(up: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     worker.wait(timeout=60)
 
 
-def test_form_of_the_pages_holds_what_is_not_named_and_a_machine_with_a_gpu_gives_the_same_bundles(
+def test_form_of_the_pages_holds_and_a_machine_with_a_gpu_gives_the_same_bundle(
     up: Served, waiting: Run, gpu: Path, settings: list[str]
 ) -> None:
     chosen = [*settings, "orchestration.symbol_deployment=train-symbol/on-gpu"]
-    run = started(up, "on-demand", params(chosen, "BTC-USD", "ETH-USD", approval="required", fanout="deployment"))
+    run = started(up, "on-demand", params(chosen, "ETH-USD", approval="required", fanout="deployment"))
     run.comes_to("PAUSED", "FAILED", "CRASHED", "COMPLETED")
     assert run.now["state_type"] == "PAUSED", (run.verdict, gpu.read_text())
-    assert run.answered({"decision": "promote", "symbols": ["BTC-USD"], "by": "bob", "note": "not yet"}) == "ACCEPT"
+    assert run.answered({"decision": "hold", "symbols": ["ETH-USD"], "by": "bob", "note": "not yet"}) == "ACCEPT"
     run.comes_to("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-    assert run.verdict == ("COMPLETED", "Held", "1 of 2 promoted; held: ETH-USD")
-    assert run.symbols["BTC-USD"]["reason"] == "already champion"
+    assert run.verdict == ("COMPLETED", "Held", "0 of 1 promoted; held: ETH-USD")
     assert run.symbols["ETH-USD"]["reason"] == "held by approval: bob refused it: not yet"
-    bundles = {symbol: run.symbols[symbol]["bundle"] for symbol in ("BTC-USD", "ETH-USD")}
-    assert bundles == {symbol: waiting.symbols[symbol]["bundle"] for symbol in bundles}
-    assert [child["work_pool_name"] for child in run.children("BTC-USD")] == ["gpu", "gpu"]
+    assert run.symbols["ETH-USD"]["bundle"] == waiting.symbols["ETH-USD"]["bundle"]
+    before, after = run.children("ETH-USD")
+    assert {child["work_pool_name"] for child in (before, after)} == {"gpu"}
+    assert steps_of(up, after) <= BEHIND_THE_JUDGEMENT
 
 
 @pytest.fixture(scope="module")
