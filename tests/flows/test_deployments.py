@@ -213,6 +213,7 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         with (
             sole_retrain(tmp_path, "nightly", wait=False) as other,
             marked_as_running(tmp_path / "runs" / f"20261121T020000Z-{by_hand.id.hex[:8]}"),
+            marked_as_running(tmp_path / "runs" / f"20261121T020000Z-{nightly.id.hex[:8]}"),
         ):
             assert other is None
             told = {notice.run_id: notice for notice in bad_ends(client, tmp_path, now) if notice.run_id in ids}
