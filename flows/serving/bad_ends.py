@@ -92,12 +92,12 @@ def _notice(run: FlowRun, state: State) -> Notice:
 def lives(parent: FlowRun, home: Path) -> bool:
     """Whether a process works on the run, whatever the server says: after an outage it calls living runs crashed.
 
-    A run of a deployment holds the home's retrain lock, which its children on a pool do not share. One without holds the
-    lock of its run folder, which they do share: its children are left to end by themselves.
+    The run folder's lock is shared by its children on a pool, so a run of a deployment must hold the home's retrain lock,
+    too. The children of one without a deployment are left to end by themselves.
     """
-    if parent.deployment_id is not None:
-        return running_retrain(home) == parent.name
-    return any(folder.name.endswith(f"-{token_of(str(parent.id))}") for folder in running_runs(home))
+    if not any(folder.name.endswith(f"-{token_of(str(parent.id))}") for folder in running_runs(home)):
+        return False
+    return parent.deployment_id is None or running_retrain(home) == parent.name
 
 
 def cancel_left_behind(client: SyncPrefectClient, home: Path) -> list[str]:

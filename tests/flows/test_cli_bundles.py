@@ -138,6 +138,7 @@ def test_promote_and_rollback_are_told_and_recorded(two_champions: tuple[str, st
     assert main(["rollback", "BTC-USD", "--why", "it was not"]) == 0
     assert capsys.readouterr().out == (
         f"BTC-USD: {b[:12]} taken back, {a[:12]} again\n"
+        "A deployment target keeps the release that it runs: `crpbot status` says where it differs from the champion.\n"
         "The next nightly run may promote a new model: `crpbot hold BTC-USD --reason TEXT` stops that.\n"
     )
     champion = open_registry(home).champion("BTC-USD")

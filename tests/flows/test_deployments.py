@@ -30,7 +30,7 @@ def deployed(prefect: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         patch.setenv("PREFECT_API_URL", url)
         patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("shell")))
         lines = asked(_ensured())
-    assert [line for line in lines if not line.endswith("created") and "deployments: created 4" not in line] == []
+    assert [line for line in lines if not line.endswith("created") and "deployments: created 5" not in line] == []
     return asked(_read_deployments())
 
 
@@ -215,6 +215,7 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         with (
             sole_retrain(tmp_path, "nightly", wait=False) as other,
             marked_as_running(tmp_path / "runs" / f"20261121T020000Z-{token_of(str(by_hand.id))}"),
+            marked_as_running(tmp_path / "runs" / f"20261121T020000Z-{token_of(str(nightly.id))}"),
         ):
             assert other is None
             told = {notice.run_id: notice for notice in bad_ends(client, tmp_path, now) if notice.run_id in ids}
