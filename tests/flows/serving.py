@@ -139,7 +139,7 @@ class Served:
                 with urllib.request.urlopen(request, timeout=60) as answer:
                     content = answer.read()
                     return json.loads(content) if content else None
-            except (ConnectionError, urllib.error.HTTPError) as error:
+            except (ConnectionError, TimeoutError, urllib.error.HTTPError) as error:
                 busy = not isinstance(error, urllib.error.HTTPError) or error.code == 503  # SQLite's database is locked
                 if not busy or attempt == 4:
                     raise
