@@ -81,4 +81,7 @@ def _asked(api_url: str, path: str, body: bytes | None, seconds: float) -> Any:
 
 
 def _no_answer(api_url: str, path: str, error: Exception) -> TransientError:
-    return TransientError(f"{api_url}/{path}: {error}. Try again later.")
+    return TransientError(
+        f"{api_url}/{path}: no answer of a Prefect server ({error}). Start it (`make server`), or set PREFECT_API_URL to "
+        f"where it is; a busy one answers later."
+    )
