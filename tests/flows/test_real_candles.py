@@ -103,9 +103,9 @@ def test_months_long_holes_are_shown_and_nothing_straddles_one(run: Callable[...
     assert entry["outcome"] in {"promoted", "held"}
     folder = home / "runs" / summary["run_id"] / "SOL-USD"
 
-    stamps = pd.read_parquet(folder / "candles.parquet")["timestamp"]
+    stamps = pd.read_parquet(folder / "candles" / "candles.parquet")["timestamp"]
     minutes = stamps.dt.tz_localize(None).to_numpy("datetime64[m]").astype(np.int64)
-    labels, label = load_file(folder / "labels.safetensors"), LabelSection()
+    labels, label = load_file(folder / "labels" / "labels.safetensors"), LabelSection()
     used = np.concatenate([labels[part] for part in ("train", "validation", "test")])
     # Minute and row number move together exactly where no minute is missing in between.
     back, ahead = max(WARM_UP_BARS, label.lookback_minutes - 1), label.horizon_minutes
