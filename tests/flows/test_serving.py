@@ -17,6 +17,7 @@ import pytest
 
 from flows.serving.late_runs import SUPERSEDED
 from flows.serving.supervision import children_of
+from tests.flows.postgresql import best_database
 from tests.flows.running import Child
 from tests.flows.serving import Receiver, Served, served, until, until_told
 from tests.markets import LENIENT, QUICK
@@ -50,7 +51,7 @@ def receiver() -> Iterator[Receiver]:
 @pytest.fixture(scope="module")
 def up(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("serving") / "home"
-    with served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url) as one:
+    with best_database() as database, served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url, **database) as one:
         yield one
 
 
@@ -228,7 +229,8 @@ def test_run_survives_its_worker_and_the_server_and_the_end_takes_everything_wit
 
 def test_one_that_is_started_again_at_once_has_its_own_workers(up: Served) -> None:
     """Prefect calls those of before alive for a minute or two."""
-    with served(up.home) as again:
+    database = {name: value for name, value in up.environment.items() if name == "CRPBOT_DATABASE_URL"}
+    with served(up.home, **database) as again:
         assert any("worker crpbot: started" in line for line in again.said), again.said
         assert any("worker crpbot-symbols: started" in line for line in again.said), again.said
         assert again.child("worker start --pool crpbot ")

@@ -1,20 +1,16 @@
 """`make server` on a real PostgreSQL from Debian's package, which is one setting."""
 
 import contextlib
-import getpass
 import os
-import pwd
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from flows.serving.supervision import children_of
+from tests.flows.postgresql import PASSWORD, cluster, programs
 from tests.flows.serving import command_of, free_port, served
 
 pytestmark = [
@@ -24,62 +20,15 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
 ]
 
-PASSWORD = "canary-7c41e9"
-
-
-def programs() -> Path:
-    """The folder of initdb and postgres."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("needs Debian's package postgresql: PostgreSQL was NOT tested")
-    return found[-1].parent
-
-
-def unprivileged() -> str:
-    """PostgreSQL refuses to run as root."""
-    if os.getuid() != 0:
-        return getpass.getuser()
-    names = {user.pw_name for user in pwd.getpwall()}
-    return "postgres" if "postgres" in names else "nobody"
-
 
 @pytest.fixture
 def database() -> Iterator[str]:
     """The address of a fresh cluster on loopback."""
-    where, user = programs(), unprivileged()
-    as_user = {"user": user} if os.getuid() == 0 else {}
-    folder, port = Path(tempfile.mkdtemp(prefix="crpbot-postgresql-")), free_port()
-    try:
-        (folder / "password").write_text(PASSWORD)
-        if as_user:
-            for path in (folder, folder / "password"):
-                shutil.chown(path, user)
-        data = str(folder / "data")
-        words = ["-D", data, "-U", "crpbot", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}", "--no-sync"]
-        subprocess.run([where / "initdb", *words], cwd=folder, check=True, capture_output=True, **as_user)
-        settings = ["-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={folder}", "-c", "fsync=off"]
-        process = subprocess.Popen(
-            [where / "postgres", "-D", data, "-p", str(port), *settings],
-            cwd=folder,
-            stderr=subprocess.PIPE,
-            text=True,
-            **as_user,
-        )
-        try:
-            assert process.stderr is not None
-            said = []
-            for line in process.stderr:
-                said.append(line)
-                if "ready to accept connections" in line:
-                    break
-            else:
-                pytest.fail(f"PostgreSQL did not start: {''.join(said)}")
-            yield f"postgresql://crpbot:{PASSWORD}@127.0.0.1:{port}/postgres"
-        finally:
-            process.send_signal(signal.SIGINT)  # its fast way to end
-            process.communicate(timeout=60)
-    finally:
-        shutil.rmtree(folder)
+    where = programs()
+    if where is None:
+        pytest.skip("needs Debian's package postgresql: PostgreSQL was NOT tested")
+    with cluster(where) as address:
+        yield address
 
 
 def environment_of(pid: int) -> bytes:
