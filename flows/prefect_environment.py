@@ -24,9 +24,21 @@ def everywhere(home: Path) -> dict[str, str]:
     }
 
 
-def use_home(home: Path) -> None:
-    """Sets what is not set yet."""
-    defaults = everywhere(home) | {
+_OF_A_SERVER_THAT_ENDS_WITH_ITS_RUN = {
+    # It shows nothing to anybody: what is only for the UI is not made.
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    # No automation acts on it, and no block is made there. Its start would load every installed integration to list them.
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+    # It has no CSRF protection: no browser speaks to it. Each client would ask first.
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+}
+
+
+def of_a_run(home: Path, *, own_server: bool) -> dict[str, str]:
+    """What a run in this process has, with a server that ends with it or without."""
+    settings = everywhere(home) | {
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         # The default of 20 s is too short for a first start on a busy machine: the database is migrated then.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
@@ -34,8 +46,10 @@ def use_home(home: Path) -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
         "PREFECT_SERVER_LOGGING_LEVEL": "CRITICAL",
     }
-    if "PREFECT_API_URL" not in os.environ:
-        # A server that ends with its run shows nothing to anybody: what is only for the UI is not made.
-        defaults["PREFECT_SERVER_UI_ENABLED"] = "false"
-    for name, value in defaults.items():
+    return settings | (_OF_A_SERVER_THAT_ENDS_WITH_ITS_RUN if own_server else {})
+
+
+def use_home(home: Path) -> None:
+    """Sets what is not set yet."""
+    for name, value in of_a_run(home, own_server="PREFECT_API_URL" not in os.environ).items():
         os.environ.setdefault(name, value)

@@ -8,18 +8,17 @@ What does not belong here: Prefect's settings (prefect_environment.py), and serv
 
 import argparse
 import atexit
-import contextlib
+import gc
 import http.client
 import os
-import socket
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
+from flows.loopback import listen_on_loopback
 from models_lib.errors import ConfigError, CrpbotError
 from models_lib.orphans import die_with_parent
 
@@ -32,33 +31,28 @@ _LIVES = 5
 _LOG_FILE = "server.log"
 
 
-@contextlib.contextmanager
-def own_server(home: Path) -> Iterator[bool]:
-    """A server for the body, named by PREFECT_API_URL; none is started when the operator names one there.
+def name_server(home: Path) -> "OwnServer | None":
+    """Starts a server and names it in PREFECT_API_URL; None when the operator named one there, which answers.
 
-    Yields whether it was started here.
-
-    Must be entered in the main thread, before `prefect` is imported, which reads the environment then.
+    Must be called in the main thread, before `prefect` is imported, which reads the environment then. The server
+    answers later: until `wait_until_it_answers` there is time to load what is needed.
 
     Raises:
         ConfigError: the operator's server does not answer.
-        CrpbotError: the server did not start.
     """
     if given := os.environ.get("PREFECT_API_URL"):
         _check_answers(given)
-        yield False
-        return
+        return None
     log = home / "prefect" / _LOG_FILE
     log.parent.mkdir(parents=True, exist_ok=True)
-    server = _Server(log)
-    # At exit, not at the end of the body: Prefect sends its last log lines when the interpreter ends.
+    server = OwnServer(log)
+    # At exit, not at the end of the run: Prefect sends its last log lines when the interpreter ends.
     atexit.register(server.end)
-    _wait_for(server.url, log)
     os.environ["PREFECT_API_URL"] = server.url
-    yield True
+    return server
 
 
-class _Server:
+class OwnServer:
     """The child, and another one in its place when it dies: what the first had stored is in the home's database.
 
     This process keeps the port open, so nobody can take it, and a request waits until a server answers it.
@@ -67,7 +61,7 @@ class _Server:
     def __init__(self, log: Path) -> None:
         self._log = log
         self._log.write_bytes(b"")
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = listen_on_loopback(0)
         self._ending = threading.Event()
         self._process = self._start()
         self._guard = threading.Thread(target=self._replace_the_dead, name="prefect-server-guard", daemon=True)
@@ -75,7 +69,20 @@ class _Server:
 
     @property
     def url(self) -> str:
+        """Of the API, as PREFECT_API_URL names it."""
         return f"http://127.0.0.1:{self._listening.getsockname()[1]}/api"
+
+    def wait_until_it_answers(self) -> None:
+        """Returns when a request was answered.
+
+        Raises:
+            CrpbotError: the server did not start.
+        """
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=_START_SECONDS):  # noqa: S310  our own address
+                pass
+        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
+            raise CrpbotError(f"Prefect's server did not start ({error}). Its log is {self._log}.") from error
 
     def end(self) -> None:
         """Ends the child for good."""
@@ -122,14 +129,6 @@ def _check_answers(url: str) -> None:
         ) from error
 
 
-def _wait_for(url: str, log: Path) -> None:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=_START_SECONDS):  # noqa: S310  our own loopback address
-            pass
-    except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-        raise CrpbotError(f"Prefect's server did not start ({error}). Its log is {log}.") from error
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Serves Prefect's API on an inherited socket until this process or its parent ends."""
     parser = argparse.ArgumentParser(prog="python -m flows.prefect_server", description=__doc__)
@@ -138,10 +137,16 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     die_with_parent(chosen.parent)
 
+    gc.disable()  # what is loaded here stays
     import uvicorn  # noqa: PLC0415  the parent must not wait for these
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
+    from flows.sqlite_writers import let_writers_wait  # noqa: PLC0415
+
+    let_writers_wait()
     app = create_app(ephemeral=True, final=True)
+    gc.freeze()
+    gc.enable()
     uvicorn.run(app, fd=chosen.socket, log_level="error", lifespan="on")
 
 

@@ -23,6 +23,7 @@ from models_lib.steps.outcome import NOT_CONFIGURED, SymbolOutcome, held_outcome
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
 from models_lib.steps.refs import Fitted, Judged, Prepared
+from models_lib.steps.report import finish_report
 from models_lib.steps.scaler import fit_feature_scaler
 from models_lib.steps.store import store_candidate
 from models_lib.steps.temperature import tune_temperature
@@ -49,8 +50,15 @@ def temporary_home(stack: ExitStack) -> Path:
     return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="crpbot-study-")))
 
 
-def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime) -> Retrained:
+def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime, with_last_page: bool = False) -> Retrained:
     """Trains, judges and, if every blocking gate passed, promotes one symbol's model in the store under `home`.
+
+    Args:
+        config: what to train, and on which data.
+        symbol: the one symbol.
+        home: where runs and store lie.
+        now: of the run.
+        with_last_page: also write the page that says what became of the candidate, which no study looks at.
 
     Raises:
         CrpbotError: as the steps do; a study has no use for half a result.
@@ -82,6 +90,9 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime) -> Ret
     else:
         with clock.step("promote"):
             promotion = promote_candidate(plan, judged, now=now)
+        if with_last_page:
+            with clock.step("page"):
+                finish_report(plan, judged, promotion=promotion, seconds=clock.seconds, now=now)
         outcome = settled_outcome(judged, promotion=promotion, deployment=NOT_CONFIGURED, seconds=clock.seconds)
     return Retrained(outcome, prepared, dict(clock.seconds))
 

@@ -1,6 +1,8 @@
 """`crpbot run`: train-all in this process."""
 
 import argparse
+import gc
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -9,7 +11,7 @@ from flows import prefect_environment
 from flows.home import crpbot_home, prepare_home
 from flows.interruption import ends_when_interrupted
 from flows.parameters import RetrainParams
-from flows.prefect_server import own_server
+from flows.prefect_server import OwnServer, name_server
 from models_lib.config import load_config, select_symbols
 from models_lib.errors import CrpbotError, VerdictError
 from models_lib.reports.summary import outcome_lines
@@ -31,11 +33,13 @@ def execute(arguments: argparse.Namespace) -> int:
     check_data_folder(config)
 
     prefect_environment.use_home(home)
-    with ends_when_interrupted(), own_server(home) as own:
-        return _run(params, as_json=arguments.json, own_server=own)
+    with ends_when_interrupted():
+        return _run(params, name_server(home), as_json=arguments.json)
 
 
-def _run(params: RetrainParams, *, as_json: bool, own_server: bool) -> int:
+def _run(params: RetrainParams, own_server: OwnServer | None, *, as_json: bool) -> int:
+    _load_what_a_run_needs()
+
     from prefect import tags
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -44,6 +48,8 @@ def _run(params: RetrainParams, *, as_json: bool, own_server: bool) -> int:
     from models_lib.steps.summary import RunSummary
     from tasks.ui.runs import MANUAL, RETRAIN
 
+    if own_server:
+        own_server.wait_until_it_answers()
     # Nobody looks for the heartbeats of a server that ends with this run, and each flow run waits a second for its last.
     settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if own_server else {}
     with progress_on_stderr(), tags(RETRAIN, MANUAL), temporary_settings(settings):
@@ -59,6 +65,7 @@ def _run(params: RetrainParams, *, as_json: bool, own_server: bool) -> int:
         case _:
             told = f"the run ended without a summary: {state.message or answer!r}. See it with --debug."
             raise CrpbotError(told) from (answer if isinstance(answer, BaseException) else None)
+    gc.freeze()  # otherwise the interpreter looks through all of it once more when it ends: most of a second
     content = json.loads(path.read_text())
     if as_json:
         print(json.dumps(content, indent=2, sort_keys=True))
@@ -66,3 +73,12 @@ def _run(params: RetrainParams, *, as_json: bool, own_server: bool) -> int:
         print("\n".join(outcome_lines(content)))
         print(f"summary: {path}", file=sys.stderr)
     return 1 if isinstance(answer, VerdictError) else 0
+
+
+def _load_what_a_run_needs() -> None:
+    """Imports the flow and what its steps import late, while the server starts on the other core."""
+    gc.disable()  # what is loaded here stays
+    importlib.import_module("flows.train_all")
+    importlib.import_module("models_lib.networks")
+    gc.freeze()
+    gc.enable()

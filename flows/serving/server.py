@@ -29,6 +29,9 @@ def _serve(chosen: argparse.Namespace) -> None:
     import uvicorn  # noqa: PLC0415
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
+    from flows.sqlite_writers import let_writers_wait  # noqa: PLC0415
+
+    let_writers_wait()
     where = address()
     listening = {"fd": chosen.socket} if chosen.socket is not None else {"host": where.host, "port": where.port}
     uvicorn.run(

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.home import crpbot_home, make_home
+from flows.loopback import listen_on_loopback
 from flows.serving import prefect_api
 from flows.serving.health import Silence, answers, wait_until_healthy
 from flows.serving.one_process import in_one_line
@@ -227,7 +228,7 @@ def _listening(where: Address) -> Iterator[socket.socket]:
             f"Start that server, or unset {API_URL}."
         )
     try:
-        port = socket.create_server(("127.0.0.1", where.port))
+        port = listen_on_loopback(where.port)
     except OSError as error:
         raise ConfigError(
             f"{API_URL}={where.api_url}: port {where.port} cannot be used ({error.strerror}), and what listens there "

@@ -18,6 +18,7 @@ import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import TaskRunContext
 from prefect.exceptions import PrefectException
+from prefect.settings import get_current_settings
 
 from models_lib.reports.pieces import piece_key
 
@@ -28,8 +29,8 @@ _LAST_WORD_SECONDS = 5.0
 
 @contextlib.contextmanager
 def training_in_the_ui(symbol: str) -> Iterator[None]:
-    """Shows the epochs of the symbol while the body runs; nothing outside a task run, and nothing before an epoch ended."""
-    if TaskRunContext.get() is None:
+    """Shows the epochs of the symbol while the body runs; nothing outside a task run, where there is no UI, or yet."""
+    if TaskRunContext.get() is None or not get_current_settings().server.ui.enabled:
         yield
         return
     bar = _Bar(symbol)

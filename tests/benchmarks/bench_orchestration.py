@@ -5,6 +5,9 @@ turns, with as many threads. The difference is Prefect's import, its server, its
 and the summary: all that is not library work. Wall seconds are what a person waits; seconds of the processor are what
 other programs on the machine disturb little.
 
+The home has seen another run before, as every night but the first. The first run in a home also creates Prefect's
+database, which is told apart.
+
 With more than three symbols the market is two short weeks and the training one epoch, so that a hundred of them end in
 minutes; the cost a symbol is printed beside the share.
 
@@ -12,6 +15,7 @@ Not here: how long the steps themselves take (summary.json, "seconds").
 """
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -20,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +43,7 @@ SHORT = (
 )
 GOAL_SHARE = 0.10
 """Of the wall seconds of a run of three symbols on 50 days."""
+_RUN = (sys.executable, "-m", "flows.cli", "run", "--json")
 
 
 @dataclass(frozen=True)
@@ -57,24 +62,27 @@ def settings_of(num_symbols: int) -> tuple[str, ...]:
     return (f"symbols=[{names}]", *SHORT)
 
 
-def as_a_run(settings: Sequence[str]) -> Cost:
-    """`crpbot run` in a fresh home."""
-    words = [word for setting in settings for word in ("--set", setting)]
-    return _timed([sys.executable, "-m", "flows.cli", "run", "--json", *words])
+def as_a_run(settings: Sequence[str], *, first: bool) -> Cost:
+    """`crpbot run`, in a home that has seen another one unless it is the first."""
+    with _home() as home:
+        if not first:
+            _timed(home, [*_RUN, *_words((*SHORT, "symbols=[OTHER-USD]"))])
+        return _timed(home, [*_RUN, *_words(settings)])
 
 
 def as_a_library(settings: Sequence[str]) -> Cost:
-    """The same steps in a fresh home, without Prefect."""
-    words = [word for setting in settings for word in ("--set", setting)]
-    return _timed([sys.executable, "-m", "tests.benchmarks.bench_orchestration", "--as-a-library", *words])
+    """The same steps without Prefect."""
+    with _home() as home:
+        return _timed(home, [sys.executable, "-m", __spec__.name, "--as-a-library", *_words(settings)])
 
 
 def measure(num_symbols: int, rounds: int) -> dict[str, float]:
     """Medians over rounds in which both took turns."""
     settings = settings_of(num_symbols)
     runs, plain = [], []
+    first = as_a_run(settings, first=True)
     for _ in range(rounds):
-        runs.append(as_a_run(settings))
+        runs.append(as_a_run(settings, first=False))
         plain.append(as_a_library(settings))
 
     def median(costs: Sequence[Cost], what: str) -> float:
@@ -90,6 +98,8 @@ def measure(num_symbols: int, rounds: int) -> dict[str, float]:
         "seconds_that_are_not_library_work": wall - library,
         "share_of_the_run": (wall - library) / wall,
         "seconds_a_symbol": (wall - library) / num_symbols,
+        "first_run_wall_seconds": first.wall,
+        "first_run_processor_seconds": first.processor,
     }
 
 
@@ -101,20 +111,30 @@ def tell(found: dict[str, float]) -> None:
         print(f"  {kind:<10} crpbot run {run:6.1f} s, the same steps without Prefect {library:6.1f} s")
     extra, share = found["seconds_that_are_not_library_work"], found["share_of_the_run"]
     print(f"  not library work: {extra:.1f} s, {share:.1%} of the run, {found['seconds_a_symbol']:.2f} s a symbol")
+    print(f"  the first run in a home: {found['first_run_wall_seconds']:.1f} s")
 
 
-def _timed(command: list[str]) -> Cost:
+def _words(settings: Sequence[str]) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+@contextlib.contextmanager
+def _home() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="crpbot-bench-") as home:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        subprocess.run(
-            command,
-            env=environment | {"CRPBOT_HOME": home},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            check=True,
-        )
-        wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+        yield home
+
+
+def _timed(home: str, command: list[str]) -> Cost:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    subprocess.run(
+        command,
+        env=environment | {"CRPBOT_HOME": home},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+    wall, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
@@ -122,7 +142,7 @@ def _run_as_a_library(settings: Sequence[str]) -> None:
     config, home, now = load_config(None, settings), Path(os.environ["CRPBOT_HOME"]), datetime.now(UTC)
     plan = plan_run(config, home=home, symbols=None, who="bench", now=now)
     with ThreadPoolExecutor(parallel_symbols(plan)) as pool:
-        list(pool.map(lambda symbol: retrain(config, symbol, home=home, now=now), plan.symbols))
+        list(pool.map(lambda symbol: retrain(config, symbol, home=home, now=now, with_last_page=True), plan.symbols))
 
 
 def main() -> None:
