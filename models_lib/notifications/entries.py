@@ -3,22 +3,18 @@
 What does not belong here: deciding what is sent when (outbox.py).
 """
 
-import contextlib
-import fcntl
-import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from models_lib.errors import TransientError
+from models_lib import locks
 from models_lib.files import fsync_folder, write_json
 from models_lib.notifications.message import Notice
 
 LOCK_SECONDS = 60.0
 """Another process delivers for so long only when endpoints are slow; what it leaves is delivered later."""
-_LOCK_POLL_SECONDS = 0.05
 
 
 class ChannelState(BaseModel):
@@ -72,20 +68,8 @@ def move(path: Path, to: Path) -> None:
     fsync_folder(path.parent)
 
 
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> AbstractContextManager[None]:
     """Holds the flock on `path`; a TransientError when another process holds it for LOCK_SECONDS."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + LOCK_SECONDS
-    with path.open("ab") as lock:
-        while True:
-            try:
-                fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TransientError(
-                        f"{path}: another process has held it for {LOCK_SECONDS:g} s. Its messages come first."
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)  # between two looks, as flock knows no time limit
-        yield
+    held = f"{path}: another process has held it for {LOCK_SECONDS:g} s. Its messages come first."
+    return locks.locked(path, within_seconds=LOCK_SECONDS, otherwise=held)

@@ -14,11 +14,9 @@ What does not belong here: rules about champions (registry.py) and about age (mo
 """
 
 import contextlib
-import fcntl
 import os
 import secrets
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -26,13 +24,13 @@ from models_lib.bundle import layout
 from models_lib.bundle.facts import RunFacts, parse_facts
 from models_lib.bundle.hashes import complete_files, verify_hashes
 from models_lib.bundle.layout import SHA256_HEX
-from models_lib.errors import BundleError, ConfigError, TransientError
+from models_lib.errors import BundleError, ConfigError
 from models_lib.files import fsync_folder, sha256_bytes, write_bytes
+from models_lib.locks import locked
 from models_lib.registry.store import StoredLedger, StoredPointer
 
 LOCK_TIMEOUT_SECONDS = 60.0
 """A lock is held for milliseconds; one that is held for a minute is worth a message."""
-_LOCK_POLL_SECONDS = 0.02
 
 
 class LocalStore:
@@ -197,29 +195,18 @@ class LocalStore:
         """Holds the lock; what the system refuses becomes an error that names the remedy."""
         try:
             self._home.mkdir(parents=True, exist_ok=True)
-            with (self._home / "registry.lock").open("ab") as lock:
-                self._take(lock.fileno())
+            held = f"{self._home}: another process has held registry.lock for {self._lock_timeout_seconds:g} s. "
+            with locked(
+                self._home / "registry.lock",
+                within_seconds=self._lock_timeout_seconds,
+                otherwise=f"{held}Try again when it is done.",
+            ):
                 yield
         except OSError as error:
             raise ConfigError(
                 f"{self._home}: the store cannot be written ({error.strerror}); nothing was changed. "
                 f"Free space or give this user the right to write there, or point CRPBOT_HOME elsewhere."
             ) from error
-
-    def _take(self, descriptor: int) -> None:
-        deadline = time.monotonic() + self._lock_timeout_seconds
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TransientError(
-                        f"{self._home}: another process has held registry.lock for {self._lock_timeout_seconds:g} s. "
-                        f"Try again when it is done."
-                    ) from None
-                time.sleep(_LOCK_POLL_SECONDS)
-            else:
-                return
 
 
 def _check_kept(folder: Path) -> None:

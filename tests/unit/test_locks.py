@@ -1,0 +1,112 @@
+"""The lock with a time limit, against other processes and other threads."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from models_lib.errors import TransientError
+from models_lib.locks import locked
+
+HOLDS = """
+import fcntl, sys
+lock = open(sys.argv[1], "ab")
+fcntl.flock(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held_elsewhere(path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds the flock until its stdin is closed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        yield other
+
+
+def test_a_free_lock_is_taken_at_once_and_freed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    for _ in range(2):
+        with locked(path, within_seconds=0.0, otherwise="busy"):
+            pass
+
+
+def test_who_waits_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    got = threading.Event()
+
+    def take() -> None:
+        with locked(path, within_seconds=60.0, otherwise="busy"):
+            got.set()
+
+    with held_elsewhere(path) as other:
+        waiter = threading.Thread(target=take)
+        waiter.start()
+        while "waits-for-a-lock" not in {thread.name for thread in threading.enumerate()}:
+            assert waiter.is_alive()
+        assert not got.is_set()
+        other.kill()
+    waiter.join(60.0)
+    assert got.is_set()
+
+
+def test_a_lock_that_stays_held_is_told_and_not_taken_later(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    with held_elsewhere(path) as other:
+        with (
+            pytest.raises(TransientError, match="busy since noon"),
+            locked(path, within_seconds=0.01, otherwise="busy since noon"),
+        ):
+            pytest.fail("it is held elsewhere")
+        (waiter,) = (thread for thread in threading.enumerate() if thread.name == "waits-for-a-lock")
+        other.communicate("")
+    waiter.join(60.0)
+    assert not waiter.is_alive()
+    with locked(path, within_seconds=0.0, otherwise="the one that gave up still holds it"):
+        pass
+
+
+def test_an_error_of_the_body_is_not_taken_for_a_held_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with pytest.raises(TimeoutError, match="of an endpoint"), locked(path, within_seconds=0.0, otherwise="busy"):
+        raise TimeoutError("of an endpoint")
+    with locked(path, within_seconds=0.0, otherwise="busy"):
+        pass
+
+
+def test_threads_take_turns(tmp_path: Path) -> None:
+    path, inside, most = tmp_path / "lock", [], []
+
+    def take(number: int) -> None:
+        with locked(path, within_seconds=60.0, otherwise="busy"):
+            inside.append(number)
+            most.append(len(inside))
+            inside.remove(number)
+
+    threads = [threading.Thread(target=take, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60.0)
+    assert most == [1] * 20
+
+
+def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with locked(path, within_seconds=0.0, otherwise="busy"):
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
+        )
+    with locked(path, within_seconds=0.0, otherwise="the child holds it"):
+        pass
+    child.communicate(b"")
