@@ -51,18 +51,7 @@ def finish_report(
     stays, which says that promotion was decided after it.
     """
     try:
-        known = report_inputs(
-            plan,
-            judged.prepared,
-            judged.fitted,
-            judged.judgement,
-            bundle=judged.stored.bundle,
-            outcome=promotion.outcome,
-            reason=promotion.reason,
-            origin=provenance(),
-            seconds=seconds,
-            now=now,
-        )
+        known = inputs_of(plan, judged, outcome=promotion.outcome, reason=promotion.reason, seconds=seconds, now=now)
         write_text(judged.stored.report, render_report(known))
     except (OSError, DataError) as error:
         _log.warning(
@@ -71,6 +60,28 @@ def finish_report(
             error,
             extra={"symbol": judged.prepared.symbol},
         )
+
+
+def inputs_of(
+    plan: RunPlan, judged: Judged, *, outcome: Outcome, reason: str, seconds: dict[str, float], now: datetime
+) -> ReportInputs:
+    """What is said of a candidate in the store, now that it is known what became of it.
+
+    Raises:
+        DataError: a file of an earlier step is gone or changed.
+    """
+    return report_inputs(
+        plan,
+        judged.prepared,
+        judged.fitted,
+        judged.judgement,
+        bundle=judged.stored.bundle,
+        outcome=outcome,
+        reason=reason,
+        origin=provenance(),
+        seconds=seconds,
+        now=now,
+    )
 
 
 def report_inputs(

@@ -8,9 +8,8 @@ from datetime import datetime
 from models_lib.reports.pieces import Piece, symbol_pieces
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.provenance import provenance
 from models_lib.steps.refs import Judged
-from models_lib.steps.report import report_inputs
+from models_lib.steps.report import inputs_of
 
 
 def pieces_of(plan: RunPlan, judged: Judged, outcome: SymbolOutcome, *, now: datetime) -> tuple[Piece, ...]:
@@ -21,16 +20,5 @@ def pieces_of(plan: RunPlan, judged: Judged, outcome: SymbolOutcome, *, now: dat
     """
     if outcome.outcome == "failed":
         raise ValueError(f"{outcome.symbol} failed, so there is no candidate to show")
-    known = report_inputs(
-        plan,
-        judged.prepared,
-        judged.fitted,
-        judged.judgement,
-        bundle=judged.stored.bundle,
-        outcome=outcome.outcome,
-        reason=outcome.reason,
-        origin=provenance(),
-        seconds=outcome.seconds,
-        now=now,
-    )
+    known = inputs_of(plan, judged, outcome=outcome.outcome, reason=outcome.reason, seconds=outcome.seconds, now=now)
     return symbol_pieces(known, judged.stored.report)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.flows.serving import Receiver
+
 # Read by Prefect when it is imported, which no test module does at its top.
 os.environ.update({"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"})
 
@@ -33,3 +35,11 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     }
     with temporary_settings(settings), prefect_test_harness(server_startup_timeout=180):
         yield
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    """Takes the messages of one module's server."""
+    one = Receiver()
+    yield one
+    one.close()

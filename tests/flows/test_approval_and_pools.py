@@ -35,13 +35,6 @@ BEHIND_THE_JUDGEMENT = {"promote", "deploy", "report", "show"}
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    one = Receiver()
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
 def up(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("asked") / "home"
     # The first run waits for longer than a run may be silent.

@@ -40,13 +40,6 @@ ENDLESS_RUN = QUICK_RUN | {
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    one = Receiver()
-    yield one
-    one.close()
-
-
-@pytest.fixture(scope="module")
 def up(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("serving") / "home"
     with best_database() as database, served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url, **database) as one:

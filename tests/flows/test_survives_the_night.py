@@ -38,13 +38,6 @@ LONGER = ("training.max_epochs=20", "training.patience=20")
 BEFORE_TRAINING = ("candles", "features", "labels", "scaler")
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    one = Receiver()
-    yield one
-    one.close()
-
-
 def ask_for_run(up: Served, seed: int) -> dict[str, Any]:
     """The same night for the same seed; gives the flow run once it is there."""
     known = {run["id"] for run in up.runs("train-all")}
