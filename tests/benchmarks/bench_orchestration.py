@@ -62,9 +62,9 @@ def settings_of(num_symbols: int) -> tuple[str, ...]:
     return (f"symbols=[{names}]", *SHORT)
 
 
-def as_a_run(settings: Sequence[str], *, first: bool) -> Cost:
+def as_a_run(settings: Sequence[str], *, first: bool, keep: Path | None = None) -> Cost:
     """`crpbot run`, in a home that has seen another one unless it is the first."""
-    with _home() as home:
+    with _home(keep) as home:
         if not first:
             _timed(home, [*_RUN, *_words((*SHORT, "symbols=[OTHER-USD]"))])
         return _timed(home, [*_RUN, *_words(settings)])
@@ -76,13 +76,14 @@ def as_a_library(settings: Sequence[str]) -> Cost:
         return _timed(home, [sys.executable, "-m", __spec__.name, "--as-a-library", *_words(settings)])
 
 
-def measure(num_symbols: int, rounds: int) -> dict[str, float]:
-    """Medians over rounds in which both took turns."""
+def measure(num_symbols: int, rounds: int, *, keep: Path | None = None) -> dict[str, float]:
+    """Medians over rounds in which both took turns; the last run's home is kept in that folder."""
     settings = settings_of(num_symbols)
     runs, plain = [], []
-    first = as_a_run(settings, first=True)
-    for _ in range(rounds):
-        runs.append(as_a_run(settings, first=False))
+    first = as_a_run((*SHORT, "symbols=[OTHER-USD]"), first=True)
+    another = as_a_run((*SHORT, "symbols=[OTHER-USD]"), first=False)
+    for number in range(rounds):
+        runs.append(as_a_run(settings, first=False, keep=keep if number == rounds - 1 else None))
         plain.append(as_a_library(settings))
 
     def median(costs: Sequence[Cost], what: str) -> float:
@@ -98,8 +99,7 @@ def measure(num_symbols: int, rounds: int) -> dict[str, float]:
         "seconds_that_are_not_library_work": wall - library,
         "share_of_the_run": (wall - library) / wall,
         "seconds_a_symbol": (wall - library) / num_symbols,
-        "first_run_wall_seconds": first.wall,
-        "first_run_processor_seconds": first.processor,
+        "seconds_more_of_the_first_run": first.wall - another.wall,
     }
 
 
@@ -111,7 +111,7 @@ def tell(found: dict[str, float]) -> None:
         print(f"  {kind:<10} crpbot run {run:6.1f} s, the same steps without Prefect {library:6.1f} s")
     extra, share = found["seconds_that_are_not_library_work"], found["share_of_the_run"]
     print(f"  not library work: {extra:.1f} s, {share:.1%} of the run, {found['seconds_a_symbol']:.2f} s a symbol")
-    print(f"  the first run in a home: {found['first_run_wall_seconds']:.1f} s")
+    print(f"  the first run in a home takes {found['seconds_more_of_the_first_run']:.1f} s more")
 
 
 def _words(settings: Sequence[str]) -> list[str]:
@@ -119,7 +119,10 @@ def _words(settings: Sequence[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _home() -> Iterator[str]:
+def _home(keep: Path | None = None) -> Iterator[str]:
+    if keep:
+        yield str(keep.absolute())
+        return
     with tempfile.TemporaryDirectory(prefix="crpbot-bench-") as home:
         yield home
 
@@ -150,6 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--symbols", type=int, default=len(RunConfig().symbols), help="how many (default: three)")
     parser.add_argument("--rounds", type=int, default=1, help="of both, in turns")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="home of the last run, to look at its summary")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--as-a-library", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--set", action="append", default=[], dest="settings", help=argparse.SUPPRESS)
@@ -157,7 +161,7 @@ def main() -> None:
     if chosen.as_a_library:
         _run_as_a_library(chosen.settings)
         return
-    found = measure(chosen.symbols, chosen.rounds)
+    found = measure(chosen.symbols, chosen.rounds, keep=chosen.keep)
     print(json.dumps(found)) if chosen.json else tell(found)
 
 

@@ -67,18 +67,3 @@ def cluster(where: Path) -> Iterator[str]:
             process.communicate(timeout=60)
     finally:
         shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def best_database() -> Iterator[dict[str, str]]:
-    """The setting of a fresh PostgreSQL, which the README asks for; none where it is not installed.
-
-    On SQLite Prefect's server loses events and stands still for up to a minute when two writers meet, which makes a test
-    of many processes a test of luck.
-    """
-    where = programs()
-    if where is None:
-        yield {}
-        return
-    with cluster(where) as address:
-        yield {"CRPBOT_DATABASE_URL": address}

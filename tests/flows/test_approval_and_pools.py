@@ -19,7 +19,6 @@ import pytest
 
 from models_lib.registry import open_registry
 from models_lib.steps.plan import token_of
-from tests.flows.postgresql import best_database
 from tests.flows.serving import Receiver, Served, served, until, until_told
 from tests.markets import LENIENT, QUICK, write_market
 
@@ -39,7 +38,7 @@ def up(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     home = tmp_path_factory.mktemp("asked") / "home"
     # The first run waits for longer than a run may be silent.
     quick = {"CRPBOT_SILENT_SECONDS": "60", "PREFECT_WORKER_QUERY_SECONDS": "5"}
-    with best_database() as database, served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url, **quick, **database) as one:
+    with served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url, **quick) as one:
         yield one
 
 

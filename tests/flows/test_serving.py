@@ -15,7 +15,6 @@ import pytest
 
 from flows.serving.late_runs import SUPERSEDED
 from flows.serving.supervision import children_of
-from tests.flows.postgresql import best_database
 from tests.flows.running import Child
 from tests.flows.serving import Receiver, Served, served, until, until_told
 from tests.markets import LENIENT, QUICK
@@ -42,7 +41,7 @@ ENDLESS_RUN = QUICK_RUN | {
 @pytest.fixture(scope="module")
 def up(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("serving") / "home"
-    with best_database() as database, served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url, **database) as one:
+    with served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url) as one:
         yield one
 
 
@@ -217,8 +216,7 @@ def test_run_survives_its_worker_and_the_server_and_the_end_takes_everything_wit
 
 def test_one_that_is_started_again_at_once_has_its_own_workers_and_knows_what_ended_with_it(up: Served) -> None:
     """Prefect calls the workers of before alive for a minute or two."""
-    database = {name: value for name, value in up.environment.items() if name == "CRPBOT_DATABASE_URL"}
-    with served(up.home, **database) as again:
+    with served(up.home) as again:
         states = [one["state_type"] for one in again.runs("train-all")]
         assert "CRASHED" in states, "the run that worked at the end"
         assert not {"RUNNING", "PENDING", "CANCELLING"} & set(states)

@@ -11,7 +11,6 @@ import re
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import pytest
 
 from models_lib.orphans import descendants
 from models_lib.registry import open_registry
-from tests.flows.postgresql import best_database
 from tests.flows.running import check_every_file_is_whole
 from tests.flows.serving import Receiver, Served, command_of, served, until
 from tests.markets import LENIENT, QUICK
@@ -110,17 +108,11 @@ def kill(*pids: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-@pytest.fixture
-def database() -> Iterator[dict[str, str]]:
-    with best_database() as setting:
-        yield setting
-
-
 def test_killed_training_flow_worker_server_and_all_at_once_cost_no_champion_no_finished_step_and_no_message(
-    receiver: Receiver, database: dict[str, str], tmp_path: Path
+    receiver: Receiver, tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    environment = {"CRPBOT_SLACK_WEBHOOK_URL": receiver.url, "CRPBOT_SILENT_SECONDS": str(SILENT_SECONDS), **database}
+    environment = {"CRPBOT_SLACK_WEBHOOK_URL": receiver.url, "CRPBOT_SILENT_SECONDS": str(SILENT_SECONDS)}
     with served(home, **environment) as up:
         first = ask_for_run(up, seed=2)
         _, training = training_of(up, first)
