@@ -11,6 +11,7 @@ import atexit
 import gc
 import http.client
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -29,9 +30,10 @@ _ANSWER_SECONDS = 10.0
 _LIVES = 5
 """How often a server that died is replaced; one that cannot live must not be started for ever."""
 _LOG_FILE = "server.log"
+_NAMES_AN_ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 
 
-def name_server(home: Path) -> "OwnServer | None":
+def start_own_server(home: Path) -> "OwnServer | None":
     """Starts a server and names it in PREFECT_API_URL; None when the operator named one there, which answers.
 
     Must be called in the main thread, before `prefect` is imported, which reads the environment then. The server
@@ -62,6 +64,7 @@ class OwnServer:
         self._log = log
         self._log.write_bytes(b"")
         self._listening = listen_on_loopback(0)
+        self._port = self._listening.getsockname()[1]
         self._ending = threading.Event()
         self._process = self._start()
         self._guard = threading.Thread(target=self._replace_the_dead, name="prefect-server-guard", daemon=True)
@@ -70,7 +73,7 @@ class OwnServer:
     @property
     def url(self) -> str:
         """Of the API, as PREFECT_API_URL names it."""
-        return f"http://127.0.0.1:{self._listening.getsockname()[1]}/api"
+        return f"http://127.0.0.1:{self._port}/api"
 
     def wait_until_it_answers(self) -> None:
         """Returns when a request was answered.
@@ -82,7 +85,10 @@ class OwnServer:
             with urllib.request.urlopen(f"{self.url}/health", timeout=_START_SECONDS):  # noqa: S310  our own address
                 pass
         except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
-            raise CrpbotError(f"Prefect's server did not start ({error}). Its log is {self._log}.") from error
+            raise CrpbotError(
+                f"Prefect's server did not start: {_last_error(self._log) or error}. Its log is {self._log}. If its "
+                f"database is damaged, move {self._log.with_name('prefect.db')} away: it holds records of runs and no model."
+            ) from error
 
     def end(self) -> None:
         """Ends the child for good."""
@@ -102,6 +108,7 @@ class OwnServer:
             if self._ending.is_set():  # between the two lines above `end` spoke to the dead one
                 self._process.terminate()
         self._process.wait()  # a child dies with the thread that started it, so this one stays
+        self._listening.close()  # who waits for an answer learns that none will come
 
     def _start(self) -> "subprocess.Popen[bytes]":
         number = self._listening.fileno()
@@ -115,6 +122,12 @@ class OwnServer:
                 pass_fds=(number,),
                 start_new_session=True,
             )
+
+
+def _last_error(log: Path) -> str | None:
+    """The last line of the log that names an exception."""
+    lines = log.read_text(errors="replace").splitlines()
+    return next((line.strip().rstrip(".") for line in reversed(lines) if _NAMES_AN_ERROR.match(line)), None)
 
 
 def _check_answers(url: str) -> None:

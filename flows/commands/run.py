@@ -11,7 +11,7 @@ from flows import prefect_environment
 from flows.home import crpbot_home, prepare_home
 from flows.interruption import ends_when_interrupted
 from flows.parameters import RetrainParams
-from flows.prefect_server import OwnServer, name_server
+from flows.prefect_server import OwnServer, start_own_server
 from models_lib.config import load_config, select_symbols
 from models_lib.errors import CrpbotError, VerdictError
 from models_lib.reports.summary import outcome_lines
@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
     prefect_environment.use_home(home)
     with ends_when_interrupted():
-        return _run(params, name_server(home), as_json=arguments.json)
+        return _run(params, start_own_server(home), as_json=arguments.json)
 
 
 def _run(params: RetrainParams, own_server: OwnServer | None, *, as_json: bool) -> int:
@@ -76,9 +76,9 @@ def _run(params: RetrainParams, own_server: OwnServer | None, *, as_json: bool) 
 
 
 def _load_what_a_run_needs() -> None:
-    """Imports the flow and what its steps import late, while the server starts on the other core."""
-    gc.disable()  # what is loaded here stays
-    importlib.import_module("flows.train_all")
-    importlib.import_module("models_lib.networks")
-    gc.freeze()
+    """Imports the flow and what it and its steps import late, while the server starts on the other core."""
+    gc.disable()
+    for name in ("flows.train_all", "prefect.flow_engine", "fastapi.encoders", "models_lib.networks"):
+        importlib.import_module(name)
+    gc.freeze()  # what is loaded here stays
     gc.enable()

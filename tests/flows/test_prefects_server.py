@@ -3,6 +3,8 @@
 import asyncio
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,22 @@ def test_every_setting_is_one_that_prefect_knows(tmp_path: Path) -> None:
             environment.setenv(name, value)
             known = Settings().to_environment_variables(exclude_unset=True)
             assert known or not name.startswith("PREFECT_"), name
+
+
+def test_server_that_cannot_start_is_given_up_and_the_reason_is_told(tmp_path: Path) -> None:
+    """Its database is no database; each of its lives ends with that."""
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect" / "prefect.db").write_bytes(b"no database" * 1_000)
+    words = [sys.executable, "-m", "flows.cli", "run", "--symbols", "BTC-USD"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    answer = subprocess.run(
+        words,
+        env=environment | {"CRPBOT_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=170,
+    )
+    assert answer.returncode == 1
+    assert "file is not a database" in answer.stderr
+    assert "move " + str(tmp_path / "prefect" / "prefect.db") in answer.stderr
