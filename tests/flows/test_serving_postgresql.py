@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.serving.supervision import children_of
 from tests.flows.postgresql import PASSWORD, cluster, programs
-from tests.flows.serving import command_of, free_port, served
+from tests.flows.serving import command_of, free_port, served, until
 
 pytestmark = [
     pytest.mark.long,
@@ -43,7 +44,14 @@ def test_server_schedules_and_runs_on_postgresql_and_tells_its_password_to_nobod
     home = tmp_path / "home"
     with served(home, CRPBOT_DATABASE_URL=database) as up:
         assert not (home / "prefect" / "prefect.db").exists(), "the data are in PostgreSQL"
-        nightly = [run for run in up.runs("train-all") if run["auto_scheduled"]]
+
+        def scheduled() -> list[dict[str, Any]] | None:
+            nightly = [run for run in up.runs("train-all") if run["auto_scheduled"]]
+            return nightly if len(nightly) >= 3 else None
+
+        nightly = until(
+            scheduled, "the server's scheduler made the next nights"
+        )  # a service of its own, every few seconds
         assert [run["expected_start_time"][10:16] for run in nightly[:3]] == ["T02:00"] * 3
         answer = up.run("night-watch/every-10-minutes", None, "--watch")
         assert answer.returncode == 0, answer.stdout + answer.stderr + up.logs()
