@@ -291,8 +291,8 @@ def gpu(up: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with (elsewhere / "worker.log").open("wb") as log:
         worker = subprocess.Popen(command, cwd=elsewhere, env=up.environment, stdout=log, stderr=log)
     yield elsewhere / "worker.log"
-    worker.terminate()
-    worker.wait(timeout=60)
+    worker.kill()  # Prefect's worker turns SIGTERM into a SIGINT to itself, which it was seen to swallow
+    worker.wait()
 
 
 def test_form_of_the_pages_holds_and_a_machine_with_a_gpu_gives_the_same_bundle(
