@@ -23,15 +23,20 @@ async def _write(database: AioSqliteConfiguration, statement: str) -> None:
         await session.execute(text(statement))
 
 
-async def _read_and_write_while_another_writes(path: Path) -> list[int]:
-    """A transaction as Prefect's services make them, which writes what follows from what it read."""
+async def _read_and_write_while_another_writes(path: Path, *, wait_seconds: float) -> list[int]:
+    """A transaction as Prefect's services make them, which writes what follows from what it read.
+
+    Args:
+        path: of the database.
+        wait_seconds: how long the other one has for its write between the two, unless it is done before.
+    """
     database = AioSqliteConfiguration(f"sqlite+aiosqlite:///{path}")
     await _write(database, "CREATE TABLE runs (number INTEGER)")
     engine = await database.engine()
     async with await database.session(engine) as session, database.begin_transaction(session):
         await session.execute(text("SELECT count(*) FROM runs"))
         other = asyncio.create_task(_write(database, "INSERT INTO runs VALUES (2)"))
-        await asyncio.wait({other}, timeout=0.5)  # done when nothing makes it wait
+        await asyncio.wait({other}, timeout=wait_seconds)
         await session.execute(text("INSERT INTO runs VALUES (1)"))
     await other
     async with await database.session(engine) as session:
@@ -41,13 +46,13 @@ async def _read_and_write_while_another_writes(path: Path) -> list[int]:
 def test_prefect_still_begins_transactions_that_sqlite_refuses(tmp_path: Path) -> None:
     """The reason for flows/sqlite_writers.py. When this fails, Prefect has mended it, and the module can go."""
     with pytest.raises(OperationalError, match="database is locked"):
-        asyncio.run(_read_and_write_while_another_writes(tmp_path / "prefect.db"))
+        asyncio.run(_read_and_write_while_another_writes(tmp_path / "prefect.db", wait_seconds=60.0))
 
 
 def test_writers_wait_for_their_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AioSqliteConfiguration, "begin_transaction", AioSqliteConfiguration.begin_transaction)
     let_writers_wait()
-    assert asyncio.run(_read_and_write_while_another_writes(tmp_path / "prefect.db")) == [1, 2]
+    assert asyncio.run(_read_and_write_while_another_writes(tmp_path / "prefect.db", wait_seconds=0.5)) == [1, 2]
 
 
 def test_answers_on_an_accepted_connection_are_sent_at_once() -> None:
