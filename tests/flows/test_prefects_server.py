@@ -3,8 +3,6 @@
 import asyncio
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from flows import prefect_environment
 from flows.loopback import listen_on_loopback
 from flows.sqlite_writers import let_writers_wait
+from tests.flows.running import crpbot
 
 
 async def _write(database: AioSqliteConfiguration, statement: str) -> None:
@@ -79,16 +78,7 @@ def test_server_that_cannot_start_is_given_up_and_the_reason_is_told(tmp_path: P
     """Its database is no database; each of its lives ends with that."""
     (tmp_path / "prefect").mkdir()
     (tmp_path / "prefect" / "prefect.db").write_bytes(b"no database" * 1_000)
-    words = [sys.executable, "-m", "flows.cli", "run", "--symbols", "BTC-USD"]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    answer = subprocess.run(
-        words,
-        env=environment | {"CRPBOT_HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=170,
-    )
+    answer = crpbot(tmp_path, "run", "--symbols", "BTC-USD")
     assert answer.returncode == 1
     assert "file is not a database" in answer.stderr
     assert "move " + str(tmp_path / "prefect" / "prefect.db") in answer.stderr
