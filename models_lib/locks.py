@@ -41,7 +41,7 @@ class _Lock:
     """One open file. Whoever comes last closes it: the holder, or the thread that got the lock too late."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
         self._changing = threading.Lock()
         self._taken = threading.Event()
         self._waiting = False

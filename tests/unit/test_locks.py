@@ -1,5 +1,8 @@
 """The lock with a time limit, against other processes and other threads."""
 
+import fcntl
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -32,11 +35,33 @@ def held_elsewhere(path: Path) -> Iterator["subprocess.Popen[str]"]:
         yield other
 
 
+def is_free(path: Path) -> bool:
+    """Whether nobody holds the flock at this moment."""
+    with path.open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def test_a_free_lock_is_taken_at_once_and_freed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     for _ in range(2):
         with locked(path, within_seconds=0.0, otherwise="busy"):
+            assert not is_free(path)
+        assert is_free(path)
+
+
+def test_who_may_write_the_file_is_what_the_operators_umask_says(tmp_path: Path) -> None:
+    """Several people of one group may serve one home."""
+    path, before = tmp_path / "lock", os.umask(0o002)
+    try:
+        with locked(path, within_seconds=0.0, otherwise="busy"):
             pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o664
 
 
 def test_who_waits_gets_it_when_the_holder_ends(tmp_path: Path) -> None:
@@ -107,6 +132,6 @@ def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
         child = subprocess.Popen(
             [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
         )
-    with locked(path, within_seconds=0.0, otherwise="the child holds it"):
-        pass
+    free, lives = is_free(path), child.poll() is None
     child.communicate(b"")
+    assert (free, lives) == (True, True)
