@@ -206,17 +206,3 @@ def until(look: Callable[[], Found | None], what: str, *, seconds: float = UP_SE
             return found
         pause.wait(every)
     raise AssertionError(f"{what}: not within {seconds:.0f} seconds")
-
-
-def until_told(up: "Served", look: Callable[[], Found | None]) -> Found:
-    """What `look` finds among the messages.
-
-    An automation starts the night-watch at once. Where SQLite's file stays locked Prefect loses that event, and the
-    watch's own schedule makes up for it within ten minutes; here it is asked for after one.
-    """
-    try:
-        return until(look, "somebody is told at once", seconds=60.0)
-    except AssertionError:
-        (watch,) = up.ask("deployments/filter", {"deployments": {"name": {"any_": ["every-10-minutes"]}}})
-        up.ask(f"deployments/{watch['id']}/create_flow_run", {})
-        return until(look, "somebody is told")

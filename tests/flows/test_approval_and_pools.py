@@ -19,7 +19,7 @@ import pytest
 
 from models_lib.registry import open_registry
 from models_lib.steps.plan import token_of
-from tests.flows.serving import Receiver, Served, served, until, until_told
+from tests.flows.serving import Receiver, Served, served, until
 from tests.markets import LENIENT, QUICK, write_market
 
 pytestmark = [
@@ -243,7 +243,7 @@ def test_run_that_is_not_admitted_says_why_leaves_nothing_and_is_told_once(
     assert "at most 23: orchestration.late_limit_hours" in message
     assert night.refused.folders == night.late.folders == []
     for run in (night.refused, night.late):
-        until_told(up, lambda run=run: told_of(receiver, run) or None)  # type: ignore[misc]
+        until(lambda run=run: told_of(receiver, run) or None, "somebody is told at once")  # type: ignore[misc]
 
 
 def test_wrong_answers_are_refused_and_the_run_goes_on_waiting(up: Served, waiting: Run) -> None:
@@ -341,7 +341,10 @@ def test_run_without_an_answer_in_time_changes_no_champion_and_somebody_is_told(
     answer = crpbot(up, "approve", unanswered.id, "ETH-USD")
     assert answer.returncode == 1
     assert "waits no longer (Failed: The flow was paused and never resumed.)" in answer.stderr
-    until_told(up, lambda: [text for text in told_of(receiver, unanswered) if "never resumed" in text] or None)
+    until(
+        lambda: [text for text in told_of(receiver, unanswered) if "never resumed" in text] or None,
+        "somebody is told at once",
+    )
 
 
 def test_nobody_was_told_twice_of_what_was_not_admitted(receiver: Receiver, night: Night) -> None:

@@ -16,7 +16,7 @@ import pytest
 from flows.serving.late_runs import SUPERSEDED
 from flows.serving.supervision import children_of
 from tests.flows.running import Child
-from tests.flows.serving import Receiver, Served, served, until, until_told
+from tests.flows.serving import Receiver, Served, served, until
 from tests.markets import LENIENT, QUICK
 
 pytestmark = [
@@ -170,12 +170,14 @@ def test_late_nights_do_not_pile_up_and_a_killed_worker_is_replaced(up: Served) 
     assert {run["run_count"] for run in superseded} == {0}
 
 
-def test_run_that_fails_by_itself_ends_with_status_1_and_somebody_is_told(up: Served, receiver: Receiver) -> None:
+def test_run_that_fails_by_itself_ends_with_status_1_and_somebody_is_told_at_once(
+    up: Served, receiver: Receiver
+) -> None:
     answer = up.run("train-all/on-demand", {"config": "configs/never_there.yaml"}, "--watch")
     assert answer.returncode == 1, answer.stdout + answer.stderr
     failed = newest_run(up)
     assert failed["state_type"] == "FAILED"
-    told = until_told(up, lambda: [text for text in receiver.texts if failed["id"] in text] or None)
+    told = until(lambda: [text for text in receiver.texts if failed["id"] in text] or None, "somebody is told")
     assert "never_there.yaml" in told[0]
 
 
