@@ -10,6 +10,17 @@ What does not belong here: anything about our own configuration, and what only a
 import os
 from pathlib import Path
 
+_OF_A_SERVER_THAT_ENDS_WITH_ITS_RUN = {
+    # It shows nothing to anybody: what is only for the UI is not made.
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    # No automation acts on it, and no block is made there. Its start would load every installed integration to list them.
+    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
+    # It has no CSRF protection: no browser speaks to it. Each client would ask first.
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+}
+
 
 def everywhere(home: Path) -> dict[str, str]:
     """What every process of ours that speaks to Prefect has in common."""
@@ -24,20 +35,13 @@ def everywhere(home: Path) -> dict[str, str]:
     }
 
 
-_OF_A_SERVER_THAT_ENDS_WITH_ITS_RUN = {
-    # It shows nothing to anybody: what is only for the UI is not made.
-    "PREFECT_SERVER_UI_ENABLED": "false",
-    # No automation acts on it, and no block is made there. Its start would load every installed integration to list them.
-    "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
-    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
-    "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
-    # It has no CSRF protection: no browser speaks to it. Each client would ask first.
-    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
-}
-
-
 def of_a_run(home: Path, *, own_server: bool) -> dict[str, str]:
-    """What a run in this process has, with a server that ends with it or without."""
+    """Prefect's settings of a run in this process, by the names of the environment.
+
+    Args:
+        home: the state folder.
+        own_server: whether its server ends with it.
+    """
     settings = everywhere(home) | {
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
         # The default of 20 s is too short for a first start on a busy machine: the database is migrated then.

@@ -57,7 +57,8 @@ def start_own_server(home: Path) -> "OwnServer | None":
 class OwnServer:
     """The child, and another one in its place when it dies: what the first had stored is in the home's database.
 
-    This process keeps the port open, so nobody can take it, and a request waits until a server answers it.
+    This process keeps the port open as long as there is a next life, so nobody can take it, and a request waits until a
+    server answers it.
     """
 
     def __init__(self, log: Path) -> None:

@@ -26,5 +26,5 @@ def _begin_immediate(
 
 
 def let_writers_wait() -> None:
-    """For the server in this process; to be called before it is started."""
+    """Makes every transaction of the server in this process begin IMMEDIATE; to be called before it is started."""
     AioSqliteConfiguration.begin_transaction = _begin_immediate  # type: ignore[method-assign,assignment]
