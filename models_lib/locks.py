@@ -61,6 +61,8 @@ class _Lock:
         with self._changing:
             self._freed = True
             if not self._waiting:
+                # Closing alone frees it only when the last child that another thread just forked has closed it, too.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
                 os.close(self._descriptor)
 
     def _wait(self) -> None:

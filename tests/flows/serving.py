@@ -128,6 +128,20 @@ class Served:
         given = [] if params is None else ["-p", f"params={json.dumps(params)}"]
         return self.command("prefect", "deployment", "run", deployment, *given, *more)
 
+    def watch(self) -> str:
+        """One night-watch from beginning to end; what its command said.
+
+        Two at a time are one too many: while one runs that its schedule or an automation started, ours is cancelled.
+        """
+
+        def ours() -> str | None:
+            answer = self.run("night-watch/every-10-minutes", None, "--watch")
+            said = answer.stdout + answer.stderr
+            assert answer.returncode == 0 or "finished in state 'Cancelled'" in said, said + self.logs()
+            return said if answer.returncode == 0 else None
+
+        return until(ours, "a night-watch of ours")
+
     def ask(self, path: str, body: dict[str, Any] | None = None, *, method: str = "POST") -> Any:
         """The answer of Prefect's API; a server that is busy, or just being replaced, is asked again."""
         data = None if method == "GET" else json.dumps(body or {}).encode()

@@ -204,7 +204,7 @@ def test_run_survives_its_worker_and_the_server_and_the_end_takes_everything_wit
         assert state_of(up, run) == "RUNNING"
         assert children_of(flow.pid), "its training goes on"
 
-    assert up.run("night-watch/every-10-minutes", None, "--watch").returncode == 0
+    up.watch()
     assert len([text for text in receiver.texts if newest["id"] in text]) == 1, "the refused one is told"
     assert state_of(up, run) == "RUNNING"
 

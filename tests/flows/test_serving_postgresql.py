@@ -49,18 +49,16 @@ def test_server_schedules_and_runs_on_postgresql_and_tells_its_password_to_nobod
             nightly = [run for run in up.runs("train-all") if run["auto_scheduled"]]
             return nightly if len(nightly) >= 3 else None
 
-        nightly = until(
-            scheduled, "the server's scheduler made the next nights"
-        )  # a service of its own, every few seconds
+        # The scheduler is a service of its own, which looks every few seconds.
+        nightly = until(scheduled, "the server's scheduler made the next nights")
         assert [run["expected_start_time"][10:16] for run in nightly[:3]] == ["T02:00"] * 3
-        answer = up.run("night-watch/every-10-minutes", None, "--watch")
-        assert answer.returncode == 0, answer.stdout + answer.stderr + up.logs()
+        answer = up.watch()
 
         pids = children_of(up.process.pid)
         with_password = [command_of(pid) for pid in pids if PASSWORD.encode() in environment_of(pid)]
         assert len(with_password) == 1
         assert "flows.serving.server" in with_password[0]
-        shown = str(up.ask("admin/settings", method="GET")) + "\n".join(up.said) + answer.stdout + answer.stderr
+        shown = str(up.ask("admin/settings", method="GET")) + "\n".join(up.said) + answer
         assert up.end() == 0
     written = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert PASSWORD not in shown

@@ -159,7 +159,7 @@ def test_killed_training_flow_worker_server_and_all_at_once_cost_no_champion_no_
         assert check_champion(home, promotions=3) != champion
         assert results(home) == finished
         for _ in range(2):
-            assert up.run("night-watch/every-10-minutes", None, "--watch").returncode == 0
+            up.watch()
 
     messages = Counter(found for text in receiver.texts for found in re.findall(r"message ([0-9a-f]{12})", text))
     assert [message for message, times in messages.items() if times > 1] == []

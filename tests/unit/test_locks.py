@@ -126,12 +126,25 @@ def test_threads_take_turns(tmp_path: Path) -> None:
     assert most == [1] * 20
 
 
-def test_children_do_not_inherit_the_lock(tmp_path: Path) -> None:
+def test_a_child_of_the_holder_has_not_got_the_file(tmp_path: Path) -> None:
+    """One that outlives a killed holder would hold the lock on."""
+    path = tmp_path / "lock"
+    listing = "import os\nfor name in os.listdir('/proc/self/fd'): print(os.path.realpath('/proc/self/fd/' + name))"
+    with locked(path, within_seconds=0.0, otherwise="busy"):
+        child = subprocess.run(
+            [sys.executable, "-c", listing], stdout=subprocess.PIPE, text=True, close_fds=False, check=True
+        )
+    assert child.stdout
+    assert str(path.resolve()) not in child.stdout.splitlines()
+
+
+def test_the_end_of_the_body_frees_it_even_while_a_fork_still_has_the_file(tmp_path: Path) -> None:
+    """Between fork and exec each child of any thread has it for a moment."""
     path = tmp_path / "lock"
     with locked(path, within_seconds=0.0, otherwise="busy"):
-        child = subprocess.Popen(
-            [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, close_fds=False
-        )
-    free, lives = is_free(path), child.poll() is None
-    child.communicate(b"")
-    assert (free, lives) == (True, True)
+        (descriptor,) = (one for one in Path("/proc/self/fd").iterdir() if one.resolve() == path.resolve())
+        of_the_fork = os.dup(int(descriptor.name))
+    try:
+        assert is_free(path)
+    finally:
+        os.close(of_the_fork)
