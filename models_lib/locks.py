@@ -61,15 +61,18 @@ class _Lock:
         with self._changing:
             self._freed = True
             if not self._waiting:
-                # Closing alone frees it only when the last child that another thread just forked has closed it, too.
-                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
-                os.close(self._descriptor)
+                self._close()
 
     def _wait(self) -> None:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         with self._changing:
             self._waiting = False
             if self._freed:
-                os.close(self._descriptor)
+                self._close()
             else:
                 self._taken.set()
+
+    def _close(self) -> None:
+        # Closing alone frees it only when the last child that another thread just forked has closed it, too.
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        os.close(self._descriptor)
