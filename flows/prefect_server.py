@@ -17,6 +17,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from flows.loopback import listen_on_loopback
@@ -61,8 +62,15 @@ class OwnServer:
     server answers it.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, settings: Mapping[str, str] | None = None) -> None:
+        """Starts the first child.
+
+        Args:
+            log: what the child prints; emptied.
+            settings: Prefect's, by the names of the environment, over those that this process has there.
+        """
         self._log = log
+        self._settings = dict(settings or {})
         self._log.write_bytes(b"")
         self._listening = listen_on_loopback(0)
         self._port = self._listening.getsockname()[1]
@@ -121,6 +129,7 @@ class OwnServer:
                 stdout=stream,
                 stderr=stream,
                 pass_fds=(number,),
+                env=os.environ | self._settings,
                 start_new_session=True,
             )
 

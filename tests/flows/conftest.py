@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from flows.prefect_environment import of_a_run
+from flows.prefect_server import OwnServer
 from tests.flows.serving import Receiver
 
 # Read by Prefect when it is imported, which no test module does at its top.
@@ -17,24 +19,35 @@ os.environ.update({"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "fal
 
 @pytest.fixture(scope="session")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A server on loopback with a fresh database; heartbeats and log shipping, which cost a second a run, are off."""
+    """A server on loopback with a fresh database; heartbeats and log shipping, which cost a second a run, are off.
+
+    It is the server of `crpbot run`, not the one of Prefect's test harness: that one looks for a free port, lets go of it
+    and binds it seconds later, when a test in another process may have it.
+    """
+    from prefect.events.worker import EventsWorker
     from prefect.settings import (
+        PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
         PREFECT_HOME,
         PREFECT_LOGGING_TO_API_ENABLED,
         PREFECT_SERVER_ANALYTICS_ENABLED,
         temporary_settings,
     )
-    from prefect.testing.utilities import prefect_test_harness
 
+    home = tmp_path_factory.mktemp("prefect-home")
+    server = OwnServer(home / "server.log", of_a_run(home, own_server=True))
+    server.wait_until_it_answers()
     settings = {
-        PREFECT_HOME: tmp_path_factory.mktemp("prefect-home"),
+        PREFECT_API_URL: server.url,
+        PREFECT_HOME: home,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,
         PREFECT_LOGGING_TO_API_ENABLED: False,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
     }
-    with temporary_settings(settings), prefect_test_harness(server_startup_timeout=180):
+    with temporary_settings(settings):
         yield
+        EventsWorker.drain_all()
+    server.end()
 
 
 @pytest.fixture(scope="module")
