@@ -11,6 +11,7 @@ from models_lib.errors import ConfigError, NotificationError, TransientError
 from models_lib.notifications import Notice
 from tasks.adapters.email import EmailNotifier, written
 from tests.contracts.endpoints import CANARY, TIMEOUT_SECONDS, Authority, SmtpEndpoint
+from tests.ports import free_port
 
 NOW = datetime(2026, 11, 21, 2, 30, tzinfo=UTC)
 
@@ -138,7 +139,7 @@ def test_server_without_starttls_gets_no_password() -> None:
             return "250 OK"
 
     handler = Plain()
-    controller = Controller(handler, hostname="127.0.0.1", port=_free_port(), ready_timeout=20)
+    controller = Controller(handler, hostname="127.0.0.1", port=free_port(), ready_timeout=20)
     controller.start()
     try:
         mail = section(port=controller.port)
@@ -148,14 +149,6 @@ def test_server_without_starttls_gets_no_password() -> None:
     finally:
         controller.stop()
     assert handler.taken == 1
-
-
-def _free_port() -> int:
-    import socket  # noqa: PLC0415
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_authority_that_cannot_be_read_is_named(tmp_path: Any) -> None:

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.flows.serving import free_port
+from tests.ports import free_port
 
 PASSWORD = "canary-7c41e9"
 

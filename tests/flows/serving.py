@@ -5,7 +5,6 @@ import http.server
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,16 +17,11 @@ from typing import Any, TypeVar
 
 from flows.serving.supervision import children_of
 from tests.flows.running import ROOT, Child
+from tests.ports import free_port
 
 UP = "up; Ctrl-C ends it"
 UP_SECONDS = 240.0
 Found = TypeVar("Found")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 class Receiver:

@@ -12,7 +12,8 @@ import pytest
 
 from flows.serving.supervision import children_of
 from tests.flows.postgresql import PASSWORD, cluster, programs
-from tests.flows.serving import command_of, free_port, served, until
+from tests.flows.serving import command_of, served, until
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.long,

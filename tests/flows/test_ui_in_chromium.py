@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 
 from tests.flows.running import ROOT, environment
 from tests.markets import LENIENT, QUICK
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -63,8 +63,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     if browser is None:
         pytest.skip("needs a browser: install chromium (Debian: apt-get install chromium)")
     folder = tmp_path_factory.mktemp("ui")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     theirs = environment(folder / "home") | {
         "PREFECT_HOME": str(folder / "server"),
