@@ -12,14 +12,15 @@ import pandas as pd
 import torch
 
 from models_lib.bundle import (
+    EnvelopeFacts,
     FeatureFacts,
     GateFact,
     LabelFacts,
     Manifest,
-    Predictor,
     RunFacts,
     Span,
     SplitFacts,
+    TorchPredictor,
     add_run_facts,
     identity_of_training,
     record_golden,
@@ -29,6 +30,7 @@ from models_lib.bundle import (
 from models_lib.bundle.layout import HASHES_FILE, is_identity
 from models_lib.candles.schema import epoch_ms
 from models_lib.config import GatesSection, LabelSection, NetworkSection, SplitsSection, TrainingSection
+from models_lib.envelope import Envelope, fit_envelope
 from models_lib.features import compute_features
 from models_lib.networks import build_network, state_tensors
 from models_lib.scaling import fit_scaler
@@ -67,6 +69,7 @@ def example_manifest(candles: pd.DataFrame, *, symbol: str = "BTC-USD", seed: in
         symbol=symbol,
         family="v8",
         features=FeatureFacts.current(),
+        envelope=EnvelopeFacts.of(example_envelope(candles)),
         label=LabelFacts(section=LabelSection(), threshold=0.000_8, span_minutes=15),
         splits=SplitFacts(
             section=SplitsSection(),
@@ -83,6 +86,12 @@ def example_manifest(candles: pd.DataFrame, *, symbol: str = "BTC-USD", seed: in
         seeds={"training": training.seed},
         valid_days=7,
     )
+
+
+def example_envelope(candles: pd.DataFrame) -> Envelope:
+    """Of all rows with features."""
+    features = compute_features(candles)
+    return fit_envelope(features, np.flatnonzero(~np.isnan(features).any(axis=1)))
 
 
 def example_tensors(candles: pd.DataFrame, *, seed: int = 1) -> dict[str, np.ndarray]:
@@ -103,7 +112,7 @@ def write_example(folder: Path, *, symbol: str = "BTC-USD", seed: int = 1, candl
     candles = walk_candles() if candles is None else candles
     tensors = example_tensors(candles, seed=seed)
     manifest = example_manifest(candles, symbol=symbol, seed=seed)
-    golden = record_golden(candles, Predictor(manifest.network, tensors), symbol=symbol)
+    golden = record_golden(candles, TorchPredictor(manifest.network, tensors), symbol=symbol)
     return write_bundle(folder, tensors=tensors, manifest=manifest, golden=golden)
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from models_lib.bundle.golden import Golden, record_golden
     from models_lib.bundle.hashes import verify_hashes
     from models_lib.bundle.manifest import (
+        EnvelopeFacts,
         FeatureFacts,
         LabelFacts,
         Manifest,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         SplitFacts,
         identity_of_training,
     )
-    from models_lib.bundle.predictor import Predictor
+    from models_lib.bundle.predictor import OnnxPredictor, Predictor, TorchPredictor
     from models_lib.bundle.reader import Bundle, Finding, is_sound, load_bundle, verify_bundle
     from models_lib.bundle.tensors import with_temperature
     from models_lib.bundle.write import add_run_facts, write_bundle
@@ -32,8 +33,16 @@ _MODULES = {
     "facts": ("GateFact", "RunFacts"),
     "golden": ("Golden", "record_golden"),
     "hashes": ("verify_hashes",),
-    "manifest": ("FeatureFacts", "LabelFacts", "Manifest", "Span", "SplitFacts", "identity_of_training"),
-    "predictor": ("Predictor",),
+    "manifest": (
+        "EnvelopeFacts",
+        "FeatureFacts",
+        "LabelFacts",
+        "Manifest",
+        "Span",
+        "SplitFacts",
+        "identity_of_training",
+    ),
+    "predictor": ("OnnxPredictor", "Predictor", "TorchPredictor"),
     "reader": ("Bundle", "Finding", "is_sound", "load_bundle", "verify_bundle"),
     "tensors": ("with_temperature",),
     "write": ("add_run_facts", "write_bundle"),
@@ -42,16 +51,19 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "Bundle",
+    "EnvelopeFacts",
     "FeatureFacts",
     "Finding",
     "GateFact",
     "Golden",
     "LabelFacts",
     "Manifest",
+    "OnnxPredictor",
     "Predictor",
     "RunFacts",
     "Span",
     "SplitFacts",
+    "TorchPredictor",
     "add_run_facts",
     "identity_of_training",
     "is_sound",

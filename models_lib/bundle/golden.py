@@ -6,7 +6,7 @@ The candles are real ones from the end of the run's data.
 What does not belong here: which deviations are errors and which are warnings (reader.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,12 +115,12 @@ def parse_golden(content: bytes) -> Golden:
     return golden
 
 
-def replay(golden: Golden, predictor: Predictor, scale: npt.NDArray[np.float32]) -> str:
+def replay(golden: Golden, predictors: Sequence[Predictor], scale: npt.NDArray[np.float32]) -> str:
     """Computes the golden rows again and says how close they come.
 
     Args:
         golden: what was recorded.
-        predictor: the model.
+        predictors: the model, in one engine or more.
         scale: the scaler's scale [F].
 
     Raises:
@@ -137,14 +137,19 @@ def replay(golden: Golden, predictor: Predictor, scale: npt.NDArray[np.float32])
             f"(at most {FEATURE_TOLERANCE_STD:g} allowed): this code computes other features than the training did. "
             f"Use the version of crpbot that wrote the bundle, or train again."
         )
-    logits = predictor.logits(features)
-    apart = _worst(np.abs(probabilities_of(logits).astype(np.float64) - golden.probabilities))
-    _check_answers("probability", apart, PROBABILITY_TOLERANCE)
-    _check_answers("logit", _worst(np.abs(logits.astype(np.float64) - golden.logits)), LOGIT_TOLERANCE)
+    apart = max(_answers_apart(golden, predictor.logits(features)) for predictor in predictors)
     return (
         f"{len(features)} rows replayed from {len(golden.timestamps):,} candles: features within {worst:.1g} std, "
         f"probabilities within {apart:.1g}"
     )
+
+
+def _answers_apart(golden: Golden, logits: npt.NDArray[np.float32]) -> float:
+    """The largest deviation of a probability."""
+    apart = _worst(np.abs(probabilities_of(logits).astype(np.float64) - golden.probabilities))
+    _check_answers("probability", apart, PROBABILITY_TOLERANCE)
+    _check_answers("logit", _worst(np.abs(logits.astype(np.float64) - golden.logits)), LOGIT_TOLERANCE)
+    return apart
 
 
 def _check_answers(kind: str, apart: float, tolerance: float) -> None:

@@ -7,12 +7,14 @@ prices or backends (those are in facts.py).
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+import numpy as np
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 from models_lib.bundle.layout import MANIFEST_FILE
 from models_lib.bundle.parsing import Sha256, parse_json, parse_part
 from models_lib.config import LabelSection, NetworkSection, SplitsSection, TrainingSection
 from models_lib.config.sections import SymbolName
+from models_lib.envelope import Envelope
 from models_lib.errors import BundleError
 from models_lib.features import (
     FEATURE_NAMES,
@@ -23,8 +25,10 @@ from models_lib.features import (
     feature_code_hash,
 )
 
-SCHEMA_VERSION: Final = 1
-"""Version of the manifest and of the folder's layout; another one is refused."""
+SCHEMA_VERSION: Final = 2
+"""Version of the manifest and of the folder's layout that is written."""
+READABLE_VERSIONS: Final = (1, 2)
+"""Version 1 has no envelope and no model.onnx; such a bundle can be judged and compared, and no host takes it."""
 WHERE_NOT_WHAT = frozenset({"backend", "device", "time_limit_minutes", "max_parallel"})
 """Fields of TrainingSection that say where a model is trained, not which model comes out."""
 
@@ -64,6 +68,35 @@ class FeatureFacts(Part):
             serving_bars=SERVING_BARS,
             code_hash=feature_code_hash(),
         )
+
+
+class EnvelopeFacts(Part):
+    """Where the training rows lay; the runtime refuses rows far outside."""
+
+    low: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)]
+    """Lower end of each feature's range, in the order of the names."""
+    high: Annotated[tuple[FiniteFloat, ...], Field(min_length=1)]
+    """Upper end of each feature's range."""
+    max_outside: Count
+    """Features outside their range that a row may have."""
+
+    @classmethod
+    def of(cls, envelope: Envelope) -> Self:
+        """As fitted."""
+        return cls(
+            low=tuple(envelope.low.tolist()), high=tuple(envelope.high.tolist()), max_outside=envelope.max_outside
+        )
+
+    @model_validator(mode="after")
+    def _both_ends(self) -> Self:
+        if len(self.low) != len(self.high):
+            raise ValueError(f"low and high must be as many, were {len(self.low)} and {len(self.high)}")
+        return self
+
+    def envelope(self) -> Envelope:
+        """To ask about rows."""
+        low, high = (np.asarray(ends, dtype=np.float32) for ends in (self.low, self.high))
+        return Envelope(low, high, self.max_outside)
 
 
 class LabelFacts(Part):
@@ -119,11 +152,13 @@ class SplitFacts(Part):
 class Manifest(Part):
     """What the model is; every field counts for the bundle's hash."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = SCHEMA_VERSION
     symbol: SymbolName
     family: Literal["v6", "v7", "v8"]
     """Generation of the network; equal to network.family."""
     features: FeatureFacts
+    envelope: EnvelopeFacts | None = None
+    """None only in version 1."""
     label: LabelFacts
     splits: SplitFacts
     network: NetworkSection
@@ -139,6 +174,14 @@ class Manifest(Part):
     """Days after which the runtime refuses the bundle."""
 
     @model_validator(mode="after")
+    def _envelope_goes_with_version(self) -> Self:
+        if (self.envelope is None) != (self.schema_version == 1):
+            raise ValueError(
+                f"schema version {self.schema_version} must come {'without' if self.envelope else 'with'} an envelope"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _family_is_the_networks(self) -> Self:
         if self.family != self.network.family:
             raise ValueError(f"family must equal network.family, was {self.family} and {self.network.family}")
@@ -146,7 +189,7 @@ class Manifest(Part):
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as written to manifest.json."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude={"envelope"} if self.envelope is None else None)
 
 
 def identity_of_training(training: TrainingSection) -> dict[str, JsonValue]:
@@ -162,9 +205,10 @@ def parse_manifest(content: bytes) -> Manifest:
     """
     tree = parse_json(content, name=MANIFEST_FILE)
     version = tree.get("schema_version")
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or version not in READABLE_VERSIONS:
+        readable = " or ".join(map(str, READABLE_VERSIONS))
         raise BundleError(
-            f"{MANIFEST_FILE}: schema version {version!r} is not the {SCHEMA_VERSION} that this code reads. "
+            f"{MANIFEST_FILE}: schema version {version!r} is not the {readable} that this code reads. "
             f"Use the version of crpbot that wrote the bundle, or train again."
         )
     return parse_part(Manifest, content, name=MANIFEST_FILE)

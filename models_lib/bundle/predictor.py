@@ -1,28 +1,51 @@
-"""From features to calibrated probabilities with the tensors of a bundle: what serving, judging and golden vectors share.
+"""From features to calibrated probabilities with a bundle's model: what serving, judging and golden vectors share.
 
-torch is imported when a predictor is made, not before: a process that only verifies hashes does without it.
+Two engines give the same answers (within 1e-5, which the golden vectors prove at every load): torch from the tensors,
+for what is not a bundle yet and for bundles without model.onnx; ONNX Runtime from model.onnx, wherever there is one, so
+that what is judged is what the trading host runs. Each is imported when its predictor is made: a process that only
+verifies hashes needs neither, and the trading host has no torch.
 
 What does not belong here: features (models_lib.features) and files.
 """
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from models_lib.bundle.layout import ONNX_FILE
 from models_lib.bundle.tensors import TEMPERATURE
 from models_lib.calibration import softmax
 from models_lib.config import NetworkSection
+from models_lib.errors import BundleError
 
 BLOCK_ROWS = 512
-"""Rows go through the network in blocks of exactly this many, the last one padded: matrix products of another height
-take other code paths and other last bits, and a row's logits shall not depend on its neighbours."""
+"""Rows go through torch in blocks of exactly this many, the last one padded: matrix products of another height take
+other code paths and other last bits, and a row's logits shall not depend on its neighbours."""
 
 Matrix = npt.NDArray[np.float32]
 
 
-class Predictor:
-    """The network of a bundle in evaluation mode, with its scaler and fitted temperature.
+class Predictor(Protocol):
+    """A model with its scaler and fitted temperature; rows are independent of each other."""
+
+    @property
+    def temperature(self) -> float:
+        """What the raw logits are divided by."""
+
+    def raw_logits(self, features: Matrix) -> Matrix:
+        """Logits before the temperature, float32 [N, 3], of unscaled features float32 [N, F] without NaN."""
+
+    def logits(self, features: Matrix) -> Matrix:
+        """Logits after the temperature, float32 [N, 3]: what the logit gate judges."""
+
+    def probabilities(self, features: Matrix) -> Matrix:
+        """Calibrated probabilities float32 [N, 3] of DOWN, NEUTRAL, UP."""
+
+
+class TorchPredictor:
+    """A `Predictor` over the network of a bundle in evaluation mode.
 
     Args:
         section: the network's family and numbers.
@@ -39,7 +62,7 @@ class Predictor:
         self._network = network_from_tensors(section, tensors)
 
     def raw_logits(self, features: Matrix) -> Matrix:
-        """Logits before the temperature, float32 [N, 3], of unscaled features float32 [N, F] without NaN."""
+        """Logits before the temperature."""
         import torch  # noqa: PLC0415 - see the module's docstring
 
         raw_logits = np.empty((len(features), 3), dtype=np.float32)
@@ -52,12 +75,67 @@ class Predictor:
         return raw_logits
 
     def logits(self, features: Matrix) -> Matrix:
-        """Logits after the temperature, float32 [N, 3]: what the logit gate judges."""
+        """Logits after the temperature."""
         return self.raw_logits(features) / np.float32(self.temperature)
 
     def probabilities(self, features: Matrix) -> Matrix:
-        """Calibrated probabilities float32 [N, 3] of DOWN, NEUTRAL, UP."""
+        """Calibrated probabilities."""
         return probabilities_of(self.logits(features))
+
+
+class OnnxPredictor:
+    """A `Predictor` over the content of model.onnx, on one thread.
+
+    Args:
+        content: the file's bytes.
+        tensors: of the same bundle; the temperature and the number of features are taken from them.
+
+    Raises:
+        BundleError: damaged, or not a model of so many features.
+    """
+
+    def __init__(self, content: bytes, tensors: Mapping[str, Matrix]) -> None:
+        import onnxruntime  # noqa: PLC0415 - see the module's docstring
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4  # what is wrong comes as an exception; its own log goes to stderr
+        refusals = (errors.Fail, errors.InvalidArgument, errors.InvalidGraph, errors.InvalidProtobuf)
+        try:
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except (*refusals, errors.NotImplemented, errors.RuntimeException) as error:
+            raise BundleError(f"{ONNX_FILE} is damaged ({error}). Take the bundle from the store again.") from error
+        self.temperature = float(tensors[TEMPERATURE][0])
+        self._session = session
+        self._check_interface(len(tensors["scaler_mean"]))
+
+    def raw_logits(self, features: Matrix) -> Matrix:
+        """Logits before the temperature."""
+        return self._answer("raw_logits", features)
+
+    def logits(self, features: Matrix) -> Matrix:
+        """Logits after the temperature."""
+        return self._answer("logits", features)
+
+    def probabilities(self, features: Matrix) -> Matrix:
+        """Calibrated probabilities."""
+        return probabilities_of(self.logits(features))
+
+    def _answer(self, output: str, features: Matrix) -> Matrix:
+        answer: Matrix = self._session.run([output], {"features": features})[0]
+        return answer
+
+    def _check_interface(self, num_features: int) -> None:
+        found = {entry.name: (entry.type, *entry.shape) for entry in self._session.get_inputs()}
+        found |= {entry.name: (entry.type, *entry.shape) for entry in self._session.get_outputs()}
+        answers = dict.fromkeys(("raw_logits", "logits", "probabilities"), ("tensor(float)", "rows", 3))
+        wanted = {"features": ("tensor(float)", "rows", num_features), **answers}
+        if found != wanted:
+            raise BundleError(
+                f"{ONNX_FILE}: inputs and outputs must be {wanted}, were {found}. It is no model of ours: take the "
+                f"bundle from the store again."
+            )
 
 
 def probabilities_of(logits: Matrix) -> Matrix:

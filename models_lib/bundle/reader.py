@@ -5,7 +5,8 @@
     manifest   schema version, fields, symbol
     features   names, order and windows are those of this code
     tensors    types, shapes, finite, scaler, temperature
-    golden     features and probabilities come out as recorded
+    engine     model.onnx takes the features and gives the answers
+    golden     features and probabilities come out as recorded, of torch and of model.onnx
     run facts  the gate report is about this bundle
 
 `load_bundle` stops at the first fault; `verify_bundle` says what was found at each check. A check that fails ends both:
@@ -27,8 +28,8 @@ from models_lib.bundle.facts import RunFacts, parse_facts
 from models_lib.bundle.golden import parse_golden, replay
 from models_lib.bundle.hashes import check_hashes, complete_files
 from models_lib.bundle.manifest import FeatureFacts, Manifest, parse_manifest
-from models_lib.bundle.predictor import Predictor
-from models_lib.bundle.tensors import SCALER_SCALE, Tensors, checked_tensors, decode
+from models_lib.bundle.predictor import OnnxPredictor, Predictor, TorchPredictor
+from models_lib.bundle.tensors import SCALER_SCALE, TEMPERATURE, Tensors, checked_tensors, decode
 from models_lib.errors import BundleError
 from models_lib.features import compute_features
 
@@ -97,19 +98,23 @@ class Bundle:
         return self.predictor.logits(features)
 
 
-def load_bundle(folder: Path | str, *, symbol: str | None = None, expected_hash: str | None = None) -> Bundle:
+def load_bundle(
+    folder: Path | str, *, symbol: str | None = None, expected_hash: str | None = None, only_as_served: bool = False
+) -> Bundle:
     """The model in a bundle folder, after every check; warnings are logged.
 
     Args:
         folder: the bundle. A folder that is named by a hash must hold the bundle of that hash.
         symbol: the symbol that it is wanted for; None takes any.
         expected_hash: the identity that it must have; None takes any.
+        only_as_served: without torch, as on a trading host: model.onnx must be there, and that its answers are those of
+            the tensors is not proven again; the store takes no bundle of which it was not.
 
     Raises:
         ConfigError: there is no such folder, or it cannot be read.
         BundleError: the first fault.
     """
-    reader = _Reader(Path(folder), symbol=symbol, expected_hash=expected_hash)
+    reader = _Reader(Path(folder), symbol=symbol, expected_hash=expected_hash, only_as_served=only_as_served)
     for check, look in reader.checks():
         look()
         for warning in reader.taken_warnings():
@@ -125,7 +130,7 @@ def verify_bundle(
     Raises:
         ConfigError: there is no such folder, or it cannot be read.
     """
-    reader = _Reader(Path(folder), symbol=symbol, expected_hash=expected_hash)
+    reader = _Reader(Path(folder), symbol=symbol, expected_hash=expected_hash, only_as_served=False)
     return tuple(_findings(reader, reader.checks()))
 
 
@@ -152,14 +157,15 @@ class _Reader:
     _files: dict[str, bytes]
     _manifest: Manifest
     _tensors: Tensors
-    _predictor: Predictor
 
-    def __init__(self, folder: Path, *, symbol: str | None, expected_hash: str | None) -> None:
+    def __init__(self, folder: Path, *, symbol: str | None, expected_hash: str | None, only_as_served: bool) -> None:
         self._folder = folder
         self._symbol = symbol
         self._expected = expected_hash
         self._facts: RunFacts | None = None
         self._warnings: list[str] = []
+        self._only_as_served = only_as_served
+        self._predictors: list[Predictor] = []
 
     def checks(self) -> tuple[tuple[str, Callable[[], str]], ...]:
         return (
@@ -168,6 +174,7 @@ class _Reader:
             ("manifest", self.check_manifest),
             ("features", self.check_features),
             ("tensors", self.check_tensors),
+            ("engine", self.check_engine),
             ("golden", self.check_golden),
             ("run facts", self.check_facts),
         )
@@ -177,7 +184,7 @@ class _Reader:
         return taken
 
     def bundle(self) -> Bundle:
-        return Bundle(self.hash, self._manifest, self._tensors, self._facts, self._predictor)
+        return Bundle(self.hash, self._manifest, self._tensors, self._facts, self._predictors[-1])
 
     def check_files(self) -> str:
         self._files = complete_files(self._folder)
@@ -206,17 +213,34 @@ class _Reader:
                     f"Use the version of crpbot that wrote the bundle, or train again."
                 )
         _check_names(trained.names, current.names)
+        envelope = self._manifest.envelope
+        if envelope is not None and len(envelope.low) != len(trained.names):
+            raise BundleError(
+                f"{layout.MANIFEST_FILE}: the envelope has {len(envelope.low)} ranges for {len(trained.names)} features. "
+                f"Take the bundle from the store again."
+            )
         return f"{len(current.names)} features of set {current.set!r}, in order"
 
     def check_tensors(self) -> str:
         arrays = decode(self._files[layout.MODEL_FILE], name=layout.MODEL_FILE)
         self._tensors = checked_tensors(arrays, num_features=len(self._manifest.features.names))
-        self._predictor = Predictor(self._manifest.network, self._tensors)
-        return f"{len(self._tensors)} tensors, finite, scaler present, temperature {self._predictor.temperature:.4g}"
+        if not self._only_as_served:
+            self._predictors.append(TorchPredictor(self._manifest.network, self._tensors))
+        return f"{len(self._tensors)} tensors, finite, scaler present, temperature {self._tensors[TEMPERATURE][0]:.4g}"
+
+    def check_engine(self) -> str:
+        if layout.ONNX_FILE in self._files:
+            self._predictors.append(OnnxPredictor(self._files[layout.ONNX_FILE], self._tensors))
+            return f"{layout.ONNX_FILE} in ONNX Runtime"
+        if not self._predictors:
+            raise BundleError(
+                f"{self._folder}: no {layout.ONNX_FILE}; a host serves nothing else. Train again with this version of crpbot."
+            )
+        return f"no {layout.ONNX_FILE}: the tensors in torch"
 
     def check_golden(self) -> str:
         golden = parse_golden(self._files[layout.GOLDEN_FILE])
-        fact = replay(golden, self._predictor, self._tensors[SCALER_SCALE])
+        fact = replay(golden, self._predictors, self._tensors[SCALER_SCALE])
         if self._manifest.features.code_hash != FeatureFacts.current().code_hash:
             self._warnings.append(
                 "the feature code changed since this bundle was made; the golden vectors still come out the same"

@@ -19,9 +19,10 @@ from models_lib.bundle.hashes import verify_hashes
 from models_lib.bundle.manifest import Manifest
 from models_lib.bundle.parsing import parse_json
 from models_lib.bundle.reader import load_bundle
-from models_lib.bundle.tensors import encode
+from models_lib.bundle.tensors import checked_tensors, encode
 from models_lib.errors import BundleError
 from models_lib.files import fsync_folder, sha256_bytes, write_bytes, write_json
+from models_lib.networks.onnx_graph import onnx_model
 
 
 def write_bundle(
@@ -29,6 +30,7 @@ def write_bundle(
 ) -> str:
     """Writes a candidate and returns its hash. Doing it twice is doing it once.
 
+    model.onnx is made here, from the same tensors; that the golden vectors come out of it proves the two engines equal.
     The folder appears whole or not at all, and only after it was read back and passed every check of `load_bundle`.
 
     Args:
@@ -40,9 +42,11 @@ def write_bundle(
     Raises:
         BundleError: the model breaks a rule of bundles, or another bundle stands there already.
     """
+    checked_tensors(tensors, num_features=len(manifest.features.names))
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         write_bytes(fresh / layout.MODEL_FILE, encode(tensors))
+        write_bytes(fresh / layout.ONNX_FILE, onnx_model(manifest.network, tensors))
         write_json(fresh / layout.MANIFEST_FILE, manifest.to_json())
         write_bytes(fresh / layout.GOLDEN_FILE, golden.to_bytes())
         _write_hashes(fresh)

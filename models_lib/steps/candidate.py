@@ -5,20 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from models_lib.bundle import (
+    EnvelopeFacts,
     FeatureFacts,
     LabelFacts,
     Manifest,
-    Predictor,
     Span,
     SplitFacts,
+    TorchPredictor,
     identity_of_training,
     record_golden,
     with_temperature,
     write_bundle,
 )
 from models_lib.config import RunConfig
+from models_lib.envelope import fit_envelope
 from models_lib.steps.candles import read_candles
-from models_lib.steps.refs import CandidateRef, CandlesRef, Fitted, Prepared
+from models_lib.steps.features import map_features
+from models_lib.steps.labels import read_labels
+from models_lib.steps.refs import CandidateRef, Fitted, Prepared
 from models_lib.training.checkpoint import read_weights
 
 
@@ -30,18 +34,22 @@ def build_candidate(config: RunConfig, prepared: Prepared, fitted: Fitted, folde
     """
     tensors = with_temperature(read_weights(fitted.trained.weights.checked()), fitted.temperature.temperature)
     facts = json.loads(prepared.labels.facts.checked().read_text())
-    golden = record_golden(read_candles(prepared.candles), Predictor(config.network, tensors), symbol=prepared.symbol)
+    golden = record_golden(
+        read_candles(prepared.candles), TorchPredictor(config.network, tensors), symbol=prepared.symbol
+    )
     target = folder / "candidate"
-    bundle = write_bundle(target, tensors=tensors, manifest=_manifest(config, prepared.candles, facts), golden=golden)
+    bundle = write_bundle(target, tensors=tensors, manifest=_manifest(config, prepared, facts), golden=golden)
     return CandidateRef(folder=target, bundle=bundle)
 
 
-def _manifest(config: RunConfig, candles: CandlesRef, facts: dict[str, Any]) -> Manifest:
+def _manifest(config: RunConfig, prepared: Prepared, facts: dict[str, Any]) -> Manifest:
+    candles, train_rows = prepared.candles, read_labels(prepared.labels).train
     spans = {part: _span(facts, part) for part in ("train", "validation", "test")}
     return Manifest(
         symbol=candles.symbol,
         family=config.network.family,
         features=FeatureFacts.current(),
+        envelope=EnvelopeFacts.of(fit_envelope(map_features(prepared.features), train_rows)),
         label=LabelFacts(section=config.label, threshold=facts["threshold"], span_minutes=facts["span_minutes"]),
         splits=SplitFacts(
             section=config.splits,

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from models_lib.bundle import Predictor, with_temperature
+from models_lib.bundle import TorchPredictor, with_temperature
 from models_lib.bundle.tensors import SCALER_MEAN, SCALER_SCALE
 from models_lib.calibration import fit_temperature, sweep_temperatures
 from models_lib.config import RunConfig
@@ -29,7 +29,7 @@ def tune_temperature(config: RunConfig, prepared: Prepared, trained: TrainedRef,
             f"(failed gates while training: {', '.join(trained.stopped_by_gates) or 'none'}). "
             f"Set network.family to v7 or v8, which carry theirs."
         )
-    predictor = Predictor(config.network, with_temperature(weights, 1.0))
+    predictor = TorchPredictor(config.network, with_temperature(weights, 1.0))
     rows = read_labels(prepared.labels)
     raw_logits = predictor.raw_logits(map_features(prepared.features)[rows.validation])
     classes = rows.classes[rows.validation]

@@ -49,7 +49,7 @@ def test_verify_tells_what_each_check_found(tmp_path: Path, capsys: Heard) -> No
     heard = capsys.readouterr()
     lines = heard.out.splitlines()
     checks = [line.split("  ")[0].strip() for line in lines[1:]]
-    assert checks == ["files", "hashes", "manifest", "features", "tensors", "golden", "run facts"]
+    assert checks == ["files", "hashes", "manifest", "features", "tensors", "engine", "golden", "run facts"]
     assert all(line.split("  ")[1:] and " ok " in line for line in lines[1:])
     assert f"bundle {bundle}" in lines[2]
     assert heard.err == ""

@@ -15,11 +15,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from models_lib.bundle import is_sound, load_bundle, verify_bundle
+from models_lib.config import NetworkSection
 from models_lib.errors import BundleError, ConfigError
+from models_lib.networks.onnx_graph import onnx_model
 from tests.bundles import edit_json, reseal, write_judged
 
 Fault = Callable[[Path], object]
 MODEL, GOLDEN, MANIFEST = "model.safetensors", "golden/golden.safetensors", "manifest.json"
+ONNX = "model.onnx"
 
 
 def with_arrays(file: str, change: Callable[[dict[str, np.ndarray]], object]) -> Fault:
@@ -40,6 +43,22 @@ def put_value(name: str, value: float) -> Callable[[dict[str, np.ndarray]], obje
         arrays[name].flat[0] = value
 
     return change
+
+
+def with_onnx_of(change: Callable[[dict[str, np.ndarray]], object]) -> Fault:
+    """A model.onnx that was made from other tensors than those beside it."""
+
+    def fault(folder: Path) -> None:
+        tensors = {name: array.copy() for name, array in load_file(folder / MODEL).items()}
+        change(tensors)
+        (folder / ONNX).write_bytes(onnx_model(NetworkSection(), tensors))
+
+    return fault
+
+
+def cut_feature(arrays: dict[str, np.ndarray]) -> None:
+    for name in ("scaler_mean", "scaler_scale", "linears.0.weight"):
+        arrays[name] = arrays[name][..., :-1].copy()
 
 
 def swap_classes(arrays: dict[str, np.ndarray]) -> None:
@@ -104,7 +123,8 @@ PLAIN: dict[str, tuple[Fault, str]] = {
     "half upload, no hashes": (lambda folder: (folder / "hashes.json").unlink(), "hashes.json missing"),
     "half upload, no report": (lambda folder: (folder / "reports/report.html").unlink(), "report.html missing"),
     "unlisted report": (lambda folder: (folder / "reports/more.html").write_text("x"), "more.html not listed"),
-    "unlisted onnx": (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "model.onnx not listed"),
+    "onnx changed": (lambda folder: (folder / "model.onnx").write_bytes(b"x"), "model.onnx changed since"),
+    "onnx missing": (lambda folder: (folder / "model.onnx").unlink(), "model.onnx missing"),
     "hashes truncated": (truncated("hashes.json"), "hashes.json is damaged"),
     "hashes zero-filled": (zero_filled("hashes.json"), "hashes.json is damaged"),
     "hashes of another bundle": (
@@ -132,9 +152,12 @@ FORGED: dict[str, tuple[Fault, str]] = {
     "manifest key twice": (lambda folder: (folder / MANIFEST).write_text('{"a": 1, "a": 2}'), "a key stands twice"),
     "manifest field unknown": (with_manifest(lambda tree: tree.update(extra=1)), "extra: Extra inputs"),
     "manifest field missing": (with_manifest(lambda tree: tree.pop("data_hash")), "data_hash: Field required"),
-    "newer schema": (with_manifest(lambda tree: tree.update(schema_version=2)), "schema version 2 is not the 1"),
-    "no schema": (with_manifest(lambda tree: tree.pop("schema_version")), "schema version None is not the 1"),
-    "schema true": (with_manifest(lambda tree: tree.update(schema_version=True)), "schema version True is not the 1"),
+    "newer schema": (with_manifest(lambda tree: tree.update(schema_version=3)), "schema version 3 is not the 1 or 2"),
+    "no schema": (with_manifest(lambda tree: tree.pop("schema_version")), "schema version None is not the 1 or 2"),
+    "schema true": (
+        with_manifest(lambda tree: tree.update(schema_version=True)),
+        "schema version True is not the 1 or 2",
+    ),
     "another symbol": (
         with_manifest(lambda tree: tree.update(symbol="ETH-USD")),
         "a bundle of ETH-USD, not of BTC-USD",
@@ -229,6 +252,31 @@ FORGED: dict[str, tuple[Fault, str]] = {
             MODEL, lambda arrays: arrays.update({"norms.0.running_mean": arrays["norms.0.running_mean"] + 0.3})
         ),
         "a probability comes out",
+    ),
+    "onnx truncated": (truncated(ONNX), "model.onnx is damaged"),
+    "onnx zero-filled": (zero_filled(ONNX), "model.onnx is damaged"),
+    "onnx of other features": (
+        with_onnx_of(cut_feature),
+        "model.onnx: inputs and outputs must be",
+    ),
+    "onnx of other weights": (with_onnx_of(put_value("linears.0.weight", 3.0)), "a probability comes out"),
+    "onnx of another temperature": (with_onnx_of(put_value("temperature", 1.3)), "a probability comes out"),
+    "no envelope": (with_manifest(lambda tree: tree.pop("envelope")), "schema version 2 must come with an envelope"),
+    "envelope in version 1": (
+        with_manifest(lambda tree: tree.update(schema_version=1)),
+        "schema version 1 must come without an envelope",
+    ),
+    "envelope of 71 features": (
+        with_manifest(lambda tree: [tree["envelope"][end].pop() for end in ("low", "high")]),
+        "the envelope has 71 ranges for 72 features",
+    ),
+    "envelope without an end": (
+        with_manifest(lambda tree: tree["envelope"]["low"].pop()),
+        "low and high must be as many",
+    ),
+    "envelope with NaN": (
+        with_manifest(lambda tree: tree["envelope"]["low"].__setitem__(0, None)),
+        "envelope.low.0: Input should be a valid number",
     ),
     "golden features moved": (
         with_arrays(GOLDEN, lambda arrays: arrays["features"].__iadd__(1e-2)),

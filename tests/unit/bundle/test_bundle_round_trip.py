@@ -15,7 +15,7 @@ import torch
 import models_lib.bundle.manifest as manifest_module
 from models_lib.bundle import (
     Manifest,
-    Predictor,
+    TorchPredictor,
     add_run_facts,
     load_bundle,
     record_golden,
@@ -101,7 +101,7 @@ def test_same_training_gives_the_same_hash_and_another_seed_another(pristine: Pa
 def test_identity_is_the_documented_formula(pristine: Path) -> None:
     pairs = [
         [path, hashlib.sha256((pristine / path).read_bytes()).hexdigest()]
-        for path in ("golden/golden.safetensors", "manifest.json", "model.safetensors")
+        for path in ("golden/golden.safetensors", "manifest.json", "model.onnx", "model.safetensors")
     ]
     expected = hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
     assert verify_hashes(pristine) == expected
@@ -192,7 +192,7 @@ def test_unsound_model_is_not_written(tmp_path: Path, change: object, message: s
     candles = walk_candles()
     tensors = {name: array.copy() for name, array in example_tensors(candles).items()}
     manifest = example_manifest(candles)
-    golden = record_golden(candles, Predictor(manifest.network, tensors), symbol="BTC-USD")
+    golden = record_golden(candles, TorchPredictor(manifest.network, tensors), symbol="BTC-USD")
     change(tensors)  # type: ignore[operator]
     with pytest.raises(BundleError, match=message):
         write_bundle(tmp_path / "candidate", tensors=tensors, manifest=manifest, golden=golden)
@@ -204,10 +204,10 @@ def test_disk_that_fills_up_leaves_no_bundle(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from tests.bundles import walk_candles, example_tensors, example_manifest
-from models_lib.bundle import Predictor, record_golden, write_bundle
+from models_lib.bundle import TorchPredictor, record_golden, write_bundle
 candles = walk_candles()
 tensors, manifest = example_tensors(candles), example_manifest(candles)
-golden = record_golden(candles, Predictor(manifest.network, tensors), symbol="BTC-USD")
+golden = record_golden(candles, TorchPredictor(manifest.network, tensors), symbol="BTC-USD")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     write_bundle(Path(sys.argv[1]), tensors=tensors, manifest=manifest, golden=golden)
@@ -245,6 +245,7 @@ def test_sound_bundle_has_only_good_findings(pristine: Path) -> None:
         "manifest",
         "features",
         "tensors",
+        "engine",
         "golden",
         "run facts",
     ]
@@ -254,7 +255,7 @@ def test_sound_bundle_has_only_good_findings(pristine: Path) -> None:
 def test_golden_vectors_are_the_newest_rows_and_their_serving_windows() -> None:
     candles = walk_candles()
     tensors = example_tensors(candles)
-    golden = record_golden(candles, Predictor(NetworkSection(), tensors), symbol="BTC-USD")
+    golden = record_golden(candles, TorchPredictor(NetworkSection(), tensors), symbol="BTC-USD")
     assert len(golden.timestamps) == GOLDEN_CANDLES == SERVING_BARS + 63
     np.testing.assert_array_equal(golden.timestamps, epoch_ms(candles)[-GOLDEN_CANDLES:])
     np.testing.assert_array_equal(golden.features, compute_features(candles)[-GOLDEN_ROWS:])
@@ -265,7 +266,7 @@ def test_golden_vectors_are_the_newest_rows_and_their_serving_windows() -> None:
 def test_golden_vectors_avoid_rows_behind_a_fresh_hole() -> None:
     candles = walk_candles(hole_after=5_000)
     tensors = example_tensors(walk_candles())
-    golden = record_golden(candles, Predictor(NetworkSection(), tensors), symbol="BTC-USD")
+    golden = record_golden(candles, TorchPredictor(NetworkSection(), tensors), symbol="BTC-USD")
     assert golden.timestamps[-1] == epoch_ms(candles)[5_000]
     np.testing.assert_array_equal(golden.features, compute_features(candles)[5_000 - 63 : 5_001])
 
@@ -273,7 +274,7 @@ def test_golden_vectors_avoid_rows_behind_a_fresh_hole() -> None:
 def test_history_without_a_long_stretch_has_no_golden_vectors() -> None:
     tensors = example_tensors(walk_candles())
     with pytest.raises(DataError, match=r"BTC-USD: no stretch of 1,5\d\d candles without a hole"):
-        record_golden(walk_candles(WARM_UP_BARS + 63), Predictor(NetworkSection(), tensors), symbol="BTC-USD")
+        record_golden(walk_candles(WARM_UP_BARS + 63), TorchPredictor(NetworkSection(), tensors), symbol="BTC-USD")
 
 
 def test_fitted_temperature_replaces_the_learned_one() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models_lib import bundle as bundles
-from models_lib.bundle import Predictor, load_bundle, record_golden, verify_hashes
+from models_lib.bundle import TorchPredictor, load_bundle, record_golden, verify_hashes
 from models_lib.config.sections import RetentionSection
 from models_lib.registry import LocalStore, Registry, open_registry
 from models_lib.retention import clean_home
@@ -131,7 +131,7 @@ def prepare_write(home: Path) -> Prepared:
     """A bundle is written into a run folder."""
     candles = walk_candles()
     tensors, manifest = example_tensors(candles), example_manifest(candles)
-    golden = record_golden(candles, Predictor(manifest.network, tensors), symbol="BTC-USD")
+    golden = record_golden(candles, TorchPredictor(manifest.network, tensors), symbol="BTC-USD")
     home.mkdir(parents=True)
 
     def write(home: Path) -> str:

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from models_lib.bundle import Predictor, with_temperature
+from models_lib.bundle import TorchPredictor, with_temperature
 from models_lib.calibration import softmax
 from models_lib.candles.simulated import simulate_candles
 from models_lib.config import GatesSection, LabelSection, NetworkSection, TrainingSection
@@ -140,7 +140,7 @@ def test_shuffled_labels_fall_to_chance(btc: PreparedSymbol, tmp_path: Path) -> 
 
     trained = train_model(btc.config, prepared, tmp_path / "training")
     weights = with_temperature(read_weights(trained.weights.path), 1.0)
-    logits = Predictor(btc.config.network, weights).raw_logits(map_features(prepared.features)[rows.test])
+    logits = TorchPredictor(btc.config.network, weights).raw_logits(map_features(prepared.features)[rows.test])
     called, truth = logits.argmax(axis=1), classes[rows.test]
     shares = [np.bincount(which, minlength=3) / truth.size for which in (called, truth)]
     chance = float(shares[0] @ shares[1])
