@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from models_lib.backends.contract import OnProgress, TrainedModel
+from models_lib.children import TimeLimit, end_session, signal_session
 from models_lib.errors import ConfigError, CrpbotError, DataError, StoppedError, TrainingError
 from models_lib.files import sha256_file, write_text
 from models_lib.interruption import refuse_when_stopped, stop_requested
@@ -63,7 +63,7 @@ class LocalBackend:
         spec_path = spec.output / _SPEC_FILE
         write_text(spec_path, spec.model_dump_json())
         with (spec.output / _STDERR_FILE).open("wb") as stderr, self._started(spec_path, stderr) as process:
-            timer = _TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
+            timer = TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
             with timer:
                 _pass_on(process, on_progress)
                 status = process.wait()
@@ -90,7 +90,7 @@ class LocalBackend:
             yield process
         finally:
             _running.discard(process)
-            _end(process, self._patience_seconds)
+            end_session(process, self._patience_seconds)
             if process.stdout is not None:
                 process.stdout.close()
 
@@ -99,45 +99,7 @@ def end_trainings() -> None:
     """Kills every training of this process; each `train` raises StoppedError if a stop was asked for before."""
     for process in tuple(_running):
         if process.poll() is None:
-            _signal(process, signal.SIGKILL)
-
-
-class _TimeLimit:
-    """Ends the process when the time is up, from a thread of its own; `expired` says whether it had to."""
-
-    def __init__(self, process: subprocess.Popen[str], seconds: float, patience_seconds: float) -> None:
-        self._process = process
-        self._patience_seconds = patience_seconds
-        self._timer = threading.Timer(seconds, self._expire)
-        self._timer.daemon = True
-        self.expired = False
-
-    def __enter__(self) -> None:
-        self._timer.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._timer.join()
-
-    def _expire(self) -> None:
-        self.expired = self._process.poll() is None
-        _end(self._process, self._patience_seconds)
-
-
-def _end(process: subprocess.Popen[str], patience_seconds: float) -> None:
-    """Ends the process and what it started: SIGTERM, and SIGKILL when that is not heard."""
-    if process.poll() is None:
-        _signal(process, signal.SIGTERM)
-        try:
-            process.wait(patience_seconds)
-        except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
-            process.wait()
-
-
-def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+            signal_session(process, signal.SIGKILL)
 
 
 def _pass_on(process: subprocess.Popen[str], on_progress: OnProgress) -> None:
