@@ -9,12 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from models_lib.backends.contract import OnProgress, TrainedModel
-from models_lib.children import TimeLimit, end_session, signal_session
+from models_lib.children import end_session, signal_session
 from models_lib.errors import ConfigError, CrpbotError, DataError, StoppedError, TrainingError
 from models_lib.files import sha256_file, write_text
 from models_lib.interruption import refuse_when_stopped, stop_requested
@@ -63,7 +64,7 @@ class LocalBackend:
         spec_path = spec.output / _SPEC_FILE
         write_text(spec_path, spec.model_dump_json())
         with (spec.output / _STDERR_FILE).open("wb") as stderr, self._started(spec_path, stderr) as process:
-            timer = TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
+            timer = _TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
             with timer:
                 _pass_on(process, on_progress)
                 status = process.wait()
@@ -100,6 +101,28 @@ def end_trainings() -> None:
     for process in tuple(_running):
         if process.poll() is None:
             signal_session(process, signal.SIGKILL)
+
+
+class _TimeLimit:
+    """Ends the process when the time is up, from a thread of its own; `expired` says whether it had to."""
+
+    def __init__(self, process: subprocess.Popen[str], seconds: float, patience_seconds: float) -> None:
+        self._process = process
+        self._patience_seconds = patience_seconds
+        self._timer = threading.Timer(seconds, self._expire)
+        self._timer.daemon = True
+        self.expired = False
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+    def _expire(self) -> None:
+        self.expired = self._process.poll() is None
+        end_session(self._process, self._patience_seconds)
 
 
 def _pass_on(process: subprocess.Popen[str], on_progress: OnProgress) -> None:

@@ -7,8 +7,10 @@ What does not belong here: which commands, and what their answers mean.
 
 import contextlib
 import errno
+import os
 import re
 import secrets
+import select
 import shutil
 import signal
 import stat
@@ -19,9 +21,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Protocol, Self
+from typing import IO, Protocol, Self
 
-from models_lib.children import TimeLimit, end_session, signal_session
+from models_lib.children import end_session, signal_session
 from models_lib.errors import DeployError, TransientError
 from models_lib.files import fsync_folder, fsync_tree
 from models_lib.interruption import ended_by_stop
@@ -203,6 +205,15 @@ def out_of_time(where: str, what: str, seconds: float) -> TransientError:
     return TransientError(f"{where}: {what} took longer than {seconds:g} s. Try again, or raise the time limit.")
 
 
+def tell_lines(stdout: bytearray, told: int, on_line: OnLine) -> int:
+    """Tells of the whole lines from byte `told` on; returns where the first one that is not whole begins."""
+    *lines, _ = stdout[told:].split(b"\n")
+    for line in lines:
+        on_line(bytes(line))
+        told += len(line) + 1
+    return told
+
+
 class LocalLink:
     """A `HostLink` to this machine itself, as the user of this process."""
 
@@ -227,9 +238,10 @@ class LocalLink:
             except OSError as error:
                 status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
                 return Answer(status, b"", f"{arguments[0]}: {error.strerror}\n".encode())
-            stdout, expired = _followed(process, timeout_seconds, on_line)
-            if expired:
-                raise out_of_time(self.name, arguments[0], timeout_seconds)
+            try:
+                stdout = _followed(process, timeout_seconds, on_line)
+            except TimeoutError as error:
+                raise out_of_time(self.name, arguments[0], timeout_seconds) from error
             complaints.seek(0)
             return Answer(process.returncode, stdout, complaints.read())
 
@@ -269,18 +281,36 @@ class LocalLink:
         self.close()
 
 
-def _followed(process: "subprocess.Popen[bytes]", seconds: float, on_line: OnLine | None) -> tuple[bytes, bool]:
-    """All of stdout once the process ended, and whether its time was up first."""
+def _followed(process: "subprocess.Popen[bytes]", seconds: float, on_line: OnLine | None) -> bytes:
+    """All of stdout once the process ended.
+
+    Raises:
+        TimeoutError: its time is up, or that of something that it left in the background with this stdout.
+    """
     assert process.stdout is not None
-    lines = []
-    limit = TimeLimit(process, seconds, KILL_AFTER_SECONDS)
-    with _ended_on_error(process), ended_by_stop(lambda: signal_session(process, signal.SIGKILL)), limit:
-        for line in process.stdout:
-            lines.append(line)
+    deadline = time.monotonic() + seconds
+    stdout, told = bytearray(), 0
+    with _ended_on_error(process), ended_by_stop(lambda: signal_session(process, signal.SIGKILL)):
+        while piece := _read(process.stdout, deadline):
+            stdout += piece
             if on_line is not None:
-                on_line(line.removesuffix(b"\n"))
-        process.wait()
-    return b"".join(lines), limit.expired
+                told = tell_lines(stdout, told, on_line)
+        if on_line is not None and told < len(stdout):
+            on_line(bytes(stdout[told:]))
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
+    return bytes(stdout)
+
+
+def _read(stream: IO[bytes], deadline: float) -> bytes:
+    """What came, at least a byte; nothing at the stream's end."""
+    came = select.poll()
+    came.register(stream, select.POLLIN)
+    if not came.poll(max(0.0, deadline - time.monotonic()) * 1_000):
+        raise TimeoutError
+    return os.read(stream.fileno(), 1 << 16)
 
 
 @contextlib.contextmanager
@@ -288,7 +318,7 @@ def _ended_on_error(process: "subprocess.Popen[bytes]") -> Iterator[None]:
     try:
         yield
     except BaseException:
-        end_session(process, 0.0)
+        end_session(process, KILL_AFTER_SECONDS)
         raise
     finally:
         assert process.stdout is not None
