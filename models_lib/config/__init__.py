@@ -4,6 +4,7 @@
 """
 
 from models_lib.config.loading import load_config, select_symbols
+from models_lib.config.section import Section
 from models_lib.config.sections import (
     EVENTS,
     BandGate,
@@ -22,7 +23,6 @@ from models_lib.config.sections import (
     NotificationsSection,
     RuleGate,
     RunConfig,
-    Section,
     Severity,
     SplitsSection,
     TemperatureSection,

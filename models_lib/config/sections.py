@@ -9,13 +9,11 @@ What does not belong here: reading files or the command line (loading.py) and an
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from models_lib.config.section import Finite, PositiveFloat, PositiveInt, Section, Share
 
 Severity = Literal["blocking", "advisory"]
-Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 SYMBOL_PATTERN = r"^[A-Z0-9]{2,15}-[A-Z0-9]{2,10}$"
 SymbolName = Annotated[str, Field(pattern=SYMBOL_PATTERN)]
 EmailAddress = Annotated[str, Field(pattern=r"^[!-~]+@[A-Za-z0-9.-]+$", max_length=254)]
@@ -36,27 +34,6 @@ NoticeEvent = Literal[
     "progress",
 ]
 EVENTS: tuple[NoticeEvent, ...] = get_args(NoticeEvent)
-
-
-def _is_of_numbers(kind: Any) -> bool:
-    """Whether int or float is part of the type."""
-    return kind in (int, float) or any(map(_is_of_numbers, get_args(kind)))
-
-
-class Section(BaseModel):
-    """A closed, immutable part of the configuration."""
-
-    # Faults are explained in loading.py; pydantic's own text would repeat a secret that was put into the file.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML reads yes, on and true as truth, which Python would take for 1."""
-        found = any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value]))
-        if found and _is_of_numbers(cls.model_fields[info.field_name or ""].annotation):
-            raise ValueError("must be a number")
-        return value
 
 
 class DataSection(Section):
