@@ -1,8 +1,7 @@
-"""The runtime: from closed bars to signals, and for every bar without one the reason why.
+"""The runtime on the trading host: from closed bars to signals, and to what became of them.
 
-`bars` keeps the newest bars of a symbol and refuses what is no bar, `serving` predicts the newest one, `decide` refuses or
-intends, `explain` says what moved a prediction, `engine` does that for all symbols of a host, `health` tells how it stands.
+It needs no Prefect, no boto3, no scikit-learn and no torch; its entry point (flows/runtime_cli.py) hands it the candle
+source and the channels.
 
-What does not belong here: where candles come from over a network (tasks.adapters), what a signal says (models_lib.signals),
-and how a release got onto the host (models_lib.host).
+What does not belong here: what a signal is and how it is sized (models_lib.signals), and deployments (models_lib.host).
 """
