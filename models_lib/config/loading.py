@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from models_lib.config.sections import RunConfig
+from models_lib.config.run_config import RunConfig
 from models_lib.errors import ConfigError
 
 _PLAIN = {

@@ -333,15 +333,7 @@ class RuntimeState:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Checks the file, and makes the tables of a new one."""
     try:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(found)
-        if version > STATE_VERSION:
-            raise ConfigError(
-                f"{path}: the runtime's state has layout {version}, this runtime reads up to {STATE_VERSION}. "
-                f"Install the newer crpbot-runtime that wrote it."
-            )
+        version = _checked_version(connection, path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
@@ -352,9 +344,24 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise _damaged(path, error) from error
 
 
+def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The layout of an undamaged file; 0 for a new one."""
+    found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > STATE_VERSION:
+        raise ConfigError(
+            f"{path}: the runtime's state has layout {version}, this runtime reads up to {STATE_VERSION}. "
+            f"Install the newer crpbot-runtime that wrote it."
+        )
+    return version
+
+
 def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError:
+    said = " ".join(str(error).split())
     return DataError(
-        f"{path}: the runtime's state is damaged ({error}). Move it aside together with {path.name}-wal and "
+        f"{path}: the runtime's state is damaged ({said}). Move it aside together with {path.name}-wal and "
         f"{path.name}-shm, and start the runtime: it goes on with the numbers of signals.jsonl."
     )
 
