@@ -8,12 +8,9 @@ Age is judged at the bar's close, so a replay decides the same at every repetiti
 What does not belong here: collecting the circumstances (engine.py) and what a signal says (models_lib.signals).
 """
 
-import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
-
-import numpy as np
 
 from models_lib.holds import Hold
 from models_lib.runtime.bars import Bar, Hole
@@ -133,7 +130,7 @@ def _too_few_bars(around: Circumstances) -> Refusal | None:
 
 
 def _of_prediction(prediction: Prediction, terms: Terms, rules: Rules) -> Refusal | Intent:
-    if not all(map(math.isfinite, prediction.probabilities)) or not np.isfinite(prediction.features).all():
+    if not prediction.finite:
         return Refusal(RefusalKind.NON_FINITE, "the features or the model's answer are no numbers")
     if terms.max_outside is None:
         return Refusal(
@@ -145,7 +142,7 @@ def _of_prediction(prediction: Prediction, terms: Terms, rules: Rules) -> Refusa
             f"{prediction.outside} of {len(prediction.features)} features lie outside the range of the training rows (at most "
             f"{terms.max_outside} allowed)",
         )
-    best = max(range(3), key=prediction.probabilities.__getitem__)
+    best = prediction.likeliest
     confidence = prediction.probabilities[best]
     direction = _DIRECTIONS.get(best)
     if direction is None:

@@ -5,6 +5,7 @@ The features are those of `compute_features` over the whole history, bit for bit
 What does not belong here: whether anything is said about them (decide.py).
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,16 @@ class Prediction:
     features: NDArray[np.float32]
     probabilities: tuple[float, float, float]
     outside: int
+
+    @property
+    def finite(self) -> bool:
+        """Whether features and probabilities are numbers."""
+        return all(map(math.isfinite, self.probabilities)) and bool(np.isfinite(self.features).all())
+
+    @property
+    def likeliest(self) -> int:
+        """The class with the largest probability: 0 DOWN, 1 NEUTRAL, 2 UP."""
+        return max(range(3), key=self.probabilities.__getitem__)
 
 
 class ServedModel:
