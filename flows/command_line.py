@@ -48,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_verify,
         _add_promote,
         _add_rollback,
+        _add_export,
         _add_history,
         _add_status,
         _add_hold,
@@ -245,6 +246,36 @@ exit status: 0 done; 1 there is no earlier champion; 2 the earlier one is gone o
     )
     command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
     command.add_argument("--why", default="rolled back by hand", metavar="TEXT", help="reason, for the ledger")
+
+
+def _add_export(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "export",
+        module="export",
+        summary="write a champion's model as files for programs of others",
+        text="""\
+Writes the champion of a symbol, or another bundle of it, into a folder:
+
+lstm_<SYMBOL>_v8_enhanced.pt  for torch: model_state_dict, scaler {mean, scale}, scaler_mean,
+                              scaler_scale, temperature, feature_names; tensors and plain
+                              values only, so torch.load(weights_only=True) takes it
+<SYMBOL>.onnx                 features in, calibrated probabilities out; scaler and
+                              temperature inside
+
+Each file appears whole or not at all, after it gave the bundle's golden probabilities within
+1e-5. Files of an earlier export are replaced. Only models of the v8 family are exported.
+
+exit status: 0 written; 2 no champion, no such bundle, or it is damaged or of another family.""",
+    )
+    command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder for the files; made when missing"
+    )
+    command.add_argument(
+        "--bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash (default: the champion)"
+    )
+    _add_json(command, "bundle and files")
 
 
 def _add_history(commands: _Commands) -> None:

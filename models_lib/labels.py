@@ -19,7 +19,7 @@ import pandas as pd
 from numba import njit
 from numpy.typing import NDArray
 
-from models_lib.candles.schema import epoch_ms, segment_starts
+from models_lib.candles.schema import PRICE_COLUMNS, epoch_ms, segment_starts
 from models_lib.config import LabelSection
 from models_lib.errors import DataError
 
@@ -66,8 +66,24 @@ def label_values(candles: pd.DataFrame, label: LabelSection) -> LabelValues:
         candles: the columns of the candle schema, sorted; holes start new segments.
         label: kind, look-back and horizon in minutes.
     """
-    first, last = _segment_bounds(epoch_ms(candles))
-    close = candles["close"].to_numpy(np.float64)
+    prices = (candles[name].to_numpy(np.float64) for name in PRICE_COLUMNS)
+    return label_values_of(epoch_ms(candles), *prices, label=label)
+
+
+def label_values_of(
+    times_ms: NDArray[np.int64], opens: Floats, high: Floats, low: Floats, close: Floats, *, label: LabelSection
+) -> LabelValues:
+    """`label_values` of a symbol that is held as columns; the runtime's window is.
+
+    Args:
+        times_ms: int64 [N], open times, sorted.
+        opens: float64 [N].
+        high: float64 [N].
+        low: float64 [N].
+        close: float64 [N].
+        label: as above.
+    """
+    first, last = _segment_bounds(times_ms)
     log_close = np.log(close)
     horizon = label.horizon_minutes
     forward_return = _log_return(log_close, first, last, ahead=horizon)
@@ -78,9 +94,8 @@ def label_values(candles: pd.DataFrame, label: LabelSection) -> LabelValues:
     elif label.kind == "forward_return":
         value = forward_return
     else:
-        bars = [candles[name].to_numpy(np.float64) for name in ("open", "high", "low")]
-        width = label.barrier_atr_multiple * _average_true_range(bars[1], bars[2], close, first)
-        value = _first_barrier(bars[0], bars[1], bars[2], close, width, last, horizon)
+        width = label.barrier_atr_multiple * _average_true_range(high, low, close, first)
+        value = _first_barrier(opens, high, low, close, width, last, horizon)
     return LabelValues(
         value=value,
         known_part=known_part,

@@ -1,7 +1,8 @@
 """Bundles: a model as an immutable folder that is known by its hash and refused when anything about it is wrong.
 
 `write_bundle` makes a candidate, `add_run_facts` lays the run's facts and reports beside it, `load_bundle` opens one
-after every check, `verify_bundle` says what each check found. No pickle is written and none is read.
+after every check, `verify_bundle` says what each check found, `export_bundle` writes it for programs of others. No
+pickle is read, and none is written but in that export (export.py says why).
 
 Names are imported when they are first used: verifying hashes, as a rollback does, needs neither numba nor torch.
 
@@ -12,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models_lib.bundle.export import export_bundle, export_torch
     from models_lib.bundle.facts import GateFact, RunFacts
     from models_lib.bundle.golden import Golden, record_golden
     from models_lib.bundle.hashes import verify_hashes
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from models_lib.bundle.write import add_run_facts, write_bundle
 
 _MODULES = {
+    "export": ("export_bundle", "export_torch"),
     "facts": ("GateFact", "RunFacts"),
     "golden": ("Golden", "record_golden"),
     "hashes": ("verify_hashes",),
@@ -65,6 +68,8 @@ __all__ = [
     "SplitFacts",
     "TorchPredictor",
     "add_run_facts",
+    "export_bundle",
+    "export_torch",
     "identity_of_training",
     "is_sound",
     "load_bundle",

@@ -1,9 +1,10 @@
 """The configuration: what can be chosen, and how a choice is read and checked.
 
-`sections` holds the frozen sections, `loading` reads YAML and `--set`. Data only: no class paths, no secrets.
+`sections` and `serving_sections` hold the frozen sections, `run_config` all of them, `loading` reads YAML and `--set`. Data only: no class paths, no secrets.
 """
 
 from models_lib.config.loading import load_config, select_symbols
+from models_lib.config.run_config import RunConfig
 from models_lib.config.section import Section
 from models_lib.config.sections import (
     EVENTS,
@@ -22,12 +23,12 @@ from models_lib.config.sections import (
     NoticeEvent,
     NotificationsSection,
     RuleGate,
-    RunConfig,
     Severity,
     SplitsSection,
     TemperatureSection,
     TrainingSection,
 )
+from models_lib.config.serving_sections import ExchangeRules, SignalsSection
 
 __all__ = [
     "EVENTS",
@@ -38,6 +39,7 @@ __all__ = [
     "DeploymentSection",
     "EmailSection",
     "EvaluationSection",
+    "ExchangeRules",
     "Gate",
     "GatesSection",
     "LabelSection",
@@ -49,6 +51,7 @@ __all__ = [
     "RunConfig",
     "Section",
     "Severity",
+    "SignalsSection",
     "SplitsSection",
     "TemperatureSection",
     "TrainingSection",

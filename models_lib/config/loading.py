@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from models_lib.config.sections import RunConfig
+from models_lib.config.run_config import RunConfig
 from models_lib.errors import ConfigError
 
 _PLAIN = {
@@ -34,13 +34,58 @@ def load_config(path: Path | None = None, settings: Sequence[str] = ()) -> RunCo
     Raises:
         ConfigError: unreadable file, unknown key, value of the wrong type or outside its limits.
     """
-    tree = _read_yaml(path) if path is not None else {}
+    tree = read_sections(path, remedy="Check the path in --config or CRPBOT_CONFIG.") if path is not None else {}
     for setting in settings:
         _apply_setting(tree, setting)
     try:
         return RunConfig.model_validate(_laid_over(tree, RunConfig().model_dump()))
     except ValidationError as error:
-        raise ConfigError(_explain(error, origin=str(path) if path else "the configuration")) from error
+        raise ConfigError(explain(error, origin=str(path) if path else "the configuration")) from error
+
+
+def read_sections(path: Path, *, remedy: str) -> dict[str, Any]:
+    """The sections in a YAML file, unchecked; an empty file has none.
+
+    Args:
+        path: the file.
+        remedy: what to do when it cannot be read.
+
+    Raises:
+        ConfigError: unreadable, no YAML, a key that stands twice, or no sections at the top.
+    """
+    try:
+        tree = _parsed(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: the configuration file cannot be read ({error}). {remedy}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {_one_line(error)}. Correct the file at that place.") from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: must hold sections such as `data:` at the top, was a {type(tree).__name__}.")
+    return tree
+
+
+def explain(error: ValidationError, *, origin: str, of: type[BaseModel] = RunConfig) -> str:
+    """One line a fault: the dotted key, the fact, and near names for an unknown key.
+
+    Args:
+        error: what pydantic found.
+        origin: the file, named first.
+        of: the whole that was validated; names that may have been meant are its.
+    """
+    lines = []
+    for fault in error.errors(include_url=False):
+        key = ".".join(str(part) for part in fault["loc"]) or "configuration"
+        if fault["type"] == "extra_forbidden":
+            near = _near_keys(fault["loc"], of)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            lines.append(f"{key}: unknown key.{hint}")
+        else:
+            message = _PLAIN.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+            was = "" if isinstance(fault["input"], Mapping | BaseModel) else f", was {fault['input']!r}"
+            lines.append(f"{key}: {message}{was}.")
+    return f"{origin}: " + " ".join(lines)
 
 
 def select_symbols(config: RunConfig, requested: Sequence[str] | None) -> tuple[str, ...]:
@@ -85,22 +130,6 @@ def _parsed(text: str) -> Any:
         loader.dispose()
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = _parsed(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: the configuration file cannot be read ({error}). Check the path in --config or CRPBOT_CONFIG."
-        ) from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {_one_line(error)}. Correct the file at that place.") from error
-    if tree is None:
-        return {}
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: must hold sections such as `data:` at the top, was a {type(tree).__name__}.")
-    return tree
-
-
 def _apply_setting(tree: dict[str, Any], setting: str) -> None:
     """Writes one `a.b.c=value` into the tree of sections."""
     key, separator, text = setting.partition("=")
@@ -137,30 +166,12 @@ def _laid_over(tree: Any, defaults: Any) -> Any:
     return {**tree, **merged}
 
 
-def _explain(error: ValidationError, *, origin: str) -> str:
-    """One line a fault: the dotted key, the fact, and near names for an unknown key."""
-    lines = []
-    for fault in error.errors(include_url=False):
-        key = ".".join(str(part) for part in fault["loc"]) or "configuration"
-        if fault["type"] == "extra_forbidden":
-            near = _near_keys(fault["loc"])
-            hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            lines.append(f"{key}: unknown key.{hint}")
-        else:
-            message = _PLAIN.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-            was = "" if isinstance(fault["input"], Mapping | BaseModel) else f", was {fault['input']!r}"
-            lines.append(f"{key}: {message}{was}.")
-    return f"{origin}: " + " ".join(lines)
-
-
-def _near_keys(location: tuple[int | str, ...]) -> list[str]:
+def _near_keys(location: tuple[int | str, ...], whole: type[BaseModel]) -> list[str]:
     """Dotted keys that may have been meant: similar ones of the same section, or else of that name in any section."""
     *section, name = (str(part) for part in location)
-    siblings = {
-        key.rpartition(".")[2]: key for key in _all_keys(RunConfig) if key.rpartition(".")[0] == ".".join(section)
-    }
+    siblings = {key.rpartition(".")[2]: key for key in _all_keys(whole) if key.rpartition(".")[0] == ".".join(section)}
     near = [siblings[key] for key in difflib.get_close_matches(name, siblings, n=3, cutoff=0.6)]
-    return near or [key for key in _all_keys(RunConfig) if key.rpartition(".")[2] == name]
+    return near or [key for key in _all_keys(whole) if key.rpartition(".")[2] == name]
 
 
 def _all_keys(section: Any, prefix: str = "") -> list[str]:

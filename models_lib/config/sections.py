@@ -419,30 +419,3 @@ class NotificationsSection(Section):
                 "must not hold a URL, which is a secret: set CRPBOT_SLACK_WEBHOOK_URL or CRPBOT_APPRISE_URLS instead"
             )
         return tree
-
-
-class RunConfig(Section):
-    """The whole configuration of a retrain; it travels, resolved, in every bundle."""
-
-    symbols: Annotated[tuple[SymbolName, ...], Field(min_length=1)] = ("BTC-USD", "ETH-USD", "SOL-USD")
-    """Symbols that this installation trains."""
-    data: DataSection = DataSection()
-    label: LabelSection = LabelSection()
-    splits: SplitsSection = SplitsSection()
-    network: NetworkSection = NetworkSection()
-    training: TrainingSection = TrainingSection()
-    temperature: TemperatureSection = TemperatureSection()
-    evaluation: EvaluationSection = EvaluationSection()
-    gates: GatesSection = GatesSection()
-    bundle: BundleSection = BundleSection()
-    deployment: DeploymentSection = DeploymentSection()
-    orchestration: OrchestrationSection = OrchestrationSection()
-    approval: ApprovalSection = ApprovalSection()
-    retention: RetentionSection = RetentionSection()
-    notifications: NotificationsSection = NotificationsSection()
-
-    @model_validator(mode="after")
-    def _symbols_are_distinct(self) -> Self:
-        if len(set(self.symbols)) != len(self.symbols):
-            raise ValueError(f"symbols must be distinct, were {list(self.symbols)}")
-        return self

@@ -25,17 +25,14 @@ from models_lib.evaluation.baselines import (
     fit_driftless_rule,
     fit_mechanical_rule,
 )
-from models_lib.evaluation.bootstrap import (
-    Interval,
-    block_interval,
-    block_interval_difference,
-    block_interval_ratio,
-)
+from models_lib.evaluation.blocks import Blocks, block_bars
+from models_lib.evaluation.bootstrap import Interval
+from models_lib.evaluation.calls import call_figures, prediction_figures
 from models_lib.evaluation.drift import FeatureDrift
 from models_lib.evaluation.gates import Measurements, Moments, improves
 from models_lib.evaluation.metrics import ClassificationMetrics, classification_metrics, nll_per_row
 from models_lib.evaluation.volatility import volatility_inputs
-from models_lib.labels import DOWN, UP, LabelValues, in_label_units, thresholds_of_rows
+from models_lib.labels import LabelValues, in_label_units, thresholds_of_rows
 from models_lib.splits import Splits
 
 Floats = NDArray[np.float64]
@@ -44,7 +41,6 @@ Classes = NDArray[np.int8]
 NO_DIRECTION = "calibrated volatility; no directional skill shown"
 NO_BETTER_THAN_A_COIN = "no directional skill shown: its calls are no better than a coin"
 NO_EDGE = "no edge after costs measured"
-_BP = 1e4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,33 +103,6 @@ class _Rules:
     driftless_accuracy: float
 
 
-class _Blocks:
-    """The block bootstrap of one evaluation: every figure gets the same blocks."""
-
-    def __init__(self, rows: int, section: EvaluationSection) -> None:
-        self.block_bars = block_bars(rows, section)
-        self._settings: dict[str, Any] = {
-            "block_bars": self.block_bars,
-            "samples": section.bootstrap_samples,
-            "seed": section.bootstrap_seed,
-            "min_blocks": section.min_blocks,
-        }
-
-    def mean(self, per_row: Floats) -> Interval | None:
-        return block_interval(per_row, **self._settings)
-
-    def ratio(self, numerator: Floats, denominator: Floats) -> Interval | None:
-        return block_interval_ratio(numerator, denominator, **self._settings)
-
-    def difference(self, first: tuple[Floats, Floats], second: tuple[Floats, Floats]) -> Interval | None:
-        return block_interval_difference(first, second, **self._settings)
-
-
-def block_bars(rows: int, section: EvaluationSection) -> int:
-    """Length of the bootstrap blocks for this many test rows."""
-    return section.long_block_bars if rows >= section.long_test_rows else section.block_bars
-
-
 def evaluate(inputs: EvaluationInputs) -> Evaluation:
     """Every figure of the honest account, on the test rows.
 
@@ -149,7 +118,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
             f"was {inputs.logits.shape} and {inputs.probabilities.shape}"
         )
     rules = _rules_on_test(inputs)
-    blocks = _Blocks(test.size, inputs.section)
+    blocks = Blocks(test.size, inputs.section)
     num_non_finite = {
         "logits": int(np.count_nonzero(~np.isfinite(inputs.logits))),
         "probabilities": int(np.count_nonzero(~np.isfinite(inputs.probabilities))),
@@ -162,9 +131,11 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
             inputs.logits, inputs.probabilities, inputs.classes[test], bins=inputs.section.ece_bins
         )
         skill, skill_intervals = _skill(inputs, rules, blocks)
-        edge, edge_intervals = _edge(inputs, blocks)
-        metrics |= _plain(classification) | skill | edge
-        intervals = skill_intervals | edge_intervals
+        classes, forward = inputs.classes[test], inputs.values.forward_return[test]
+        hits, hit_intervals = prediction_figures(inputs.probabilities, classes, blocks)
+        edge, edge_intervals = call_figures(inputs.probabilities, forward, inputs.section.costs_bp, blocks)
+        metrics |= _plain(classification) | skill | hits | edge
+        intervals = skill_intervals | hit_intervals | edge_intervals
     metrics |= _rule_metrics(inputs, rules)
     metrics |= {f"{name}_interval": None for name in _WITH_INTERVAL}
     metrics |= {f"{name}_interval": _bounds(interval) for name, interval in intervals.items()}
@@ -185,6 +156,8 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
 
 
 _WITH_INTERVAL = (
+    "accuracy",
+    "confidence_gap",
     "lift",
     "nll_improvement",
     "driftless_improvement",
@@ -193,7 +166,6 @@ _WITH_INTERVAL = (
     "edge_after_costs_bp",
 )
 _MODEL_METRICS = (
-    "accuracy",
     "ece",
     "nll",
     "mean_confidence",
@@ -207,9 +179,8 @@ _MODEL_METRICS = (
 
 
 def _plain(figures: ClassificationMetrics) -> dict[str, Any]:
-    """The figures of the predictions as plain values."""
+    """The figures of the predictions as plain values, without those that get an interval."""
     return {
-        "accuracy": figures.accuracy,
         "ece": figures.ece,
         "nll": figures.nll,
         "mean_confidence": figures.mean_confidence,
@@ -270,7 +241,7 @@ def _rule_metrics(inputs: EvaluationInputs, rules: _Rules) -> dict[str, Any]:
 
 
 def _skill(
-    inputs: EvaluationInputs, rules: _Rules, blocks: _Blocks
+    inputs: EvaluationInputs, rules: _Rules, blocks: Blocks
 ) -> tuple[dict[str, Any], dict[str, Interval | None]]:
     """The model against the rules, row by row."""
     classes = inputs.classes[inputs.splits.test]
@@ -283,39 +254,6 @@ def _skill(
     }
     figures = {name: float(difference.mean()) for name, difference in per_row.items()}
     return figures, {name: blocks.mean(difference) for name, difference in per_row.items()}
-
-
-def _edge(inputs: EvaluationInputs, blocks: _Blocks) -> tuple[dict[str, Any], dict[str, Interval | None]]:
-    """Direction and earnings of UP and DOWN calls, by the return from the current close over the horizon.
-
-    A return of exactly 0 has no direction and does not count for directional accuracy; it does count as a return.
-    """
-    forward = inputs.values.forward_return[inputs.splits.test]
-    predicted = inputs.probabilities.argmax(axis=1)
-    up, down = (predicted == UP).astype(np.float64), (predicted == DOWN).astype(np.float64)
-    signed = (up - down) * forward
-    moved = (up + down) * (forward != 0.0)
-    after_costs = signed * _BP - inputs.section.costs_bp * (up + down)
-    up_bp, down_bp = up * forward * _BP, down * forward * _BP
-    figures: dict[str, Any] = {
-        "directional_accuracy": _ratio((signed > 0.0).sum(), moved.sum()),
-        "edge_bp": _difference(_ratio(up_bp.sum(), up.sum()), _ratio(down_bp.sum(), down.sum())),
-        "edge_after_costs_bp": _ratio(after_costs.sum(), (up + down).sum()),
-    }
-    intervals = {
-        "directional_accuracy": blocks.ratio((signed > 0.0).astype(np.float64), moved),
-        "edge_bp": blocks.difference((up_bp, up), (down_bp, down)),
-        "edge_after_costs_bp": blocks.ratio(after_costs, up + down),
-    }
-    return figures, intervals
-
-
-def _ratio(numerator: float, denominator: float) -> float | None:
-    return float(numerator / denominator) if denominator > 0.0 else None
-
-
-def _difference(first: float | None, second: float | None) -> float | None:
-    return None if first is None or second is None else first - second
 
 
 def _bounds(interval: Interval | None) -> list[float] | None:
@@ -402,7 +340,7 @@ def compare_with_champion(
     classes = inputs.classes[test][after]
     candidate, reigning = (nll_per_row(part, classes) for part in logits)
     per_row = reigning - candidate
-    interval = _Blocks(per_row.size, section).mean(per_row)
+    interval = Blocks(per_row.size, section).mean(per_row)
     if interval is None:
         note += f"; too few: an interval needs {section.min_blocks} blocks of {block_bars(per_row.size, section)}"
     same_rows = SameRows(

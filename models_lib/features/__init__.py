@@ -14,15 +14,18 @@ from models_lib.features.definitions import (
     WARM_UP_BARS,
     Feature,
 )
+from models_lib.features.newest import NEWEST_ROW_BARS, newest_features
 
 __all__ = [
     "FEATURES",
     "FEATURE_NAMES",
     "FEATURE_SET",
     "FEATURE_SET_VERSION",
+    "NEWEST_ROW_BARS",
     "SERVING_BARS",
     "WARM_UP_BARS",
     "Feature",
     "compute_features",
     "feature_code_hash",
+    "newest_features",
 ]

@@ -80,6 +80,21 @@ def find_bundle(home: Path, reference: str) -> Path:
     return registry.store.bundle(registry.resolve(reference))
 
 
+def champion_folder(home: Path, symbol: str) -> Path:
+    """The folder of the symbol's champion. Nothing of the bundle is verified.
+
+    Raises:
+        ConfigError: unknown symbol, or it has no champion.
+        RecordError: the record is damaged.
+    """
+    check_known(home, symbol)
+    registry = open_registry(home)
+    champion = registry.champion(symbol)
+    if champion is None or champion.bundle is None:
+        raise ConfigError(f"{symbol}: there is no champion. Promote a bundle first, or name one.")
+    return registry.store.bundle(champion.bundle)
+
+
 def _refuse_when_held(home: Path, symbol: str) -> None:
     hold = held(home, symbol)
     if hold is not None:

@@ -69,7 +69,8 @@ def test_source_runs_no_foreign_code(path: Path) -> None:
         if called in {"torch.load", "np.load", "numpy.load"}:
             wanted = {"torch.load": ("weights_only", "True")}.get(called, ("allow_pickle", "False"))
             assert given.get(wanted[0]) == wanted[1], ast.unparse(call)
-        assert called != "torch.save", "weights are written as safetensors"
+        exported = source_id(path) == "models_lib/bundle/export.py"  # for programs of others, which know no other form
+        assert called != "torch.save" or exported, "weights are written as safetensors"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=source_id)

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from flows.cli import main
 from models_lib.registry import open_registry
@@ -266,6 +267,54 @@ def test_line_that_a_crash_cut_off_is_mentioned_and_no_damage(
     heard = capsys.readouterr()
     assert heard.out.splitlines()[-1] == "2 changes"
     assert "cut off by a crash" in heard.err
+
+
+# export
+
+
+def test_export_writes_the_champion_or_the_bundle_that_is_named(
+    two_champions: tuple[str, str], tmp_path: Path, home: Path, capsys: Heard
+) -> None:
+    capsys.readouterr()
+    before = content(home)
+    assert main(["export", "BTC-USD", "--out", str(tmp_path / "out")]) == 0
+    heard = capsys.readouterr()
+    files = [Path(line) for line in heard.out.splitlines()]
+    assert files == [tmp_path / "out/lstm_BTC-USD_v8_enhanced.pt", tmp_path / "out/BTC-USD.onnx"]
+    assert torch.load(files[0], weights_only=True)["bundle"] == two_champions[1]
+    words = ["--out", str(tmp_path / "out"), "--bundle", two_champions[0][:10], "--json"]
+    assert main(["export", "BTC-USD", *words]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["files"] == [str(path) for path in files]
+    assert document["bundle"].endswith(two_champions[0])
+    assert torch.load(files[0], weights_only=True)["bundle"] == two_champions[0]
+    assert {name: digest for name, digest in content(home).items() if name != "registry.lock"} == {
+        name: digest for name, digest in before.items() if name != "registry.lock"
+    }
+
+
+def test_export_of_nothing_writes_nothing(two_champions: tuple[str, str], tmp_path: Path, capsys: Heard) -> None:
+    out = ["--out", str(tmp_path / "out")]
+    for words, told in (
+        (["SOL-USD"], "SOL-USD: there is no champion"),
+        (["DOGE-USD"], "'DOGE-USD' is not a known symbol"),
+        (["BTC-USD", "--bundle", "0123456789"], "is neither a bundle folder nor the start of one kept hash"),
+        (["ETH-USD", "--bundle", str(tmp_path / "a")], "a bundle of BTC-USD, not of ETH-USD"),
+    ):
+        assert main(["export", *words, *out]) == 2
+        assert told in capsys.readouterr().err
+    cut_short(tmp_path / "a")
+    assert main(["export", "BTC-USD", "--bundle", str(tmp_path / "a"), *out]) == 2
+    assert "model.safetensors changed since the bundle was written" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_export_into_a_place_that_cannot_be_written_is_refused(
+    two_champions: tuple[str, str], tmp_path: Path, capsys: Heard
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert main(["export", "BTC-USD", "--out", str(tmp_path / "file")]) == 2
+    assert f"{tmp_path / 'file'}" in capsys.readouterr().err
 
 
 # temperature

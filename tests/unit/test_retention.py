@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models_lib.bundle import RunFacts, verify_hashes
-from models_lib.config.sections import RetentionSection, RunConfig
+from models_lib.config import RunConfig
+from models_lib.config.sections import RetentionSection
 from models_lib.deployment.folder import FolderTarget
 from models_lib.errors import BundleError
 from models_lib.registry import LocalStore, Registry, open_registry

@@ -12,12 +12,13 @@ from models_lib.calibration import softmax
 from models_lib.candles.schema import epoch_ms
 from models_lib.config import EvaluationSection, GatesSection, LabelSection, SplitsSection
 from models_lib.evaluation.baselines import fit_driftless_rule
+from models_lib.evaluation.blocks import block_bars
+from models_lib.evaluation.bootstrap import block_interval
 from models_lib.evaluation.evaluation import (
     NO_BETTER_THAN_A_COIN,
     NO_DIRECTION,
     NO_EDGE,
     EvaluationInputs,
-    block_bars,
     compare_with_champion,
     evaluate,
     measurements_of,
@@ -131,6 +132,18 @@ def test_metrics_hold_every_key_of_the_summary_as_plain_json(trend: EvaluationIn
     assert json.loads(text) == evaluation.metrics
     assert evaluation.metrics["blocks"] == trend.splits.test.size // 240
     assert evaluation.metrics["effective_rows"] < trend.splits.test.size
+
+
+def test_accuracy_and_confidence_gap_come_with_the_interval_of_their_rows(trend: EvaluationInputs) -> None:
+    inputs = predicting(trend, driftless_logits(trend))
+    metrics = evaluate(inputs).metrics
+    correct = (inputs.probabilities.argmax(axis=1) == inputs.classes[inputs.splits.test]).astype(np.float64)
+    expected = block_interval(correct, block_bars=240, samples=SECTION.bootstrap_samples, seed=1, min_blocks=30)
+    assert expected is not None
+    assert metrics["accuracy"] == correct.mean()
+    assert metrics["accuracy_interval"] == [expected.low, expected.high]
+    assert metrics["confidence_gap"] == pytest.approx(metrics["mean_confidence"] - metrics["accuracy"], abs=1e-6)
+    assert metrics["confidence_gap_interval"][0] < metrics["confidence_gap"] < metrics["confidence_gap_interval"][1]
 
 
 def test_a_model_that_is_the_driftless_rule_shows_no_direction(trend: EvaluationInputs) -> None:

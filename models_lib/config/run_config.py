@@ -1,0 +1,56 @@
+"""The whole configuration: its sections under their names.
+
+What does not belong here: the sections themselves (sections.py, serving_sections.py) and where values come from (loading.py).
+"""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from models_lib.config.sections import (
+    ApprovalSection,
+    BundleSection,
+    DataSection,
+    DeploymentSection,
+    EvaluationSection,
+    GatesSection,
+    LabelSection,
+    NetworkSection,
+    NotificationsSection,
+    OrchestrationSection,
+    RetentionSection,
+    Section,
+    SplitsSection,
+    SymbolName,
+    TemperatureSection,
+    TrainingSection,
+)
+from models_lib.config.serving_sections import SignalsSection
+
+
+class RunConfig(Section):
+    """The whole configuration of a retrain; it travels, resolved, in every bundle."""
+
+    symbols: Annotated[tuple[SymbolName, ...], Field(min_length=1)] = ("BTC-USD", "ETH-USD", "SOL-USD")
+    """Symbols that this installation trains."""
+    data: DataSection = DataSection()
+    label: LabelSection = LabelSection()
+    splits: SplitsSection = SplitsSection()
+    network: NetworkSection = NetworkSection()
+    training: TrainingSection = TrainingSection()
+    temperature: TemperatureSection = TemperatureSection()
+    evaluation: EvaluationSection = EvaluationSection()
+    gates: GatesSection = GatesSection()
+    bundle: BundleSection = BundleSection()
+    deployment: DeploymentSection = DeploymentSection()
+    orchestration: OrchestrationSection = OrchestrationSection()
+    approval: ApprovalSection = ApprovalSection()
+    retention: RetentionSection = RetentionSection()
+    notifications: NotificationsSection = NotificationsSection()
+    signals: SignalsSection = SignalsSection()
+
+    @model_validator(mode="after")
+    def _symbols_are_distinct(self) -> Self:
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError(f"symbols must be distinct, were {list(self.symbols)}")
+        return self

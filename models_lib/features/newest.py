@@ -1,0 +1,43 @@
+"""The newest row of the feature matrix alone: the same definitions, over no more bars than the row depends on.
+
+A runtime needs one row a minute. `compute_features` over the bars that a host keeps computes thousands of rows to throw
+them away; the measures of the newest DEPENDENCY_BARS + 1 bars give the last of them with the same bits (kernels.py says
+why, and the laws of the tests prove it).
+
+What does not belong here: what a feature is (definitions.py), and anything about training.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models_lib.features.definitions import DEPENDENCY_BARS, FEATURES, WARM_UP_BARS
+from models_lib.features.kernels import Column
+from models_lib.features.measures import Measures
+
+NEWEST_ROW_BARS: Final = DEPENDENCY_BARS + 1
+"""Bars that the newest row is computed from, itself included; fewer only where the segment is shorter."""
+
+
+def newest_features(minute: int, columns: Sequence[Column]) -> NDArray[np.float32]:
+    """The features of the newest bar, float32 [F], the same bits as the last row of `compute_features`.
+
+    Args:
+        minute: epoch minute of the newest bar.
+        columns: open, high, low, close, volume of the segment's bars up to it, contiguous float64 [n] each, with
+            n = NEWEST_ROW_BARS, or all bars of the segment when it is shorter. More bars change nothing.
+
+    Raises:
+        ValueError: the newest bar lies in the warm-up of its segment, where there are no features.
+    """
+    num_bars = len(columns[0])
+    if num_bars <= WARM_UP_BARS:
+        raise ValueError(f"the newest row needs more than {WARM_UP_BARS} bars, got {num_bars}")
+    open_, high, low, close, volume = (column[-NEWEST_ROW_BARS:] for column in columns)
+    measures = Measures(minute - len(close) + 1, open_=open_, high=high, low=low, close=close, volume=volume)
+    row = np.empty(len(FEATURES), dtype=np.float32)
+    for place, feature in enumerate(FEATURES):
+        row[place] = feature.compute(measures)[-1]
+    return row

@@ -1,0 +1,174 @@
+"""health.json: how the runtime stands, for whoever watches it: the deployment, `crpbot status`, a person.
+
+It is replaced in one step, so a reader sees one whole state. The same JSON can be asked for on 127.0.0.1.
+
+What does not belong here: counting (tally.py) and judging (the watch of a deployment).
+"""
+
+import contextlib
+import http.server
+import os
+import threading
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
+
+from models_lib.bundle.manifest import READABLE_VERSIONS
+from models_lib.errors import ConfigError, DataError
+
+HEALTH_FILE = "health.json"
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Latency(_Part):
+    """Milliseconds from a bar's arrival to its record, over the newest bars that were predicted."""
+
+    median: FiniteFloat
+    p99: FiniteFloat
+
+
+class ShadowDifference(_Part):
+    """How a candidate that runs beside the champion without speaking differs from it."""
+
+    bars: Count
+    """Bars that both predicted."""
+    agreement: FiniteFloat
+    """Share of them with the same likeliest class."""
+    mean_abs_dp: FiniteFloat
+    """Mean over bars and classes of the size of the difference in probability."""
+
+
+class SymbolHealth(_Part):
+    """How one symbol stands; counts are since the start of the process."""
+
+    bundle: str | None
+    """Hash of the loaded bundle; None: none could be loaded, and `last_error` says why."""
+    shadow: str | None
+    """Hash of the candidate beside it."""
+    last_bar_at: AwareDatetime | None
+    """Open time of the newest bar."""
+    bar_age_seconds: FiniteFloat | None
+    """Time from that bar's close to the writing of this."""
+    bars: Count
+    """Bars that were decided on."""
+    predictions: Count
+    signals: Count
+    refusals: dict[str, Count]
+    """How often, by kind (refusal.py). Bad candles count here and not as bars."""
+    last_refusal: str | None
+    classes: dict[Literal["DOWN", "NEUTRAL", "UP"], Count]
+    """Likeliest class of each prediction."""
+    over_99: Count
+    """Predictions above 99 %."""
+    non_finite: Count
+    """Predictions that were no numbers."""
+    errors: Count
+    """Faults: of this program, of the source, of the shadow."""
+    last_error: str | None
+    filled_minutes: Count
+    """Minutes without trades that were filled."""
+    latency_ms: Latency | None
+    live: dict[str, JsonValue] | None
+    """Accuracy, ECE and edge of what was said, beside the bundle's test figures."""
+    shadow_difference: ShadowDifference | None
+
+
+class Health(_Part):
+    """How the runtime stands."""
+
+    runtime_version: str
+    schema_versions: tuple[int, ...] = READABLE_VERSIONS
+    """Of bundles that this runtime reads."""
+    mode: Literal["replay", "live"]
+    pid: int
+    started_at: AwareDatetime
+    written_at: AwareDatetime
+    ended_at: AwareDatetime | None = None
+    """When the process came to its end; None while it runs, and after a kill."""
+    ready: bool
+    """Bundles are loaded and every symbol with one has its window."""
+    last_error: str | None
+    """The newest error of any symbol."""
+    symbols: dict[str, SymbolHealth]
+
+
+def runtime_version() -> str:
+    """Version of the installed distribution: of the runtime's own, or of the whole."""
+    for distribution in ("crpbot-runtime", "crpbot-training"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(distribution)
+    return "0"
+
+
+def read_health(folder: Path) -> Health:
+    """The newest health of a host folder.
+
+    Raises:
+        ConfigError: there is none; the runtime has not started there.
+        DataError: what lies there is no health of this version.
+    """
+    path = folder / HEALTH_FILE
+    try:
+        return Health.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}. Start the runtime; it writes its health at once.") from error
+    except ValidationError as error:
+        raise DataError(f"{path}: this is no health of this version ({error.error_count()} faults).") from error
+
+
+def write_health(folder: Path, health: Health) -> bytes:
+    """Replaces health.json and returns its content. Not synced to the disk: after a loss of power it is written anew."""
+    content = (health.model_dump_json(indent=2) + "\n").encode()
+    fresh = folder / f".{HEALTH_FILE}.{os.getpid()}.partial"
+    fresh.write_bytes(content)
+    fresh.replace(folder / HEALTH_FILE)
+    return content
+
+
+class HealthServer:
+    """Serves the newest health on 127.0.0.1 while it is open.
+
+    Args:
+        port: of the loopback interface.
+        content: gives the JSON.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+
+    def __init__(self, port: int, content: Callable[[], bytes]) -> None:
+        class Answer(http.server.BaseHTTPRequestHandler):
+            timeout = 5  # of a client that connects and says nothing
+
+            def do_GET(self) -> None:
+                body = content()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing: each look at the health would be a line."""
+
+        try:
+            self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Answer)
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} on 127.0.0.1 cannot be used for the health ({error.strerror}). Choose another runtime.health_port."
+            ) from error
+        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends serving and waits for that."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,374 @@
+"""What the runtime remembers: every bar, every signal with its running number, and what became of it, in SQLite.
+
+    bars      one row a symbol and bar: what the bundle said, or why nothing was said; its label once that has matured
+    signals   one row a signal, by its running number; its outcome once that is known
+    told      per signal and channel: waiting, sent, missed or given up
+    bundles   what scoring needs to know of a bundle after it was replaced: its label, its costs, its test figures
+    alarms    the figures that are outside the test's interval now
+
+A bar and the signal that it gave are one transaction, so a kill leaves both or neither: no signal comes twice and none
+is lost. Numbers are given inside that transaction and have no gap; a bar gives at most one signal, whatever bundle
+judged it.
+
+One process writes (it holds state/runtime.lock). In WAL mode a commit without a sync survives the kill of the process;
+only a loss of power takes the newest bars, which are then bars like any that the runtime has slept through. What is
+told to somebody must not be forgotten: the commit of a signal is synced to the disk before `record` returns it.
+
+What does not belong here: judging (decide), telling (speaking.py) and scoring (scoring.py).
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models_lib.errors import ConfigError, DataError, TransientError
+from models_lib.signals.signal import Signal
+
+STATE_VERSION: Final = 1
+"""Layout of the tables, kept as SQLite's `user_version`."""
+KEPT_DAYS: Final = 14.0
+"""Bars older than this are forgotten, counted from their symbol's newest; 84 blocks of 240 bars. Signals stay."""
+PRUNE_EVERY_BARS: Final = 1_440
+
+_TABLES = """
+CREATE TABLE bars (
+    symbol TEXT NOT NULL, bar_ms INTEGER NOT NULL, bundle TEXT, down REAL, neutral REAL, up REAL, refusal TEXT,
+    judged INTEGER NOT NULL DEFAULT 0, class INTEGER, forward_return REAL,
+    PRIMARY KEY (symbol, bar_ms)
+) WITHOUT ROWID;
+CREATE INDEX unjudged ON bars (symbol, bar_ms) WHERE judged = 0 AND up IS NOT NULL;
+CREATE TABLE signals (
+    number INTEGER PRIMARY KEY, symbol TEXT NOT NULL, bar_ms INTEGER NOT NULL, bundle TEXT NOT NULL,
+    json TEXT NOT NULL, outcome TEXT, UNIQUE (symbol, bar_ms)
+);
+CREATE INDEX unscored ON signals (symbol) WHERE outcome IS NULL;
+CREATE TABLE told (
+    number INTEGER NOT NULL, channel TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT,
+    PRIMARY KEY (number, channel)
+) WITHOUT ROWID;
+CREATE TABLE bundles (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE alarms (
+    symbol TEXT NOT NULL, figure TEXT NOT NULL, since_ms INTEGER NOT NULL, PRIMARY KEY (symbol, figure)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class BarRecord:
+    """What came of one closed bar.
+
+    Attributes:
+        symbol: whose.
+        bar_at: open time of the bar, aware.
+        bundle: hash of the bundle that served it; None without one.
+        probabilities: DOWN, NEUTRAL, UP; None when none were computed.
+        refusal: the kind of reason for which nothing was said; None exactly when there is a signal.
+        signal: what is to be said; whatever number it carries is replaced.
+    """
+
+    symbol: str
+    bar_at: datetime
+    bundle: str | None
+    probabilities: tuple[float, float, float] | None
+    refusal: str | None
+    signal: Signal | None = None
+
+    def __post_init__(self) -> None:
+        if (self.signal is None) == (self.refusal is None):
+            raise ValueError(f"{self.symbol}: a bar must have either a signal or a refusal, was {self.refusal!r}")
+        if self.signal is not None and (self.signal.symbol, self.signal.bar_at) != (self.symbol, self.bar_at):
+            raise ValueError(f"{self.symbol}: the signal must be of the bar at {self.bar_at}, was {self.signal.bar_at}")
+
+
+@dataclass(frozen=True)
+class UnjudgedBar:
+    """A bar with probabilities whose label has not been looked at."""
+
+    bar_ms: int
+    bundle: str
+    probabilities: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class JudgedBar:
+    """What a bar's label came to; `label` and `forward_return` are None where a hole makes it unknowable."""
+
+    bar_ms: int
+    label: int | None
+    forward_return: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedBars:
+    """Bars with probabilities and a known label, in order of time.
+
+    Attributes:
+        bar_ms: int64 [n], open times.
+        bundle: str [n], hashes.
+        probabilities: float64 [n, 3].
+        classes: int64 [n].
+        forward_return: float64 [n].
+    """
+
+    bar_ms: NDArray[np.int64]
+    bundle: NDArray[np.str_]
+    probabilities: NDArray[np.float64]
+    classes: NDArray[np.int64]
+    forward_return: NDArray[np.float64]
+
+
+class RuntimeState:
+    """The open state of one runtime; use it from the thread that opened it."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._bars_since_prune = 0
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """The state in that file, made when there is none; call only under the runtime's lock.
+
+        Raises:
+            DataError: the file is damaged. Nothing in it was changed.
+            ConfigError: it cannot be opened, or a newer runtime wrote it.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        except sqlite3.OperationalError as error:
+            raise ConfigError(f"{path}: the runtime's state cannot be opened ({error}). Make it writable.") from error
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(path, connection)
+
+    def close(self) -> None:
+        """Ends the use; what was recorded is in the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- bars
+
+    def last_bar(self, symbol: str) -> datetime | None:
+        """Open time of the newest bar that was recorded, whatever came of it."""
+        row = self._connection.execute("SELECT max(bar_ms) FROM bars WHERE symbol = ?", (symbol,)).fetchone()
+        return None if row[0] is None else _moment(row[0])
+
+    def record(self, bar: BarRecord) -> Signal | None:
+        """Remembers the bar, and gives its signal the next number; None when the bar gives none.
+
+        A bar that is already known changes nothing and gives no signal; what it gave then is in `signals_from`.
+
+        Raises:
+            TransientError: the file cannot be written now (a full disk); the bar is not recorded.
+        """
+        issued = None
+        with self._transaction(durable=bar.signal is not None):
+            if self._insert_bar(bar) and bar.signal is not None and not self._has_signal(bar):
+                issued = bar.signal.model_copy(update={"number": self.last_number() + 1})
+                self._insert_signal(issued)
+        self._bars_since_prune += 1
+        if self._bars_since_prune >= PRUNE_EVERY_BARS:
+            self.prune()
+        return issued
+
+    def _insert_bar(self, bar: BarRecord) -> bool:
+        return (
+            self._connection.execute(
+                "INSERT OR IGNORE INTO bars (symbol, bar_ms, bundle, down, neutral, up, refusal)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (bar.symbol, _ms(bar.bar_at), bar.bundle, *(bar.probabilities or (None,) * 3), bar.refusal),
+            ).rowcount
+            == 1
+        )
+
+    def _has_signal(self, bar: BarRecord) -> bool:
+        key = (bar.symbol, _ms(bar.bar_at))
+        found = self._connection.execute("SELECT 1 FROM signals WHERE symbol = ? AND bar_ms = ?", key)
+        return found.fetchone() is not None
+
+    def _insert_signal(self, signal: Signal) -> None:
+        self._connection.execute(
+            "INSERT INTO signals (number, symbol, bar_ms, bundle, json) VALUES (?, ?, ?, ?, ?)",
+            (signal.number, signal.symbol, _ms(signal.bar_at), signal.bundle, signal.model_dump_json()),
+        )
+
+    def prune(self, *, kept_days: float = KEPT_DAYS) -> int:
+        """Forgets bars older than that before their symbol's newest; returns how many. Signals stay for ever."""
+        self._bars_since_prune = 0
+        kept_ms = int(timedelta(days=kept_days) / timedelta(milliseconds=1))
+        symbols = self._connection.execute("SELECT symbol, max(bar_ms) FROM bars GROUP BY symbol").fetchall()
+        forgotten = 0
+        with self._transaction():
+            for symbol, newest in symbols:
+                gone = self._connection.execute(
+                    "DELETE FROM bars WHERE symbol = ? AND bar_ms <= ?", (symbol, newest - kept_ms)
+                )
+                forgotten += gone.rowcount
+        return forgotten
+
+    # --- labels of bars, for scoring
+
+    def unjudged(self, symbol: str, *, until: datetime) -> list[UnjudgedBar]:
+        """Bars with probabilities, opened at or before `until`, whose label has not been looked at; oldest first."""
+        rows = self._connection.execute(
+            "SELECT bar_ms, bundle, down, neutral, up FROM bars"
+            " WHERE symbol = ? AND judged = 0 AND up IS NOT NULL AND bar_ms <= ? ORDER BY bar_ms",
+            (symbol, _ms(until)),
+        )
+        return [UnjudgedBar(bar_ms, bundle, (down, neutral, up)) for bar_ms, bundle, down, neutral, up in rows]
+
+    def judge(self, symbol: str, bars: Sequence[JudgedBar]) -> None:
+        """Notes the labels of bars."""
+        with self._transaction():
+            self._connection.executemany(
+                "UPDATE bars SET judged = 1, class = ?, forward_return = ? WHERE symbol = ? AND bar_ms = ?",
+                [(bar.label, bar.forward_return, symbol, bar.bar_ms) for bar in bars],
+            )
+
+    def judged(self, symbol: str) -> JudgedBars:
+        """All kept bars of the symbol with probabilities and a known label."""
+        rows = self._connection.execute(
+            "SELECT bar_ms, bundle, down, neutral, up, class, forward_return FROM bars"
+            " WHERE symbol = ? AND class IS NOT NULL ORDER BY bar_ms",
+            (symbol,),
+        ).fetchall()
+        columns = list(zip(*rows, strict=True)) or [()] * 7
+        return JudgedBars(
+            bar_ms=np.array(columns[0], dtype=np.int64),
+            bundle=np.array(columns[1], dtype=np.str_),
+            probabilities=np.array(columns[2:5], dtype=np.float64).T.reshape(-1, 3),
+            classes=np.array(columns[5], dtype=np.int64),
+            forward_return=np.array(columns[6], dtype=np.float64),
+        )
+
+    def label_of(self, symbol: str, bar_at: datetime) -> JudgedBar | None:
+        """What the label of one bar came to; None when it has not been looked at."""
+        row = self._connection.execute(
+            "SELECT class, forward_return FROM bars WHERE symbol = ? AND bar_ms = ? AND judged = 1",
+            (symbol, _ms(bar_at)),
+        ).fetchone()
+        return None if row is None else JudgedBar(_ms(bar_at), row[0], row[1])
+
+    # --- signals
+
+    def last_number(self) -> int:
+        """Number of the newest signal; 0 before the first."""
+        row = self._connection.execute("SELECT max(number) FROM signals").fetchone()
+        return int(row[0] or 0)
+
+    def signals_from(self, number: int) -> list[Signal]:
+        """Signals with at least that number, in order."""
+        rows = self._connection.execute("SELECT json FROM signals WHERE number >= ? ORDER BY number", (number,))
+        return [Signal.model_validate_json(row[0]) for row in rows]
+
+    def adopt(self, signals: Iterable[Signal]) -> None:
+        """Takes over signals that were told before this file was begun; their numbers stay theirs."""
+        with self._transaction(durable=True):
+            for signal in signals:
+                self._insert_signal(signal)
+
+    def unscored(self, symbol: str) -> list[Signal]:
+        """Signals of the symbol without an outcome, in order."""
+        rows = self._connection.execute(
+            "SELECT json FROM signals WHERE symbol = ? AND outcome IS NULL ORDER BY number", (symbol,)
+        )
+        return [Signal.model_validate_json(row[0]) for row in rows]
+
+    def score(self, number: int, outcome_json: str) -> None:
+        """Notes what became of a signal; the first word on it stays."""
+        with self._transaction():
+            self._connection.execute(
+                "UPDATE signals SET outcome = ? WHERE number = ? AND outcome IS NULL", (outcome_json, number)
+            )
+
+    def outcomes(self, symbol: str) -> list[tuple[str, str]]:
+        """Bundle and outcome (JSON) of each scored signal of the symbol, in order of number."""
+        rows = self._connection.execute(
+            "SELECT bundle, outcome FROM signals WHERE symbol = ? AND outcome IS NOT NULL ORDER BY number", (symbol,)
+        )
+        return [(bundle, outcome) for bundle, outcome in rows]
+
+    @contextlib.contextmanager
+    def _transaction(self, *, durable: bool = False) -> Iterator[None]:
+        """All that the body writes, or nothing of it; synced to the disk when `durable`."""
+        execute = self._connection.execute
+        try:
+            if durable:
+                execute("PRAGMA synchronous = FULL")
+            execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    execute("ROLLBACK")
+                raise
+            finally:
+                if durable:
+                    execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.OperationalError as error:
+            raise TransientError(
+                f"{self._path}: the runtime's state cannot be written ({error}). Free space on its disk."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self._path, error) from error
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Checks the file, and makes the tables of a new one."""
+    try:
+        version = _checked_version(connection, path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if version == 0:
+            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {STATE_VERSION}; COMMIT;")
+    except sqlite3.OperationalError as error:
+        raise ConfigError(f"{path}: the runtime's state cannot be opened ({error}). Make it writable.") from error
+    except sqlite3.DatabaseError as error:
+        raise _damaged(path, error) from error
+
+
+def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The layout of an undamaged file; 0 for a new one."""
+    found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(found)
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > STATE_VERSION:
+        raise ConfigError(
+            f"{path}: the runtime's state has layout {version}, this runtime reads up to {STATE_VERSION}. "
+            f"Install the newer crpbot-runtime that wrote it."
+        )
+    return version
+
+
+def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError:
+    said = " ".join(str(error).split())
+    return DataError(
+        f"{path}: the runtime's state is damaged ({said}). Move it aside together with {path.name}-wal and "
+        f"{path.name}-shm, and start the runtime: it goes on with the numbers of signals.jsonl."
+    )
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def _moment(epoch_ms: int) -> datetime:
+    return datetime.fromtimestamp(epoch_ms / 1000, tz=UTC)
