@@ -39,8 +39,8 @@ class HostTargetSection(Section):
     """What the targets with a runtime of their own share."""
 
     restart: Command | None = None
-    """Restarts the runtime on the host, for example `[systemctl, --user, restart, crpbot-runtime]`; null: the runtime
-    sees the switch by itself and loads the new release."""
+    """Restarts the runtime, for example `[systemctl, --user, restart, crpbot-runtime]`; null: the releases answer the
+    newest day of the host's candles once, and the runtime ends."""
     health_command: Command | None = None
     """Prints the runtime's health as JSON on the host; null: its file health.json is read."""
     command_timeout_seconds: PositiveFloat = 120.0
@@ -109,28 +109,33 @@ TargetSection = Annotated[
 
 
 class WatchSection(Section):
-    """How a new release is followed after the switch. A breach puts the earlier release back and holds the symbol."""
+    """How a new release is judged by its answers: of the newest day before the switch, of the first bars after it.
 
-    bars: PositiveInt = 3
+    A breach keeps it out, or puts the earlier release back, and puts the symbol on hold.
+    """
+
+    rehearsal_minutes: Annotated[int, Field(ge=0)] = 1_440
+    """Newest minutes that the host has the new release answer before the switch; 0: none, which the record says."""
+    bars: Annotated[int, Field(ge=0)] = 3
     """The watch of a symbol ends after so many of its bars ..."""
     minutes: PositiveFloat = 10.0
     """... or after so many minutes, whichever comes first; fewer bars than `bars` are then told as such."""
-    max_share_over_99: Share = 0.05
-    """Largest share of predictions above 99 %. The poisoned legacy model was above 99 % nearly always."""
+    max_share_over_99: Share = 0.10
+    """Largest share of answers above 99 %, as in the gate `overconfidence`; three such answers at least."""
     class_share_low: Share = 0.0
-    """Smallest share of each class; 0 judges nothing, because a quiet hour may have one class only."""
-    class_share_high: Share = 1.0
-    """Largest share of each class; 1 judges nothing."""
-    min_bars_for_shares: PositiveInt = 240
-    """Shares of fewer bars are not judged; the replay of the newest day on the host gives enough before the switch."""
+    """Smallest share of each class."""
+    class_share_high: Share = 0.95
+    """Largest share of each class. The gate's 60 % is of weeks: a single day may trend."""
+    class_shares_from: PositiveInt = 720
+    """Class shares of fewer answers are not judged: an honest model says UP for an hour when the market rises for one."""
     max_non_finite: Annotated[int, Field(ge=0)] = 0
-    """Most predictions that are not finite numbers."""
-    max_latency_ms: PositiveFloat = 1_000.0
-    """Largest 99th percentile of the time from a bar to its decision, in milliseconds."""
-    max_staleness_seconds: PositiveFloat = 300.0
-    """Largest age of the newest bar in live mode."""
+    """Most answers that are not finite numbers."""
     max_errors: Annotated[int, Field(ge=0)] = 0
     """Most errors that the runtime counted for the symbol."""
+    max_latency_ms: PositiveFloat = 1_000.0
+    """Largest median time from a bar to its decision, in milliseconds."""
+    max_bar_age_seconds: PositiveFloat = 300.0
+    """Largest age of the newest bar in live mode."""
 
     @model_validator(mode="after")
     def _shares_are_in_order(self) -> Self:
