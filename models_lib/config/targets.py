@@ -23,6 +23,10 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
     return path
 
 
+def _on_this_machine(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
 HostFolder = Annotated[PurePosixPath, AfterValidator(_absolute)]
 
 
@@ -31,7 +35,7 @@ class FolderTargetSection(Section):
 
     kind: Literal["folder"]
     """Tells this kind from the others."""
-    folder: Annotated[Path, AfterValidator(Path.absolute)]
+    folder: Annotated[Path, AfterValidator(_on_this_machine)]
     """Where the releases lie."""
 
 
@@ -57,7 +61,7 @@ class LocalTargetSection(HostTargetSection):
 
     kind: Literal["local"]
     """Tells this kind from the others."""
-    folder: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    folder: Annotated[Path, AfterValidator(_on_this_machine)] | None = None
     """The runtime's folder; null: `host` in the state folder."""
     runtime_command: Command | None = None
     """The host's program; null: the runtime of this very installation."""
@@ -74,9 +78,9 @@ class SshTargetSection(HostTargetSection):
     """Port of its SSH server."""
     user: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=64)]
     """Who deploys there: an account of its own, not root."""
-    key_file: Annotated[Path, AfterValidator(Path.expanduser)]
+    key_file: Annotated[Path, AfterValidator(_on_this_machine)]
     """Private key of that account, on this machine."""
-    known_hosts: Annotated[Path, AfterValidator(Path.expanduser)]
+    known_hosts: Annotated[Path, AfterValidator(_on_this_machine)]
     """File with the host's public key, as `ssh-keyscan -p PORT HOST` prints it; compare it with the host's own first."""
     folder: HostFolder
     """The runtime's folder on the host."""

@@ -33,6 +33,7 @@ KILL_AFTER_SECONDS = 5
 NOT_FOUND, NOT_RUNNABLE = 127, 126
 """What shells and timeout(1) answer for a command that is not there, or may not be run."""
 DISK_IS_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PIECE_BYTES, _LOOK_AGAIN_MS = 1 << 16, 50
 OnLine = Callable[[bytes], None]
 
 
@@ -78,7 +79,7 @@ class HostLink(Protocol):
         Start state: any.
         Steps: the command gets exactly these arguments (no shell reads them), then all of `input` on stdin and its end.
         It has no terminal. Its working folder and its environment are the host's affair: name absolute paths.
-        End state, on return: the command ended and closed stdout and stderr; what it left in the background goes on.
+        End state, on return: the command ended; what it left in the background goes on, also when that has its stdout.
         On an error: it may have been started or not. What was started and its children end by themselves, at the
         latest `KILL_AFTER_SECONDS` after the time limit, and on this machine at once.
         Idempotence: the command's own affair.
@@ -205,13 +206,35 @@ def out_of_time(where: str, what: str, seconds: float) -> TransientError:
     return TransientError(f"{where}: {what} took longer than {seconds:g} s. Try again, or raise the time limit.")
 
 
-def tell_lines(stdout: bytearray, told: int, on_line: OnLine) -> int:
-    """Tells of the whole lines from byte `told` on; returns where the first one that is not whole begins."""
-    *lines, _ = stdout[told:].split(b"\n")
-    for line in lines:
-        on_line(bytes(line))
-        told += len(line) + 1
-    return told
+class Stdout:
+    """What a command says, gathered, and told line by line as it comes.
+
+    Args:
+        on_line: told of each line, without its newline; None tells nobody.
+    """
+
+    def __init__(self, on_line: OnLine | None) -> None:
+        self._on_line = on_line
+        self._said = bytearray()
+        self._told = 0
+
+    def take(self, piece: bytes) -> None:
+        """Tells of the lines that are now whole."""
+        self._said += piece
+        *lines, _ = self._said[self._told :].split(b"\n")
+        for line in lines:
+            self._told += len(line) + 1
+            self._tell(line)
+
+    def end(self) -> bytes:
+        """All that was said; a last line without a newline is told of now."""
+        if self._told < len(self._said):
+            self._tell(self._said[self._told :])
+        return bytes(self._said)
+
+    def _tell(self, line: bytearray) -> None:
+        if self._on_line is not None:
+            self._on_line(bytes(line))
 
 
 class LocalLink:
@@ -285,32 +308,32 @@ def _followed(process: "subprocess.Popen[bytes]", seconds: float, on_line: OnLin
     """All of stdout once the process ended.
 
     Raises:
-        TimeoutError: its time is up, or that of something that it left in the background with this stdout.
+        TimeoutError: its time is up.
     """
     assert process.stdout is not None
     deadline = time.monotonic() + seconds
-    stdout, told = bytearray(), 0
+    stdout = Stdout(on_line)
     with _ended_on_error(process), ended_by_stop(lambda: signal_session(process, signal.SIGKILL)):
-        while piece := _read(process.stdout, deadline):
-            stdout += piece
-            if on_line is not None:
-                told = tell_lines(stdout, told, on_line)
-        if on_line is not None and told < len(stdout):
-            on_line(bytes(stdout[told:]))
+        while piece := _read(process, process.stdout, deadline):
+            stdout.take(piece)
         try:
             process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired as error:
             raise TimeoutError from error
-    return bytes(stdout)
+    return stdout.end()
 
 
-def _read(stream: IO[bytes], deadline: float) -> bytes:
-    """What came, at least a byte; nothing at the stream's end."""
+def _read(process: "subprocess.Popen[bytes]", stream: IO[bytes], deadline: float) -> bytes:
+    """What came, at least a byte; nothing at the stream's end, or when only something in the background still has it."""
     came = select.poll()
     came.register(stream, select.POLLIN)
-    if not came.poll(max(0.0, deadline - time.monotonic()) * 1_000):
-        raise TimeoutError
-    return os.read(stream.fileno(), 1 << 16)
+    while time.monotonic() < deadline:
+        ended = process.poll() is not None  # asked before the stream is: what it said before its end is there by now
+        if came.poll(0 if ended else _LOOK_AGAIN_MS):
+            return os.read(stream.fileno(), _PIECE_BYTES)
+        if ended:
+            return b""
+    raise TimeoutError
 
 
 @contextlib.contextmanager
