@@ -169,9 +169,7 @@ def _laid_over(tree: Any, defaults: Any) -> Any:
 def _near_keys(location: tuple[int | str, ...], whole: type[BaseModel]) -> list[str]:
     """Dotted keys that may have been meant: similar ones of the same section, or else of that name in any section."""
     *section, name = (str(part) for part in location)
-    siblings = {
-        key.rpartition(".")[2]: key for key in _all_keys(whole) if key.rpartition(".")[0] == ".".join(section)
-    }
+    siblings = {key.rpartition(".")[2]: key for key in _all_keys(whole) if key.rpartition(".")[0] == ".".join(section)}
     near = [siblings[key] for key in difflib.get_close_matches(name, siblings, n=3, cutoff=0.6)]
     return near or [key for key in _all_keys(whole) if key.rpartition(".")[2] == name]
 

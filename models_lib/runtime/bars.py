@@ -61,7 +61,9 @@ class Hole:
 
     def sentence(self) -> str:
         """How many minutes from when, and why they were not filled."""
-        fact = f"{self.minutes:,} {'minute' if self.minutes == 1 else 'minutes'} from {utc(self.first_ms):%Y-%m-%dT%H:%MZ}"
+        fact = (
+            f"{self.minutes:,} {'minute' if self.minutes == 1 else 'minutes'} from {utc(self.first_ms):%Y-%m-%dT%H:%MZ}"
+        )
         return f"{fact} came damaged" if self.spoiled else f"{fact} are missing"
 
 
@@ -81,7 +83,9 @@ def checked_bar(raw: object, *, now_ms: int | None = None) -> Bar:
         DataError: it is no bar, and why.
     """
     if not isinstance(raw, list | tuple) or len(raw) != len(Bar._fields):
-        raise DataError(f"a bar must be a list of {len(Bar._fields)} values ({', '.join(Bar._fields)}), was {_shown(raw)}")
+        raise DataError(
+            f"a bar must be a list of {len(Bar._fields)} values ({', '.join(Bar._fields)}), was {_shown(raw)}"
+        )
     open_ms, *values = raw
     if type(open_ms) is not int:
         raise DataError(f"the open time must be whole milliseconds, was {_shown(open_ms)}")
@@ -231,5 +235,11 @@ class BarWindow:
 
 def _shown(value: object) -> str:
     """At most 60 characters of a value that anybody may have sent."""
-    text = repr(value) if not isinstance(value, str | bytes | list | tuple | dict) else repr(value[:20]) if not isinstance(value, dict) else "an object"
+    text = (
+        repr(value)
+        if not isinstance(value, str | bytes | list | tuple | dict)
+        else repr(value[:20])
+        if not isinstance(value, dict)
+        else "an object"
+    )
     return text if len(text) <= 60 else f"{text[:57]}..."

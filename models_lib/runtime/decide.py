@@ -68,9 +68,7 @@ class Circumstances:
     """Wall clock, for staleness; None in a replay."""
 
 
-def decide(
-    prediction: Prediction | None, around: Circumstances, terms: Terms, rules: Rules
-) -> Refusal | Intent:
+def decide(prediction: Prediction | None, around: Circumstances, terms: Terms, rules: Rules) -> Refusal | Intent:
     """The intent, or the first reason for silence.
 
     Args:
@@ -134,7 +132,8 @@ def _of_prediction(prediction: Prediction, terms: Terms, rules: Rules) -> Refusa
         return Refusal(RefusalKind.NON_FINITE, "the features or the model's answer are no numbers")
     if terms.max_outside is None:
         return Refusal(
-            RefusalKind.OUT_OF_ENVELOPE, f"bundle {terms.bundle[:12]} does not say where its training rows lay; train again"
+            RefusalKind.OUT_OF_ENVELOPE,
+            f"bundle {terms.bundle[:12]} does not say where its training rows lay; train again",
         )
     if prediction.outside > terms.max_outside:
         return Refusal(

@@ -20,8 +20,6 @@ from pathlib import Path
 from threading import Event
 from typing import Literal, Protocol
 
-from pydantic import JsonValue
-
 from models_lib.errors import CrpbotError, DataError
 from models_lib.holds import held
 from models_lib.runtime.bars import Bar, BarWindow
@@ -45,7 +43,9 @@ Answer = tuple[Prediction | None, Signal | Refusal]
 class Proposing(Protocol):
     """Makes a signal of an intent."""
 
-    def __call__(self, intent: Intent, prediction: Prediction, bar: Bar, window: BarWindow, model: ServedModel) -> Signal | Refusal:
+    def __call__(
+        self, intent: Intent, prediction: Prediction, bar: Bar, window: BarWindow, model: ServedModel
+    ) -> Signal | Refusal:
         """The signal, with any number; or why there can be none."""
 
 
@@ -68,7 +68,7 @@ class Symbol:
         try:
             return ServedModel.load(release_folder(folder, self.name, role=role), symbol=self.name)
         except (CrpbotError, OSError) as error:
-            _LOG.error("the %s release cannot be loaded: %s", role, error, extra={"symbol": self.name})  # noqa: TRY400 - the message says it
+            _LOG.error("the %s release cannot be loaded: %s", role, error, extra={"symbol": self.name})
             self.tally.failed(f"the {role} release cannot be loaded: {error}")
             if role == "current":
                 self.silence = Refusal(RefusalKind.NO_RELEASE, f"the release cannot be loaded: {error}")
@@ -270,15 +270,12 @@ class Engine:
                     symbol.window,
                     bundle=symbol.model.bundle.hash if symbol.model is not None else None,
                     shadow=symbol.shadow.bundle.hash if symbol.shadow is not None else None,
-                    live=self._live(name),
+                    live=None,
                     now=now,
                 )
                 for name, symbol in self.symbols.items()
             },
         )
-
-    def _live(self, symbol: str) -> dict[str, JsonValue] | None:
-        return None
 
     def content(self) -> bytes:
         """The newest health.json."""

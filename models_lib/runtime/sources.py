@@ -88,7 +88,9 @@ class FolderSource:
     ) -> None:
         if not folder.is_dir():
             fact = "is not a folder" if folder.exists() else "does not exist"
-            raise ConfigError(f"the folder of candles {folder} {fact}. Name the one with <SYMBOL>.parquet or .safetensors.")
+            raise ConfigError(
+                f"the folder of candles {folder} {fact}. Name the one with <SYMBOL>.parquet or .safetensors."
+            )
         self._folder = folder
         self._first_ms = first_ms
         self._last_ms = last_ms

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from pydantic import JsonValue
 
-from models_lib.runtime.bars import BarWindow, utc
 from models_lib.candles.schema import BAR_MS
+from models_lib.runtime.bars import BarWindow, utc
 from models_lib.runtime.health import Latency, ShadowDifference, SymbolHealth
 from models_lib.runtime.refusal import Refusal
 from models_lib.runtime.serving import Prediction
@@ -102,9 +102,9 @@ class Tally:
             shadow_difference=self._difference(),
         )
 
-    def _latency(self) -> Latency | None:
+    def _latency(self) -> Latency:
         if self.predictions == 0:
-            return None
+            return Latency()
         median, p99 = np.percentile(self._latencies_ms[: min(self.predictions, _NEWEST)], (50, 99)).tolist()
         return Latency(median=median, p99=p99)
 
