@@ -168,8 +168,9 @@ class Scorer:
         until = from_ms(now_ms + BAR_MS)
         bars = self._state.judged(symbol)
         alike = [name for name, known in self._bundles.items() if known.label == serving.label]
-        own = row_figures(_of(bars, [serving.bundle]), serving.evaluation)
         recent = row_figures(_of(bars, alike), serving.evaluation)
+        of_own = _of(bars, [serving.bundle])
+        own = recent if of_own.classes.size == recent.rows else row_figures(of_own, serving.evaluation)
         judgement = judge_alarms(symbol, own, recent, serving.test)
         before = self._state.alarms(symbol)
         after = standing(before, judgement, until)

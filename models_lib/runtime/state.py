@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,8 +157,8 @@ class RuntimeState:
 
     def last_bar(self, symbol: str) -> datetime | None:
         """Open time of the newest bar that was recorded, whatever came of it."""
-        row = self._connection.execute("SELECT max(bar_ms) FROM bars WHERE symbol = ?", (symbol,)).fetchone()
-        return None if row[0] is None else from_ms(row[0])
+        newest = self._rows("SELECT max(bar_ms) FROM bars WHERE symbol = ?", (symbol,))[0][0]
+        return None if newest is None else from_ms(newest)
 
     def record(self, bar: BarRecord) -> Signal | None:
         """Remembers the bar, and gives its signal the next number; None when the bar gives none.
@@ -190,8 +190,7 @@ class RuntimeState:
 
     def _has_signal(self, bar: BarRecord) -> bool:
         key = (bar.symbol, to_ms(bar.bar_at))
-        found = self._connection.execute("SELECT 1 FROM signals WHERE symbol = ? AND bar_ms = ?", key)
-        return found.fetchone() is not None
+        return bool(self._rows("SELECT 1 FROM signals WHERE symbol = ? AND bar_ms = ?", key))
 
     def _insert_signal(self, signal: Signal) -> None:
         self._connection.execute(
@@ -210,7 +209,7 @@ class RuntimeState:
         """Forgets bars older than that before their symbol's newest; returns how many. Signals stay for ever."""
         self._bars_since_prune = 0
         kept_ms = int(timedelta(days=kept_days) / timedelta(milliseconds=1))
-        symbols = self._connection.execute("SELECT symbol, max(bar_ms) FROM bars GROUP BY symbol").fetchall()
+        symbols = self._rows("SELECT symbol, max(bar_ms) FROM bars GROUP BY symbol")
         forgotten = 0
         with self._transaction():
             for symbol, newest in symbols:
@@ -224,7 +223,7 @@ class RuntimeState:
 
     def unjudged(self, symbol: str, *, until: datetime) -> list[UnjudgedBar]:
         """Bars with probabilities, opened at or before `until`, whose label has not been looked at; oldest first."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT bar_ms, bundle, down, neutral, up FROM bars"
             " WHERE symbol = ? AND judged = 0 AND up IS NOT NULL AND bar_ms <= ? ORDER BY bar_ms",
             (symbol, to_ms(until)),
@@ -241,11 +240,11 @@ class RuntimeState:
 
     def judged(self, symbol: str) -> JudgedBars:
         """All kept bars of the symbol with probabilities and a known label."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT bar_ms, bundle, down, neutral, up, class, forward_return FROM bars"
             " WHERE symbol = ? AND class IS NOT NULL ORDER BY bar_ms",
             (symbol,),
-        ).fetchall()
+        )
         columns = list(zip(*rows, strict=True)) or [()] * 7
         return JudgedBars(
             bar_ms=np.array(columns[0], dtype=np.int64),
@@ -257,22 +256,21 @@ class RuntimeState:
 
     def label_of(self, symbol: str, bar_at: datetime) -> JudgedBar | None:
         """What the label of one bar came to; None when it has not been looked at."""
-        row = self._connection.execute(
+        rows = self._rows(
             "SELECT class, forward_return FROM bars WHERE symbol = ? AND bar_ms = ? AND judged = 1",
             (symbol, to_ms(bar_at)),
-        ).fetchone()
-        return None if row is None else JudgedBar(to_ms(bar_at), row[0], row[1])
+        )
+        return JudgedBar(to_ms(bar_at), *rows[0]) if rows else None
 
     # --- signals
 
     def last_number(self) -> int:
         """Number of the newest signal; 0 before the first."""
-        row = self._connection.execute("SELECT max(number) FROM signals").fetchone()
-        return int(row[0] or 0)
+        return int(self._rows("SELECT max(number) FROM signals")[0][0] or 0)
 
     def signals_from(self, number: int) -> list[Signal]:
         """Signals with at least that number, in order."""
-        rows = self._connection.execute("SELECT json FROM signals WHERE number >= ? ORDER BY number", (number,))
+        rows = self._rows("SELECT json FROM signals WHERE number >= ? ORDER BY number", (number,))
         return [Signal.model_validate_json(row[0]) for row in rows]
 
     def adopt(self, signals: Iterable[Signal]) -> None:
@@ -283,7 +281,7 @@ class RuntimeState:
 
     def unscored(self, symbol: str, *, until: datetime) -> list[Signal]:
         """Signals of the symbol that expired by then and have no outcome, in order."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT json FROM signals WHERE symbol = ? AND outcome IS NULL AND expires_ms <= ? ORDER BY number",
             (symbol, to_ms(until)),
         )
@@ -301,12 +299,12 @@ class RuntimeState:
 
     def outcome(self, number: int) -> Outcome | None:
         """What became of that signal; None while that is not known."""
-        row = self._connection.execute("SELECT outcome FROM signals WHERE number = ?", (number,)).fetchone()
-        return None if row is None or row[0] is None else Outcome.model_validate_json(row[0])
+        rows = self._rows("SELECT outcome FROM signals WHERE number = ? AND outcome IS NOT NULL", (number,))
+        return Outcome.model_validate_json(rows[0][0]) if rows else None
 
     def totals(self, symbol: str, bundle: str) -> list[EndingTotals]:
         """What became of the scored signals of the symbol and bundle, summed by ending."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT ending, count(*), count(r), total(r), total(r_after_costs), count(hit), coalesce(sum(hit), 0)"
             " FROM signals WHERE symbol = ? AND bundle = ? AND outcome IS NOT NULL GROUP BY ending",
             (symbol, bundle),
@@ -322,11 +320,11 @@ class RuntimeState:
 
     def known_bundles(self) -> list[str]:
         """The JSON of every bundle that was made known."""
-        return [row[0] for row in self._connection.execute("SELECT json FROM bundles ORDER BY hash")]
+        return [row[0] for row in self._rows("SELECT json FROM bundles ORDER BY hash")]
 
     def alarms(self, symbol: str) -> dict[str, datetime]:
         """The figures of the symbol that are in alarm, and since when."""
-        rows = self._connection.execute("SELECT figure, since_ms FROM alarms WHERE symbol = ?", (symbol,))
+        rows = self._rows("SELECT figure, since_ms FROM alarms WHERE symbol = ?", (symbol,))
         return {figure: from_ms(since_ms) for figure, since_ms in rows}
 
     def set_alarms(self, symbol: str, alarms: Mapping[str, datetime]) -> None:
@@ -337,6 +335,17 @@ class RuntimeState:
                 "INSERT INTO alarms (symbol, figure, since_ms) VALUES (?, ?, ?)",
                 [(symbol, figure, to_ms(since)) for figure, since in alarms.items()],
             )
+
+    def _rows(self, question: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """The rows that answer the question.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        try:
+            return self._connection.execute(question, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise damaged(self._path, error) from error
 
     @contextlib.contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[None]:
