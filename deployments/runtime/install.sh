@@ -93,8 +93,8 @@ if [ ! -e "$folder/$fresh/.complete" ]; then
   "$python" -m venv "$folder/$fresh"
   "$folder/$fresh/bin/python" -m pip --disable-pip-version-check install --quiet --constraint "$constraints" \
     "$(realpath "$wheel")${extras:+[$extras]}"
-  # Compiled now, or the first start would outlast the time in which a deployment wants to see the runtime healthy.
-  "$folder/$fresh/bin/python" -m models_lib.runtime.warm
+  # -I: not what lies in the working directory. Compiled now, or the first start would outlast the time in which a deployment wants to see the runtime healthy.
+  "$folder/$fresh/bin/python" -I -m models_lib.runtime.warm
   "$folder/$fresh/bin/crpbot-runtime" --help >/dev/null
   touch "$folder/$fresh/.complete"
   trap - EXIT
