@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ from models_lib.signals.signal import Signal
 KEPT_DAYS: Final = 14.0
 """Bars older than this are forgotten, counted from their symbol's newest; 84 blocks of 240 bars. Signals stay."""
 PRUNE_EVERY_BARS: Final = 1_440
+
+ToldStatus = Literal["waiting", "sent", "missed", "given_up"]
+"""missed: the signal expired before the channel took it; given_up: tried often enough in vain."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,13 @@ class JudgedBars:
     probabilities: NDArray[np.float64]
     classes: NDArray[np.int64]
     forward_return: NDArray[np.float64]
+
+
+class WaitingSignal(NamedTuple):
+    """A signal that a channel has not been told, and how often that was tried."""
+
+    signal: Signal
+    attempts: int
 
 
 class EndingTotals(NamedTuple):
@@ -310,6 +320,38 @@ class RuntimeState:
             (symbol, bundle),
         )
         return [EndingTotals(*row) for row in rows]
+
+    # --- who was told
+
+    def expect(self, number: int, channels: Sequence[str]) -> None:
+        """Notes that these channels are to be told; what is noted already stays as it is."""
+        with self._transaction(durable=True):
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO told (number, channel, status, attempts) VALUES (?, ?, 'waiting', 0)",
+                [(number, channel) for channel in channels],
+            )
+
+    def waiting(self, channel: str) -> list[WaitingSignal]:
+        """What the channel has still to be told, in order of number."""
+        rows = self._rows(
+            "SELECT json, attempts FROM told JOIN signals USING (number)"
+            " WHERE channel = ? AND status = 'waiting' ORDER BY number",
+            (channel,),
+        )
+        return [WaitingSignal(Signal.model_validate_json(text), attempts) for text, attempts in rows]
+
+    def tell(self, number: int, channel: str, status: ToldStatus, *, attempts: int, error: str | None = None) -> None:
+        """Notes how telling the channel stands."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "UPDATE told SET status = ?, attempts = ?, error = ? WHERE number = ? AND channel = ?",
+                (status, attempts, error, number, channel),
+            )
+
+    def told(self, channel: str) -> dict[ToldStatus, int]:
+        """How many signals stand how with the channel."""
+        rows = self._rows("SELECT status, count(*) FROM told WHERE channel = ? GROUP BY status", (channel,))
+        return dict(rows)
 
     # --- bundles and alarms
 

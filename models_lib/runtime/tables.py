@@ -30,6 +30,7 @@ CREATE TABLE told (
     number INTEGER NOT NULL, channel TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT,
     PRIMARY KEY (number, channel)
 ) WITHOUT ROWID;
+CREATE INDEX waiting ON told (channel, status);
 CREATE TABLE bundles (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE alarms (
     symbol TEXT NOT NULL, figure TEXT NOT NULL, since_ms INTEGER NOT NULL, PRIMARY KEY (symbol, figure)
