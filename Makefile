@@ -8,6 +8,7 @@
 #   make bench      speed, as ratios measured in one run
 #   make fix        format and mend what ruff can mend
 #   make install    set-up only
+#   make runtime-wheel  dist/runtime/: what a trading host is installed from
 
 PYTHON ?= python3
 VENV   := .venv
@@ -20,7 +21,7 @@ DEV_READY := $(VENV)/.ready-dev
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=2
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
-.PHONY: install run server test test-long check fix bench clean
+.PHONY: install run server test test-long check fix bench runtime-wheel clean
 
 install: $(RUN_READY)
 
@@ -62,6 +63,13 @@ fix: $(DEV_READY)
 
 bench: $(DEV_READY)
 	@$(ONE_THREAD) $(BIN)/python -m tests.benchmarks $(BENCH)
+
+runtime-wheel: $(BIN)/python
+	@rm -rf dist/runtime && mkdir -p dist/runtime
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps \
+		--wheel-dir dist/runtime ./deployments/runtime
+	@cp constraints.txt $(addprefix deployments/runtime/,install.sh crpbot-runtime.service runtime.yaml) dist/runtime/
+	@echo "Copy dist/runtime to the host and run there: bash runtime/install.sh"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

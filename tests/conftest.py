@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import ONNX Runtime themselves, as others would
+
 
 @pytest.fixture(scope="session")
 def real_candles() -> Path:

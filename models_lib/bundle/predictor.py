@@ -8,7 +8,9 @@ verifies hashes needs neither, and the trading host has no torch.
 What does not belong here: features (models_lib.features) and files.
 """
 
+import os
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Protocol
 
 import numpy as np
@@ -83,6 +85,19 @@ class TorchPredictor:
         return probabilities_of(self.logits(features))
 
 
+def onnx_runtime() -> ModuleType:
+    """ONNX Runtime's module, which nobody imports elsewhere: it must be silenced first.
+
+    Its official builds keep a device id below the user's home and report sessions to their maker over the network, unless
+    this variable is set before they are loaded.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime  # noqa: PLC0415 - see the module's docstring
+
+    module: ModuleType = onnxruntime
+    return module
+
+
 class OnnxPredictor:
     """A `Predictor` over the content of model.onnx, on one thread.
 
@@ -95,8 +110,8 @@ class OnnxPredictor:
     """
 
     def __init__(self, content: bytes, tensors: Mapping[str, Matrix]) -> None:
-        import onnxruntime  # noqa: PLC0415 - see the module's docstring
-        from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415
+        onnxruntime = onnx_runtime()
+        from onnxruntime.capi import onnxruntime_pybind11_state as errors  # noqa: PLC0415 - after it was silenced
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -50,8 +50,13 @@ class DeliveryReport(BaseModel):
 
 def send_now(notifier: Notifier, notice: Notice, *, seconds: float = SEND_SECONDS) -> CrpbotError | None:
     """Sends a notice past the outbox: None when it was taken, else why not; never longer than `seconds`."""
+    return tried(partial(notifier.send, notice), seconds=seconds)
+
+
+def tried(send: Callable[[], None], *, seconds: float = SEND_SECONDS) -> CrpbotError | None:
+    """One attempt to send: None when it was taken, else why not; never longer than `seconds`."""
     try:
-        return ended_within(seconds, partial(_failure, notifier, notice))
+        return ended_within(seconds, partial(_failure, send))
     except TransientError as error:
         return error
 
@@ -91,9 +96,9 @@ def ended_within(seconds: float, call: Callable[[], Answer]) -> Answer:
         raise TransientError(f"the endpoint was not done after {seconds:g} s.") from None
 
 
-def _failure(notifier: Notifier, notice: Notice) -> CrpbotError | None:
+def _failure(send: Callable[[], None]) -> CrpbotError | None:
     try:
-        notifier.send(notice)
+        send()
     except CrpbotError as error:
         return error
     except Exception as error:  # noqa: BLE001 - a faulty channel must not silence the others

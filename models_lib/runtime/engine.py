@@ -20,8 +20,6 @@ from pathlib import Path
 from threading import Event
 from typing import Literal, Protocol
 
-from pydantic import JsonValue
-
 from models_lib.errors import CrpbotError, DataError
 from models_lib.holds import held
 from models_lib.runtime.bars import Bar, BarWindow
@@ -272,15 +270,12 @@ class Engine:
                     symbol.window,
                     bundle=symbol.model.bundle.hash if symbol.model is not None else None,
                     shadow=symbol.shadow.bundle.hash if symbol.shadow is not None else None,
-                    live=self._live(name),
+                    live=None,
                     now=now,
                 )
                 for name, symbol in self.symbols.items()
             },
         )
-
-    def _live(self, symbol: str) -> dict[str, JsonValue] | None:
-        return None
 
     def content(self) -> bytes:
         """The newest health.json."""

@@ -12,12 +12,12 @@ import threading
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
 from models_lib.bundle.manifest import READABLE_VERSIONS
-from models_lib.errors import ConfigError, DataError
+from models_lib.errors import ConfigError
 
 HEALTH_FILE = "health.json"
 Count = Annotated[int, Field(ge=0)]
@@ -30,8 +30,9 @@ class _Part(BaseModel):
 class Latency(_Part):
     """Milliseconds from a bar's arrival to its record, over the newest bars that were predicted."""
 
-    median: FiniteFloat
-    p99: FiniteFloat
+    median: FiniteFloat | None = None
+    """None: nothing was predicted."""
+    p99: FiniteFloat | None = None
 
 
 class ShadowDifference(_Part):
@@ -74,7 +75,7 @@ class SymbolHealth(_Part):
     last_error: str | None
     filled_minutes: Count
     """Minutes without trades that were filled."""
-    latency_ms: Latency | None
+    latency_ms: Latency
     live: dict[str, JsonValue] | None
     """Accuracy, ECE and edge of what was said, beside the bundle's test figures."""
     shadow_difference: ShadowDifference | None
@@ -107,20 +108,12 @@ def runtime_version() -> str:
     return "0"
 
 
-def read_health(folder: Path) -> Health:
-    """The newest health of a host folder.
-
-    Raises:
-        ConfigError: there is none; the runtime has not started there.
-        DataError: what lies there is no health of this version.
-    """
-    path = folder / HEALTH_FILE
+def read_health(folder: Path) -> Health | None:
+    """The newest health of a host folder; None when there is none, or none of this version: nobody is known to run."""
     try:
-        return Health.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}. Start the runtime; it writes its health at once.") from error
-    except ValidationError as error:
-        raise DataError(f"{path}: this is no health of this version ({error.error_count()} faults).") from error
+        return Health.model_validate_json((folder / HEALTH_FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def write_health(folder: Path, health: Health) -> bytes:
@@ -166,6 +159,12 @@ class HealthServer:
             ) from error
         self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
         self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Ends serving and waits for that."""

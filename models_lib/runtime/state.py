@@ -19,45 +19,27 @@ What does not belong here: judging (decide), telling (speaking.py) and scoring (
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models_lib.errors import ConfigError, DataError, TransientError
+from models_lib.errors import ConfigError, TransientError
+from models_lib.runtime.moments import from_ms, to_ms
+from models_lib.runtime.outcomes import Ending, Outcome
+from models_lib.runtime.tables import damaged, prepare
 from models_lib.signals.signal import Signal
 
-STATE_VERSION: Final = 1
-"""Layout of the tables, kept as SQLite's `user_version`."""
 KEPT_DAYS: Final = 14.0
 """Bars older than this are forgotten, counted from their symbol's newest; 84 blocks of 240 bars. Signals stay."""
 PRUNE_EVERY_BARS: Final = 1_440
 
-_TABLES = """
-CREATE TABLE bars (
-    symbol TEXT NOT NULL, bar_ms INTEGER NOT NULL, bundle TEXT, down REAL, neutral REAL, up REAL, refusal TEXT,
-    judged INTEGER NOT NULL DEFAULT 0, class INTEGER, forward_return REAL,
-    PRIMARY KEY (symbol, bar_ms)
-) WITHOUT ROWID;
-CREATE INDEX unjudged ON bars (symbol, bar_ms) WHERE judged = 0 AND up IS NOT NULL;
-CREATE TABLE signals (
-    number INTEGER PRIMARY KEY, symbol TEXT NOT NULL, bar_ms INTEGER NOT NULL, bundle TEXT NOT NULL,
-    json TEXT NOT NULL, outcome TEXT, UNIQUE (symbol, bar_ms)
-);
-CREATE INDEX unscored ON signals (symbol) WHERE outcome IS NULL;
-CREATE TABLE told (
-    number INTEGER NOT NULL, channel TEXT NOT NULL, status TEXT NOT NULL, attempts INTEGER NOT NULL, error TEXT,
-    PRIMARY KEY (number, channel)
-) WITHOUT ROWID;
-CREATE TABLE bundles (hash TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE alarms (
-    symbol TEXT NOT NULL, figure TEXT NOT NULL, since_ms INTEGER NOT NULL, PRIMARY KEY (symbol, figure)
-) WITHOUT ROWID;
-"""
+ToldStatus = Literal["waiting", "sent", "missed", "given_up"]
+"""missed: the signal expired before the channel took it; given_up: tried often enough in vain."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +106,25 @@ class JudgedBars:
     forward_return: NDArray[np.float64]
 
 
+class WaitingSignal(NamedTuple):
+    """A signal that a channel has not been told, and how often that was tried."""
+
+    signal: Signal
+    attempts: int
+
+
+class EndingTotals(NamedTuple):
+    """The signals that ended one way, summed."""
+
+    ending: Ending
+    signals: int
+    filled: int
+    sum_r: float
+    sum_r_after_costs: float
+    labelled: int
+    hits: int
+
+
 class RuntimeState:
     """The open state of one runtime; use it from the thread that opened it."""
 
@@ -146,7 +147,7 @@ class RuntimeState:
         except sqlite3.OperationalError as error:
             raise ConfigError(f"{path}: the runtime's state cannot be opened ({error}). Make it writable.") from error
         try:
-            _prepare(connection, path)
+            prepare(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -166,8 +167,8 @@ class RuntimeState:
 
     def last_bar(self, symbol: str) -> datetime | None:
         """Open time of the newest bar that was recorded, whatever came of it."""
-        row = self._connection.execute("SELECT max(bar_ms) FROM bars WHERE symbol = ?", (symbol,)).fetchone()
-        return None if row[0] is None else _moment(row[0])
+        newest = self._rows("SELECT max(bar_ms) FROM bars WHERE symbol = ?", (symbol,))[0][0]
+        return None if newest is None else from_ms(newest)
 
     def record(self, bar: BarRecord) -> Signal | None:
         """Remembers the bar, and gives its signal the next number; None when the bar gives none.
@@ -192,27 +193,33 @@ class RuntimeState:
             self._connection.execute(
                 "INSERT OR IGNORE INTO bars (symbol, bar_ms, bundle, down, neutral, up, refusal)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (bar.symbol, _ms(bar.bar_at), bar.bundle, *(bar.probabilities or (None,) * 3), bar.refusal),
+                (bar.symbol, to_ms(bar.bar_at), bar.bundle, *(bar.probabilities or (None,) * 3), bar.refusal),
             ).rowcount
             == 1
         )
 
     def _has_signal(self, bar: BarRecord) -> bool:
-        key = (bar.symbol, _ms(bar.bar_at))
-        found = self._connection.execute("SELECT 1 FROM signals WHERE symbol = ? AND bar_ms = ?", key)
-        return found.fetchone() is not None
+        key = (bar.symbol, to_ms(bar.bar_at))
+        return bool(self._rows("SELECT 1 FROM signals WHERE symbol = ? AND bar_ms = ?", key))
 
     def _insert_signal(self, signal: Signal) -> None:
         self._connection.execute(
-            "INSERT INTO signals (number, symbol, bar_ms, bundle, json) VALUES (?, ?, ?, ?, ?)",
-            (signal.number, signal.symbol, _ms(signal.bar_at), signal.bundle, signal.model_dump_json()),
+            "INSERT INTO signals (number, symbol, bar_ms, bundle, expires_ms, json) VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                signal.number,
+                signal.symbol,
+                to_ms(signal.bar_at),
+                signal.bundle,
+                to_ms(signal.expires_at),
+                signal.to_json(),
+            ),
         )
 
     def prune(self, *, kept_days: float = KEPT_DAYS) -> int:
         """Forgets bars older than that before their symbol's newest; returns how many. Signals stay for ever."""
         self._bars_since_prune = 0
         kept_ms = int(timedelta(days=kept_days) / timedelta(milliseconds=1))
-        symbols = self._connection.execute("SELECT symbol, max(bar_ms) FROM bars GROUP BY symbol").fetchall()
+        symbols = self._rows("SELECT symbol, max(bar_ms) FROM bars GROUP BY symbol")
         forgotten = 0
         with self._transaction():
             for symbol, newest in symbols:
@@ -226,10 +233,10 @@ class RuntimeState:
 
     def unjudged(self, symbol: str, *, until: datetime) -> list[UnjudgedBar]:
         """Bars with probabilities, opened at or before `until`, whose label has not been looked at; oldest first."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT bar_ms, bundle, down, neutral, up FROM bars"
             " WHERE symbol = ? AND judged = 0 AND up IS NOT NULL AND bar_ms <= ? ORDER BY bar_ms",
-            (symbol, _ms(until)),
+            (symbol, to_ms(until)),
         )
         return [UnjudgedBar(bar_ms, bundle, (down, neutral, up)) for bar_ms, bundle, down, neutral, up in rows]
 
@@ -243,11 +250,11 @@ class RuntimeState:
 
     def judged(self, symbol: str) -> JudgedBars:
         """All kept bars of the symbol with probabilities and a known label."""
-        rows = self._connection.execute(
+        rows = self._rows(
             "SELECT bar_ms, bundle, down, neutral, up, class, forward_return FROM bars"
             " WHERE symbol = ? AND class IS NOT NULL ORDER BY bar_ms",
             (symbol,),
-        ).fetchall()
+        )
         columns = list(zip(*rows, strict=True)) or [()] * 7
         return JudgedBars(
             bar_ms=np.array(columns[0], dtype=np.int64),
@@ -259,22 +266,21 @@ class RuntimeState:
 
     def label_of(self, symbol: str, bar_at: datetime) -> JudgedBar | None:
         """What the label of one bar came to; None when it has not been looked at."""
-        row = self._connection.execute(
+        rows = self._rows(
             "SELECT class, forward_return FROM bars WHERE symbol = ? AND bar_ms = ? AND judged = 1",
-            (symbol, _ms(bar_at)),
-        ).fetchone()
-        return None if row is None else JudgedBar(_ms(bar_at), row[0], row[1])
+            (symbol, to_ms(bar_at)),
+        )
+        return JudgedBar(to_ms(bar_at), *rows[0]) if rows else None
 
     # --- signals
 
     def last_number(self) -> int:
         """Number of the newest signal; 0 before the first."""
-        row = self._connection.execute("SELECT max(number) FROM signals").fetchone()
-        return int(row[0] or 0)
+        return int(self._rows("SELECT max(number) FROM signals")[0][0] or 0)
 
     def signals_from(self, number: int) -> list[Signal]:
         """Signals with at least that number, in order."""
-        rows = self._connection.execute("SELECT json FROM signals WHERE number >= ? ORDER BY number", (number,))
+        rows = self._rows("SELECT json FROM signals WHERE number >= ? ORDER BY number", (number,))
         return [Signal.model_validate_json(row[0]) for row in rows]
 
     def adopt(self, signals: Iterable[Signal]) -> None:
@@ -283,26 +289,105 @@ class RuntimeState:
             for signal in signals:
                 self._insert_signal(signal)
 
-    def unscored(self, symbol: str) -> list[Signal]:
-        """Signals of the symbol without an outcome, in order."""
-        rows = self._connection.execute(
-            "SELECT json FROM signals WHERE symbol = ? AND outcome IS NULL ORDER BY number", (symbol,)
+    def unscored(self, symbol: str, *, until: datetime) -> list[Signal]:
+        """Signals of the symbol that expired by then and have no outcome, in order."""
+        rows = self._rows(
+            "SELECT json FROM signals WHERE symbol = ? AND outcome IS NULL AND expires_ms <= ? ORDER BY number",
+            (symbol, to_ms(until)),
         )
         return [Signal.model_validate_json(row[0]) for row in rows]
 
-    def score(self, number: int, outcome_json: str) -> None:
+    def score(self, outcome: Outcome) -> None:
         """Notes what became of a signal; the first word on it stays."""
+        worst = outcome.worst
         with self._transaction():
             self._connection.execute(
-                "UPDATE signals SET outcome = ? WHERE number = ? AND outcome IS NULL", (outcome_json, number)
+                "UPDATE signals SET outcome = ?, ending = ?, r = ?, r_after_costs = ?, hit = ?"
+                " WHERE number = ? AND outcome IS NULL",
+                (outcome.model_dump_json(), worst.ending, worst.r, worst.r_after_costs, outcome.hit, outcome.number),
             )
 
-    def outcomes(self, symbol: str) -> list[tuple[str, str]]:
-        """Bundle and outcome (JSON) of each scored signal of the symbol, in order of number."""
-        rows = self._connection.execute(
-            "SELECT bundle, outcome FROM signals WHERE symbol = ? AND outcome IS NOT NULL ORDER BY number", (symbol,)
+    def outcome(self, number: int) -> Outcome | None:
+        """What became of that signal; None while that is not known."""
+        rows = self._rows("SELECT outcome FROM signals WHERE number = ? AND outcome IS NOT NULL", (number,))
+        return Outcome.model_validate_json(rows[0][0]) if rows else None
+
+    def totals(self, symbol: str, bundle: str) -> list[EndingTotals]:
+        """What became of the scored signals of the symbol and bundle, summed by ending."""
+        rows = self._rows(
+            "SELECT ending, count(*), count(r), total(r), total(r_after_costs), count(hit), coalesce(sum(hit), 0)"
+            " FROM signals WHERE symbol = ? AND bundle = ? AND outcome IS NOT NULL GROUP BY ending",
+            (symbol, bundle),
         )
-        return [(bundle, outcome) for bundle, outcome in rows]
+        return [EndingTotals(*row) for row in rows]
+
+    # --- who was told
+
+    def expect(self, number: int, channels: Sequence[str]) -> None:
+        """Notes that these channels are to be told; what is noted already stays as it is."""
+        with self._transaction(durable=True):
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO told (number, channel, status, attempts) VALUES (?, ?, 'waiting', 0)",
+                [(number, channel) for channel in channels],
+            )
+
+    def waiting(self, channel: str) -> list[WaitingSignal]:
+        """What the channel has still to be told, in order of number."""
+        rows = self._rows(
+            "SELECT json, attempts FROM told JOIN signals USING (number)"
+            " WHERE channel = ? AND status = 'waiting' ORDER BY number",
+            (channel,),
+        )
+        return [WaitingSignal(Signal.model_validate_json(text), attempts) for text, attempts in rows]
+
+    def tell(self, number: int, channel: str, status: ToldStatus, *, attempts: int, error: str | None = None) -> None:
+        """Notes how telling the channel stands."""
+        with self._transaction(durable=True):
+            self._connection.execute(
+                "UPDATE told SET status = ?, attempts = ?, error = ? WHERE number = ? AND channel = ?",
+                (status, attempts, error, number, channel),
+            )
+
+    def told(self, channel: str) -> dict[ToldStatus, int]:
+        """How many signals stand how with the channel."""
+        rows = self._rows("SELECT status, count(*) FROM told WHERE channel = ? GROUP BY status", (channel,))
+        return dict(rows)
+
+    # --- bundles and alarms
+
+    def know_bundle(self, bundle: str, known_json: str) -> None:
+        """Keeps what scoring needs of a bundle; the newest word counts, for a bundle can be judged again."""
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO bundles (hash, json) VALUES (?, ?)", (bundle, known_json))
+
+    def known_bundles(self) -> list[str]:
+        """The JSON of every bundle that was made known."""
+        return [row[0] for row in self._rows("SELECT json FROM bundles ORDER BY hash")]
+
+    def alarms(self, symbol: str) -> dict[str, datetime]:
+        """The figures of the symbol that are in alarm, and since when."""
+        rows = self._rows("SELECT figure, since_ms FROM alarms WHERE symbol = ?", (symbol,))
+        return {figure: from_ms(since_ms) for figure, since_ms in rows}
+
+    def set_alarms(self, symbol: str, alarms: Mapping[str, datetime]) -> None:
+        """Replaces the alarms of the symbol."""
+        with self._transaction():
+            self._connection.execute("DELETE FROM alarms WHERE symbol = ?", (symbol,))
+            self._connection.executemany(
+                "INSERT INTO alarms (symbol, figure, since_ms) VALUES (?, ?, ?)",
+                [(symbol, figure, to_ms(since)) for figure, since in alarms.items()],
+            )
+
+    def _rows(self, question: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """The rows that answer the question.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        try:
+            return self._connection.execute(question, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise damaged(self._path, error) from error
 
     @contextlib.contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[None]:
@@ -327,48 +412,4 @@ class RuntimeState:
                 f"{self._path}: the runtime's state cannot be written ({error}). Free space on its disk."
             ) from error
         except sqlite3.DatabaseError as error:
-            raise _damaged(self._path, error) from error
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Checks the file, and makes the tables of a new one."""
-    try:
-        version = _checked_version(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        if version == 0:
-            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {STATE_VERSION}; COMMIT;")
-    except sqlite3.OperationalError as error:
-        raise ConfigError(f"{path}: the runtime's state cannot be opened ({error}). Make it writable.") from error
-    except sqlite3.DatabaseError as error:
-        raise _damaged(path, error) from error
-
-
-def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
-    """The layout of an undamaged file; 0 for a new one."""
-    found: str = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise sqlite3.DatabaseError(found)
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > STATE_VERSION:
-        raise ConfigError(
-            f"{path}: the runtime's state has layout {version}, this runtime reads up to {STATE_VERSION}. "
-            f"Install the newer crpbot-runtime that wrote it."
-        )
-    return version
-
-
-def _damaged(path: Path, error: sqlite3.DatabaseError) -> DataError:
-    said = " ".join(str(error).split())
-    return DataError(
-        f"{path}: the runtime's state is damaged ({said}). Move it aside together with {path.name}-wal and "
-        f"{path.name}-shm, and start the runtime: it goes on with the numbers of signals.jsonl."
-    )
-
-
-def _ms(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
-
-
-def _moment(epoch_ms: int) -> datetime:
-    return datetime.fromtimestamp(epoch_ms / 1000, tz=UTC)
+            raise damaged(self._path, error) from error

@@ -102,9 +102,9 @@ class Tally:
             shadow_difference=self._difference(),
         )
 
-    def _latency(self) -> Latency | None:
+    def _latency(self) -> Latency:
         if self.predictions == 0:
-            return None
+            return Latency()
         median, p99 = np.percentile(self._latencies_ms[: min(self.predictions, _NEWEST)], (50, 99)).tolist()
         return Latency(median=median, p99=p99)
 

@@ -10,9 +10,9 @@ import sys
 import time
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 
+from models_lib.bundle.predictor import onnx_runtime
 from models_lib.candles.schema import TIMESTAMP_DTYPE
 from models_lib.features import SERVING_BARS, compute_features
 
@@ -30,8 +30,8 @@ def warm_up() -> float:
 
 def main() -> None:
     """Warms up and says how long it took."""
-    seconds = warm_up()
-    sys.stdout.write(f"feature kernels compiled in {seconds:.1f} s, ONNX Runtime {onnxruntime.__version__} loads\n")
+    engine = onnx_runtime()
+    sys.stdout.write(f"feature kernels compiled in {warm_up():.1f} s; ONNX Runtime {engine.__version__} loads\n")
 
 
 def _random_walk(rows: int) -> pd.DataFrame:

@@ -7,10 +7,12 @@ What does not belong here: how the figures come about (sizing.py, build.py), wor
 """
 
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from models_lib.signals.exact import EXACT
 
 Direction = Literal["LONG", "SHORT"]
 Price = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
@@ -140,10 +142,13 @@ class Signal(BaseModel):
 
     @model_validator(mode="after")
     def _risks_what_it_says(self) -> Self:
-        if self.size * abs(self.worst_entry - self.stop) > self.risk_amount:
+        with localcontext(EXACT):
+            risk, value = self.size * abs(self.worst_entry - self.stop), self.size * self.worst_entry
+            most = self.account_balance * self.leverage
+        if risk > self.risk_amount:
             raise ValueError(
-                f"size {self.size} risks more than {self.risk_amount} at the worst fill {self.worst_entry}"
+                f"size {self.size} risks {risk} at the worst fill {self.worst_entry}, not {self.risk_amount}"
             )
-        if self.notional > self.account_balance * self.leverage:
-            raise ValueError(f"notional {self.notional} exceeds {self.account_balance} times leverage {self.leverage}")
+        if value > most:
+            raise ValueError(f"size {self.size} is worth {value}, and leverage {self.leverage} carries only {most}")
         return self

@@ -62,7 +62,9 @@ class SymbolOutcome(Reference):
 
     def summary_entry(self) -> dict[str, Any]:
         """The entry under this symbol in `summary.json`."""
-        return self.model_dump(mode="json", exclude={"symbol": True, "awaits_approval": True, "deployment": {"unhealthy"}})
+        return self.model_dump(
+            mode="json", exclude={"symbol": True, "awaits_approval": True, "deployment": {"unhealthy"}}
+        )
 
 
 def keep_outcome(plan: RunPlan, outcome: SymbolOutcome) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -127,5 +128,21 @@ def test_library_reads_no_setting_from_the_environment(path: Path) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in {"os.getenv", "os.environ.get"}, ast.unparse(node)
-        if isinstance(node, ast.Subscript):
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
             assert ast.unparse(node.value) != "os.environ", ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=source_id)
+def test_onnx_runtime_is_imported_where_it_is_silenced(path: Path) -> None:
+    if source_id(path) != "models_lib/bundle/predictor.py":
+        assert not {name for name in imported(ast.parse(path.read_text())) if name.startswith("onnxruntime")}
+
+
+def test_onnx_runtime_keeps_no_device_id_and_sends_nothing(tmp_path: Path) -> None:
+    """Its official builds do, from the import on: a folder below the home shows it."""
+    code = "from models_lib.bundle.predictor import onnx_runtime; onnx_runtime().SessionOptions()"
+    quiet = {"CI", "GITHUB_ACTIONS", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in quiet}
+    environment["HOME"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []

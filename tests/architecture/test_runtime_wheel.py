@@ -1,18 +1,18 @@
 """The trading host's distribution: the same version and pins as the project's, and exactly what can work on a host."""
 
 import ast
-import functools
 import json
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+
+from studies.host_runtime import distributions, host_requirements, packages_beyond
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = ROOT / "deployments/runtime"
@@ -57,7 +57,7 @@ def pinned(table: dict) -> dict[str, str]:
 def test_pins_and_python_are_the_projects() -> None:
     ours, theirs = pinned(PROJECT["project"]), pinned(HOST["project"])
     assert theirs == {name: ours[name] for name in theirs}
-    assert len(theirs) == 9
+    assert len(theirs) == 10
     assert HOST["project"]["requires-python"] == PROJECT["project"]["requires-python"]
     assert HOST["build-system"] == PROJECT["build-system"]
 
@@ -78,30 +78,9 @@ def test_files_keep_their_place_in_the_tree() -> None:
     assert packages <= MODULES.keys(), "a package without its __init__.py"
 
 
-def host_distributions() -> set[str]:
-    """What pip installs on a host without extras, by name."""
-    found: set[str] = set()
-    wanted = [Requirement(entry) for entry in HOST["project"]["dependencies"]]
-    while wanted:
-        requirement = wanted.pop()
-        name = requirement.name.lower().replace("-", "_")
-        if name in found or (requirement.marker is not None and not requirement.marker.evaluate({"extra": ""})):
-            continue
-        found.add(name)
-        wanted += [Requirement(entry) for entry in metadata.requires(requirement.name) or ()]
-    return found
-
-
-@functools.cache
-def host_packages() -> set[str]:
-    """Top-level names that can be imported on a host."""
-    hosts = host_distributions()
-    found = {
-        package
-        for package, distributions in metadata.packages_distributions().items()
-        if any(name.lower().replace("-", "_") in hosts for name in distributions)
-    }
-    return {*found, *sys.stdlib_module_names}
+HOST_DISTRIBUTIONS = distributions(host_requirements())
+ELSEWHERE = packages_beyond(HOST_DISTRIBUTIONS) - set(OURS)
+"""Top-level names that no host has."""
 
 
 ON_A_HOST = """
@@ -125,10 +104,9 @@ for name in modules:
 
 def test_every_module_can_be_imported_on_a_host() -> None:
     """With the packages that pip installs there, and without any module of ours that is not in the wheel."""
-    elsewhere = sorted(metadata.packages_distributions().keys() - host_packages() - set(OURS))
-    assert {"torch", "scipy", "sklearn", "prefect", "pyarrow", "slack_sdk", "onnx", "rich"} <= set(elsewhere)
+    assert {"torch", "scipy", "sklearn", "prefect", "pyarrow", "slack_sdk", "onnx", "rich"} <= ELSEWHERE
     answer = subprocess.run(
-        [sys.executable, "-c", ON_A_HOST, json.dumps([sorted(MODULES), elsewhere])],
+        [sys.executable, "-c", ON_A_HOST, json.dumps([sorted(MODULES), sorted(ELSEWHERE)])],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -157,9 +135,8 @@ def test_what_a_module_imports_later_is_there_too(name: str) -> None:
     on_request = {
         Requirement(entry).name for extra in HOST["project"]["optional-dependencies"].values() for entry in extra
     }
-    there = host_packages() | on_request
     for wanted in set(imports(ast.parse(MODULES[name].read_text()))) - LEFT_OUT.get(name, set()):
         if wanted.partition(".")[0] in OURS:
             assert wanted in MODULES, f"{name} needs {wanted}: name it in deployments/runtime/pyproject.toml"
         else:
-            assert wanted.partition(".")[0] in there, f"{name} needs {wanted}, which no host has"
+            assert wanted.partition(".")[0] not in ELSEWHERE - on_request, f"{name} needs {wanted}, which no host has"

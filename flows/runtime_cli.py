@@ -1,0 +1,280 @@
+"""`crpbot-runtime`, the runtime on the trading host: reads the command line, injects source and channels, runs, and exits.
+
+Exit status: 0 done, also when ended by SIGTERM or Ctrl-C; 1 no symbol has a usable release; 2 nothing was started; 3 another
+runtime works in the folder. With `--json` stdout carries one JSON line a signal and nothing else.
+
+Imports are light until the command line was read: a wrong option must not wait for numba.
+
+What does not belong here: what happens to a bar (models_lib.runtime).
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models_lib.config.runtime_section import RuntimeSection
+    from models_lib.runtime.configuration import RuntimeConfig
+    from models_lib.runtime.engine import Engine
+    from models_lib.runtime.sources import BarSource
+    from models_lib.signals import Signal
+
+DONE, NO, NOTHING_STARTED, LATER = 0, 1, 2, 3
+DEFAULT_FOLDER = Path("~/crpbot-runtime")
+_LOCK_SECONDS = 5.0
+"""A runtime that is being restarted ends its bar within this time."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit status.
+
+    Raises:
+        SystemExit: as argparse does, with status 2 for a wrong usage and 0 for --help.
+    """
+    arguments = _parser().parse_args(argv)
+    return told(lambda: serve(arguments), debug=arguments.debug)
+
+
+def told(run: Callable[[], int], *, debug: bool) -> int:
+    """The exit status of `run`; an error is one readable line on stderr."""
+    from models_lib.errors import ConfigError, CrpbotError, DataError, TransientError
+
+    try:
+        return run()
+    except (CrpbotError, OSError) as error:
+        if debug:
+            traceback.print_exception(error)
+        print(f"crpbot-runtime: {error}", file=sys.stderr)
+        match error:
+            case TransientError():
+                return LATER
+            case ConfigError() | DataError() | OSError():
+                return NOTHING_STARTED
+            case _:
+                return NO
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options that `crpbot-runtime` and `crpbot signals` share."""
+    parser.add_argument(
+        "--mode",
+        choices=("replay", "live"),
+        required=True,
+        help="replay: a folder of candles; live: closed bars as they come",
+    )
+    parser.add_argument("--symbols", metavar="A,B", help="symbols to serve (default: every one with a release)")
+    parser.add_argument(
+        "--candles", type=Path, metavar="DIR", help="folder with <SYMBOL>.parquet or .safetensors to replay"
+    )
+    parser.add_argument(
+        "--pace",
+        type=float,
+        metavar="SECONDS",
+        help="seconds a minute of a replay takes (default: 0, as fast as possible)",
+    )
+    parser.add_argument(
+        "--newest-minutes",
+        type=int,
+        metavar="N",
+        help="replay decides on the last N minutes only; those before fill the windows",
+    )
+    parser.add_argument(
+        "--from", type=_moment, dest="first", metavar="TIME", help="open time of the first bar that a replay decides on"
+    )
+    parser.add_argument("--to", type=_moment, dest="last", metavar="TIME", help="open time of the last one")
+    parser.add_argument(
+        "--json", action="store_true", help="print each signal as a line of JSON, and nothing else, on stdout"
+    )
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Serves the symbols of `arguments.folder` until the candles end or the process is told to."""
+    from models_lib.locks import locked
+    from models_lib.runtime.configuration import read_runtime_config
+    from models_lib.runtime.logs import set_up_logs
+    from models_lib.runtime.releases import released_symbols
+
+    folder: Path = arguments.folder.expanduser().absolute()
+    config = read_runtime_config(folder)
+    section = _laid_over(config.runtime, arguments)
+    symbols = _symbols(arguments.symbols, released_symbols(folder), folder, live=arguments.mode == "live")
+    source = _source(arguments, section, folder)
+    (folder / "state").mkdir(parents=True, exist_ok=True)
+    end_logs = set_up_logs(folder / "logs", max_bytes=section.log_max_bytes, keep=section.log_keep)
+    busy = (
+        f"{folder}: another runtime serves this folder (waited {_LOCK_SECONDS:g} s). Stop it first, or try again later."
+    )
+    try:
+        with locked(folder / "state" / "runtime.lock", within_seconds=_LOCK_SECONDS, otherwise=busy):
+            return _run(arguments, folder, config.model_copy(update={"runtime": section}), symbols, source)
+    finally:
+        end_logs()
+
+
+def _run(
+    arguments: argparse.Namespace, folder: Path, config: "RuntimeConfig", symbols: tuple[str, ...], source: "BarSource"
+) -> int:
+    from functools import partial
+
+    from models_lib.runtime.engine import Engine
+    from models_lib.runtime.health import HealthServer
+    from models_lib.runtime.proposal import propose
+    from models_lib.runtime.state import RuntimeState
+
+    stop = Event()
+    with RuntimeState.open(folder / "state" / "runtime.sqlite") as state, _ended_by_signals(stop):
+        engine = Engine(
+            folder,
+            config=config,
+            symbols=symbols,
+            source=source,
+            state=state,
+            mode=arguments.mode,
+            propose=partial(propose, settings=config.signals),
+            say=_printer(config.signals.time_zone, as_json=arguments.json),
+            clock=lambda: datetime.now(UTC),
+        )
+        port = config.runtime.health_port
+        server = HealthServer(port, engine.content) if port is not None else contextlib.nullcontext()
+        with server:
+            engine.run(stop)
+    if not arguments.json:
+        _print_summary(engine)
+    usable = not symbols or any(symbol.model is not None for symbol in engine.symbols.values())
+    return DONE if usable else NO
+
+
+def _printer(time_zone: str, *, as_json: bool) -> "Callable[[Signal], None]":
+    from models_lib.signals import signal_text
+
+    def say(issued: "Signal") -> None:
+        try:
+            print(issued.to_json() if as_json else f"{signal_text(issued, time_zone=time_zone)}\n", flush=True)
+        except BrokenPipeError:
+            # Nobody reads any more; the signal is recorded, and a service goes on.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    return say
+
+
+def _print_summary(engine: "Engine") -> None:
+    for name, symbol in engine.symbols.items():
+        tally = symbol.tally
+        refused = ", ".join(f"{kind} {count:,}" for kind, count in sorted(tally.refusals.items()))
+        print(f"{name}: {tally.bars:,} bars, {tally.signals:,} signals; silent: {refused or 'never'}")
+        if tally.bars == 0:
+            print(f"{name}: nothing to decide on: {tally.last_error or 'every bar was decided on before'}")
+
+
+@contextlib.contextmanager
+def _ended_by_signals(stop: Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set `stop`: the bar at hand is finished, then the process ends."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _laid_over(section: "RuntimeSection", arguments: argparse.Namespace) -> "RuntimeSection":
+    """The section with what the command line says instead."""
+    from pydantic import ValidationError
+
+    from models_lib.config.loading import explain
+    from models_lib.config.runtime_section import RuntimeSection
+    from models_lib.errors import ConfigError
+
+    given = {"candles": arguments.candles, "pace_seconds": arguments.pace, "newest_minutes": arguments.newest_minutes}
+    said = {name: value for name, value in given.items() if value is not None}
+    try:
+        return RuntimeSection.model_validate({**section.model_dump(), **said})
+    except ValidationError as error:
+        raise ConfigError(explain(error, origin="the command line", of=RuntimeSection)) from error
+
+
+def _symbols(asked: str | None, released: tuple[str, ...], folder: Path, *, live: bool) -> tuple[str, ...]:
+    from models_lib.errors import ConfigError
+
+    if asked is None:
+        if released or live:  # a new host waits, alive, for its first release and the restart that comes with it
+            return released
+        raise ConfigError(
+            f"{folder}: no symbol has a release there. Deploy one, or name the host's folder with --folder."
+        )
+    wanted = tuple(dict.fromkeys(name for name in asked.split(",") if name))
+    for name in wanted:
+        if name not in released:
+            raise ConfigError(
+                f"{name!r} has no release in {folder}; there are {', '.join(released) or 'none'}. Deploy it first."
+            )
+    return wanted
+
+
+def _source(arguments: argparse.Namespace, section: "RuntimeSection", folder: Path) -> "BarSource":
+    from models_lib.errors import ConfigError
+
+    if arguments.mode == "live":
+        if section.url is None:
+            raise ConfigError(
+                "--mode live needs candles from somewhere: set runtime.source: http and runtime.url in runtime.yaml."
+            )
+        from tasks.adapters.http_candles import HttpCandles
+
+        return HttpCandles(
+            section.url, poll_seconds=section.poll_seconds, timeout_seconds=section.request_timeout_seconds
+        )
+    from models_lib.runtime.sources import FolderSource
+
+    return FolderSource(
+        section.candles or folder / "candles",
+        first_ms=arguments.first,
+        last_ms=arguments.last,
+        newest_minutes=section.newest_minutes,
+        pace_seconds=section.pace_seconds,
+    )
+
+
+def _moment(text: str) -> int:
+    """Milliseconds since 1970 of an ISO 8601 time; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a time such as 2026-01-02T00:00, was {text!r}") from error
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp() * 1000)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="crpbot-runtime",
+        description="Says a signal, or why there is none, for every closed bar of every symbol with a release. Places no orders.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=DEFAULT_FOLDER,
+        metavar="F",
+        help=f"the host's folder (default: {DEFAULT_FOLDER})",
+    )
+    add_options(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
