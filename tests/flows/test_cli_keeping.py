@@ -11,6 +11,7 @@ import pytest
 
 from flows.cli import main
 from models_lib.holds import held
+from tests.hosts import in_folder
 from tests.old_homes import aged, entry, names, write_bundle, write_change, write_run, write_step
 
 ROOT = Path(__file__).parents[2]
@@ -193,7 +194,7 @@ def test_status_and_clean_ask_the_deployment_target(home: Path, tmp_path: Path, 
     link = tmp_path / "releases" / "current" / "BTC-USD"
     link.parent.mkdir(parents=True)
     link.symlink_to(Path("..") / "releases" / "BTC-USD" / A)
-    target = ["--set", "deployment.target=folder", "--set", f"deployment.folder={tmp_path / 'releases'}"]
+    target = [word for setting in in_folder(tmp_path / "releases") for word in ("--set", setting)]
     assert main(["status", "BTC-USD", *target]) == 0
     assert capsys.readouterr().out.splitlines()[1].endswith(f"folder: {A[:12]}  no")
     assert main(["clean", *target, "--json"]) == 0
