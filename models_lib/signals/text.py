@@ -1,16 +1,17 @@
 """A signal in words, for a terminal and for Slack: plain text with the facts of its JSON, and none besides.
 
-Prices, sizes and ratios are printed digit by digit; amounts of money are rounded to cents or to four digits, times are
-in the zone of the reader.
+Levels, sizes and ratios are printed digit by digit, the close with as many digits as they have; amounts of money are
+rounded to cents or to four digits, times are in the zone of the reader.
 
 What does not belong here: figures that the signal does not have.
 """
 
 from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 
 from models_lib.config.serving_sections import zone_of
+from models_lib.signals.exact import EXACT
 from models_lib.signals.signal import Signal
 
 
@@ -40,7 +41,7 @@ def _lines(signal: Signal, time_zone: str) -> Iterator[str]:
     yield f"Claim: {signal.claim}, no more"
     yield f"Probabilities: DOWN {_share(down)}, NEUTRAL {_share(neutral)}, UP {_share(up)}"
     yield (
-        f"Price: {signal.price:,f} {currency}, bar {_time(signal.bar_at, time_zone)}, "
+        f"Price: {_to_the_step(signal.price, signal.entry):,f} {currency}, bar {_time(signal.bar_at, time_zone)}, "
         f"issued at its close {_time(signal.issued_at, time_zone)}"
     )
     yield (
@@ -66,6 +67,12 @@ def _lines(signal: Signal, time_zone: str) -> Iterator[str]:
     yield from (f"Mind: {caveat}" for caveat in signal.caveats)
     yield f"Bundle: {signal.bundle}, {'simulated' if signal.simulated else 'real'} market"
     yield "It places no order."
+
+
+def _to_the_step(price: Decimal, level: Decimal) -> Decimal:
+    """The close of a simulated market has no step of its own."""
+    with localcontext(EXACT):
+        return price.quantize(level)
 
 
 def _share(probability: float) -> str:
