@@ -15,7 +15,7 @@ from models_lib.signals.text import money_text
 from tests.unit.signals.signal_cases import REFERENCE, cases, signals
 
 LAW = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
 )
 Drawn = tuple[Signal, dict[str, Any]]
 
