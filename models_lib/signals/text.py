@@ -7,7 +7,7 @@ What does not belong here: figures that the signal does not have.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 
 from models_lib.config.serving_sections import zone_of
@@ -20,7 +20,8 @@ def signal_text(signal: Signal, *, time_zone: str) -> str:
 
     Args:
         signal: what is said.
-        time_zone: IANA name of the zone in which times are printed.
+        time_zone: IANA name of the zone in which times are printed; UTC where this machine does not know it, and every
+            time names its zone.
     """
     return "\n".join(_lines(signal, time_zone))
 
@@ -80,4 +81,8 @@ def _share(probability: float) -> str:
 
 
 def _time(moment: datetime, time_zone: str) -> str:
-    return f"{moment.astimezone(zone_of(time_zone)):%Y-%m-%d %H:%M %Z}"
+    try:
+        zone = zone_of(time_zone)
+    except ValueError:  # a slim host without a data base of zones must still speak
+        zone = UTC
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
