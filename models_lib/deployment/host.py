@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from models_lib.bundle.layout import MANIFEST_FILE
-from models_lib.bundle.manifest import parse_manifest
+from models_lib.bundle.parsing import parse_json
 from models_lib.config import DeploymentSection
 from models_lib.config.targets import LocalTargetSection, SshTargetSection
 from models_lib.deployment.host_link import NOT_FOUND, Answer, HostLink
@@ -253,7 +253,7 @@ class HostTarget:
         if state.protocol_version != PROTOCOL_VERSION:
             raise self._other_version(f"version {state.runtime_version} speaks protocol {state.protocol_version}")
         for symbol, bundle in bundles.items():
-            schema = parse_manifest((bundle / MANIFEST_FILE).read_bytes()).schema_version
+            schema = parse_json((bundle / MANIFEST_FILE).read_bytes(), name=MANIFEST_FILE).get("schema_version")
             if schema not in state.schema_versions:
                 raise self._other_version(
                     f"version {state.runtime_version} reads bundles of schema {', '.join(map(str, state.schema_versions))}, and "

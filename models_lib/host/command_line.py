@@ -26,7 +26,7 @@ from typing import Annotated, BinaryIO
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from models_lib.bundle.manifest import READABLE_VERSIONS
+from models_lib.bundle.layout import READABLE_VERSIONS
 from models_lib.errors import ConfigError, CrpbotError, TransientError
 from models_lib.holds import held, held_symbols, place_hold, release_hold
 from models_lib.host.messages import BUSY, Activation, HostState, Outcome, Return

@@ -16,7 +16,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
-from models_lib.bundle.manifest import READABLE_VERSIONS
+from models_lib.bundle.layout import READABLE_VERSIONS
 from models_lib.errors import ConfigError
 
 HEALTH_FILE = "health.json"
