@@ -128,24 +128,26 @@ def _run(
     from models_lib.runtime.engine import Engine
     from models_lib.runtime.health import HealthServer
     from models_lib.runtime.proposal import propose
+    from models_lib.runtime.speaking import Speaker
     from models_lib.runtime.state import RuntimeState
 
     stop = Event()
     with RuntimeState.open(folder / "state" / "runtime.sqlite") as state, _ended_by_signals(stop):
+        speaker = Speaker(folder, state, echo=_printer(config.signals.time_zone, as_json=arguments.json))
         engine = Engine(
             folder,
             config=config,
             symbols=symbols,
             source=source,
             state=state,
+            speaker=speaker,
             mode=arguments.mode,
             propose=partial(propose, settings=config.signals),
-            say=_printer(config.signals.time_zone, as_json=arguments.json),
             clock=lambda: datetime.now(UTC),
         )
         port = config.runtime.health_port
         server = HealthServer(port, engine.content) if port is not None else contextlib.nullcontext()
-        with server:
+        with contextlib.closing(speaker), server:
             engine.run(stop)
     if not arguments.json:
         _print_summary(engine)

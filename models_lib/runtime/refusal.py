@@ -47,3 +47,6 @@ class Refusal:
     kind: RefusalKind
     sentence: str
     """The fact with its limit and, where there is one, the remedy."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.sentence}"
