@@ -32,6 +32,7 @@ from models_lib.steps.outcome import SymbolOutcome, keep_outcome
 from models_lib.steps.plan import RunPlan, begun_plan, plan_run, token_of
 from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
+from tasks.adapters.links import open_ssh
 from tasks.summary_table import publish_summary
 from tasks.ui.log_lines import hear_the_library
 from tasks.ui.publish import for_the_eye
@@ -89,7 +90,7 @@ def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan
 def retrain(plan: RunPlan) -> State[Any]:
     """Everything from the admission on."""
     with marked_as_running(plan.folder):
-        tell_settled(plan, settle(plan.home, who=plan.who))
+        tell_settled(plan, settle(plan.home, who=plan.who, ssh=open_ssh))
         outcomes = approved(plan, train_symbols(plan, plan.symbols))
         summary = show_summary(plan, outcomes)
         after_the_verdicts(plan, outcomes)

@@ -31,6 +31,7 @@ from models_lib.steps.outcome import (
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Fitted, Judged, Prepared, PromotionRef
 from models_lib.steps.release import both_or_neither
+from tasks.adapters.links import open_ssh
 from tasks.candidate import build_candidate
 from tasks.candles import fetch_candles
 from tasks.deploy import deploy_bundle
@@ -114,7 +115,7 @@ def promote_and_deploy(plan: RunPlan, judged: Judged, clock: StepClock) -> tuple
     if waits is not None:
         return waits, NOT_CONFIGURED
     try:
-        with both_or_neither(plan, judged.prepared.symbol, judged.stored):
+        with both_or_neither(plan, judged.prepared.symbol, judged.stored, ssh=open_ssh):
             with clock.step("promote"):
                 promotion = promote_bundle(plan, judged)
             if promotion.outcome == "held":

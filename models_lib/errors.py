@@ -8,10 +8,13 @@
     |   `-- RecordError    ledger or pointers are damaged: nothing is changed until a person has looked
     |-- TrainingError      the training gave no model: non-finite loss, a time limit, a killed process
     |-- DeployError        the trading host does not run the new release; the message says what it runs
+    |   |-- RolledBackError  it ran it, and runs the earlier one again
+    |   `-- UnhealthyError   it does not answer for what it runs: a person must look at once
     |-- NotificationError  the endpoint refuses the message: mend the channel's address, password or certificate
     |-- VerdictError       some symbols failed: read the summary, which the error names
     |-- StoppedError       someone stopped the run; start it again when it suits
     `-- TransientError     try again later: network, throttling, a busy lock
+        `-- BusyError      somebody else is at work there; nothing was begun
 
 A message is one readable sentence or two: the subject, the fact with its limit, where and when, the remedy.
 Adapters translate at the edge (`raise DataError(...) from error`). Every error survives pickling, because errors
@@ -52,7 +55,21 @@ class TrainingError(CrpbotError):
 
 
 class DeployError(CrpbotError):
-    """The trading host does not run the new release."""
+    """The trading host does not run the new release.
+
+    Attributes:
+        hold_reason: why the host put the symbol on hold; None when it did not.
+    """
+
+    hold_reason: str | None = None
+
+
+class RolledBackError(DeployError):
+    """The trading host ran the new release and runs the earlier one again."""
+
+
+class UnhealthyError(DeployError):
+    """The trading host does not answer for what it runs: a person must look at once."""
 
 
 class NotificationError(CrpbotError):
@@ -79,3 +96,7 @@ class TransientError(CrpbotError):
     def __init__(self, message: str, *, retry_after_seconds: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class BusyError(TransientError):
+    """Somebody else is at work there; nothing was begun."""

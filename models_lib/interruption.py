@@ -1,21 +1,47 @@
 """Whether this process was told to stop: signals reach the main thread only, and the steps work in others.
 
 A stop is asked for once, by the thread that was interrupted. Steps look before they begin (models_lib.steps.clock);
-trainings are ended at once (models_lib.backends.local).
+trainings are ended at once (models_lib.backends.local), and so is what waits for a trading host.
 
 What does not belong here: signal handlers (flows/interruption.py).
 """
 
+import contextlib
 import threading
+from collections.abc import Callable, Iterator
 
 from models_lib.errors import StoppedError
 
 _stop = threading.Event()
+_ends: set[Callable[[], None]] = set()
 
 
 def request_stop() -> None:
-    """From now on no step begins."""
+    """From now on no step begins, and whatever waits within `ended_by_stop` is ended."""
     _stop.set()
+    for end in tuple(_ends):
+        end()
+
+
+@contextlib.contextmanager
+def ended_by_stop(end: Callable[[], None]) -> Iterator[None]:
+    """Within the body a stop calls `end`, in the thread that asks for the stop; it may be called more than once.
+
+    Raises:
+        StoppedError: the body ended, well or not, after a stop was asked for; also when it was asked for before.
+    """
+    refuse_when_stopped()
+    _ends.add(end)
+    try:
+        if _stop.is_set():  # a stop that came between the two lines above did not see this one
+            end()
+        yield
+    except Exception:
+        refuse_when_stopped()  # it failed because it was ended
+        raise
+    finally:
+        _ends.discard(end)
+    refuse_when_stopped()
 
 
 def allow_work() -> None:
@@ -35,4 +61,4 @@ def refuse_when_stopped() -> None:
         StoppedError: a stop was asked for.
     """
     if _stop.is_set():
-        raise StoppedError("the run was stopped before this step. Start it again.")
+        raise StoppedError("the run was stopped before this step was done. Start it again.")

@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from models_lib.config.sections import RetentionSection
 from models_lib.deployment.target import DeploymentTarget
-from models_lib.errors import ConfigError, DeployError, RecordError, TransientError
+from models_lib.errors import ConfigError, CrpbotError, RecordError, TransientError
 from models_lib.registry.local import LocalStore
 from models_lib.registry.registry import Registry, Roles
 from models_lib.running import RUN_LOCK, run_folders, running_runs
@@ -130,14 +130,13 @@ def clean_home(
     return Cleaned(tuple(broom.removed), tuple(broom.kept), tuple(broom.faults), dry_run)
 
 
-def deployed_bundles(targets: Sequence[DeploymentTarget], symbols: Sequence[str]) -> frozenset[str] | None:
+def deployed_bundles(targets: Sequence[DeploymentTarget]) -> frozenset[str] | None:
     """Hashes of the bundles that the targets run; None when one of them cannot tell."""
     try:
-        running = {target.current(symbol) for target in targets for symbol in symbols}
-    except (DeployError, TransientError) as error:
+        return frozenset(bundle for target in targets for bundle in target.all_current().values())
+    except (CrpbotError, OSError) as error:
         _log.warning("what is deployed is not known: %s", error)
         return None
-    return frozenset(bundle for bundle in running if bundle is not None)
 
 
 def _sweep(broom: "_Broom", section: RetentionSection, deployed: frozenset[str] | None) -> None:

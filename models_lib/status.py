@@ -20,7 +20,7 @@ from models_lib.bundle.layout import MANIFEST_FILE
 from models_lib.bundle.parsing import parse_json
 from models_lib.deployment.journal import symbols_under_way
 from models_lib.deployment.target import DeploymentTarget
-from models_lib.errors import BundleError, CrpbotError, DeployError, TransientError
+from models_lib.errors import BundleError, CrpbotError
 from models_lib.holds import Hold, held
 from models_lib.registry.local import LocalStore
 from models_lib.registry.registry import Champion, Registry
@@ -210,11 +210,12 @@ def read_status(
     runs = read_runs(home, symbols, since=since)
     under_way = dict.fromkeys(symbols_under_way(home), "a promotion under way, or the next run to settle a killed one")
     waits = under_way | dict(waiting or {})
+    deployed, silent = _deployed(targets)
     rows = []
     for symbol in symbols:
         champion = champions.by_symbol.get(symbol)
         expires_at, faults = _end(store, champion)
-        releases, silent = _releases(targets, symbol)
+        releases = {target: current.get(symbol) for target, current in deployed.items()}
         unreadable = [champions.unreadable[symbol]] if symbol in champions.unreadable else []
         rows.append(
             SymbolStatus(
@@ -276,16 +277,16 @@ def valid_until(store: Store, bundle_hash: str) -> datetime:
     return max(good) + timedelta(days=days)
 
 
-def _releases(targets: Sequence[DeploymentTarget], symbol: str) -> tuple[dict[str, str | None], list[str]]:
-    """What each target runs, and what those say that cannot tell."""
-    releases: dict[str, str | None] = {}
+def _deployed(targets: Sequence[DeploymentTarget]) -> tuple[dict[str, Mapping[str, str]], list[str]]:
+    """What each target runs, and what those say that cannot tell; each is asked once."""
+    deployed: dict[str, Mapping[str, str]] = {}
     faults = []
     for target in targets:
         try:
-            releases[target.name] = target.current(symbol)
-        except (DeployError, TransientError) as error:
+            deployed[target.name] = target.all_current()
+        except (CrpbotError, OSError) as error:
             faults.append(f"target {target.name}: {error}")
-    return releases, faults
+    return deployed, faults
 
 
 def _differing(releases: Mapping[str, str | None], champion: Champion | None) -> list[str]:

@@ -8,6 +8,7 @@ from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Judged
 from tasks import policies
+from tasks.adapters.links import open_ssh
 
 
 @task(
@@ -18,4 +19,4 @@ from tasks import policies
 )
 def deploy_bundle(plan: RunPlan, judged: Judged) -> Deployment:
     """The deployment's outcome: `not_configured` while the configuration names no target."""
-    return step.deploy(plan, judged.prepared.symbol, judged.stored)
+    return step.deploy(plan, judged, ssh=open_ssh)

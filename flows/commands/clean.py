@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime
 
-from flows.home import crpbot_home
+from flows.home import crpbot_home, operator
 from flows.plain_table import table_lines
 
 _PLURAL = {
@@ -23,14 +23,14 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.config import load_config
     from models_lib.config.sections import RetentionSection
     from models_lib.deployment.known import known_targets
-    from models_lib.registry.commands import known_symbols
     from models_lib.retention import clean_home, deployed_bundles
+    from tasks.adapters.links import open_ssh
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
     section, days = config.retention, arguments.older_than
     if days is not None:
         section = RetentionSection(cache_days=days, runs_days=days, held_bundles_days=days)
-    deployed = deployed_bundles(known_targets(home, config.deployment), known_symbols(home, config.symbols))
+    deployed = deployed_bundles(known_targets(home, config.deployment, ssh=open_ssh, who=operator()))
     cleaned = clean_home(home, section, now=datetime.now(UTC), deployed=deployed, dry_run=arguments.dry_run)
     if arguments.json:
         print(json.dumps(cleaned.to_json(), indent=2, sort_keys=True))

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from flows.home import crpbot_home
+from flows.home import crpbot_home, operator
 from flows.plain_table import table_lines
 
 if TYPE_CHECKING:
@@ -20,18 +20,17 @@ _HEADER = ("symbol", "champion", "since (UTC)", "age", "expires", "last run", "b
 def execute(arguments: argparse.Namespace) -> int:
     """Prints one line a symbol, then what needs a look."""
     from models_lib.config import load_config
-    from models_lib.deployment.target import open_target
+    from models_lib.deployment.known import known_targets
     from models_lib.registry.commands import check_known, known_symbols
     from models_lib.status import read_status
+    from tasks.adapters.links import open_ssh
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
     for symbol in arguments.symbols:
         check_known(home, symbol, config.symbols)
     symbols = tuple(dict.fromkeys(arguments.symbols)) or known_symbols(home, config.symbols)
-    target = open_target(config.deployment)
-    status = read_status(
-        home, symbols, now=datetime.now(UTC), targets=[target] if target else [], waiting=_waiting_for_a_person()
-    )
+    targets = known_targets(home, config.deployment, ssh=open_ssh, who=operator())
+    status = read_status(home, symbols, now=datetime.now(UTC), targets=targets, waiting=_waiting_for_a_person())
     if arguments.json:
         document = {
             "home": str(home),

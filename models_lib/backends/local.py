@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from models_lib.backends.contract import OnProgress, TrainedModel
+from models_lib.children import end_session, signal_session
 from models_lib.errors import ConfigError, CrpbotError, DataError, StoppedError, TrainingError
 from models_lib.files import sha256_file, write_text
 from models_lib.interruption import refuse_when_stopped, stop_requested
@@ -90,7 +91,7 @@ class LocalBackend:
             yield process
         finally:
             _running.discard(process)
-            _end(process, self._patience_seconds)
+            end_session(process, self._patience_seconds)
             if process.stdout is not None:
                 process.stdout.close()
 
@@ -99,7 +100,7 @@ def end_trainings() -> None:
     """Kills every training of this process; each `train` raises StoppedError if a stop was asked for before."""
     for process in tuple(_running):
         if process.poll() is None:
-            _signal(process, signal.SIGKILL)
+            signal_session(process, signal.SIGKILL)
 
 
 class _TimeLimit:
@@ -121,23 +122,7 @@ class _TimeLimit:
 
     def _expire(self) -> None:
         self.expired = self._process.poll() is None
-        _end(self._process, self._patience_seconds)
-
-
-def _end(process: subprocess.Popen[str], patience_seconds: float) -> None:
-    """Ends the process and what it started: SIGTERM, and SIGKILL when that is not heard."""
-    if process.poll() is None:
-        _signal(process, signal.SIGTERM)
-        try:
-            process.wait(patience_seconds)
-        except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
-            process.wait()
-
-
-def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+        end_session(self._process, self._patience_seconds)
 
 
 def _pass_on(process: subprocess.Popen[str], on_progress: OnProgress) -> None:

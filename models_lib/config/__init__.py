@@ -5,6 +5,7 @@
 
 from models_lib.config.loading import load_config, select_symbols
 from models_lib.config.run_config import RunConfig
+from models_lib.config.section import Section
 from models_lib.config.sections import (
     EVENTS,
     BandGate,
@@ -22,7 +23,6 @@ from models_lib.config.sections import (
     NoticeEvent,
     NotificationsSection,
     RuleGate,
-    Section,
     Severity,
     SplitsSection,
     TemperatureSection,

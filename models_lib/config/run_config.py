@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from models_lib.config.section import Section
 from models_lib.config.sections import (
     ApprovalSection,
     BundleSection,
@@ -19,7 +20,6 @@ from models_lib.config.sections import (
     NotificationsSection,
     OrchestrationSection,
     RetentionSection,
-    Section,
     SplitsSection,
     SymbolName,
     TemperatureSection,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models_lib.config.sections import PositiveFloat, PositiveInt, Section
+from models_lib.config.section import PositiveFloat, PositiveInt, Section
 
 
 class RuntimeSection(Section):

@@ -9,15 +9,15 @@ What does not belong here: reading files or the command line (loading.py) and an
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from models_lib.config.section import Finite, PositiveFloat, PositiveInt, Section, Share
+from models_lib.config.targets import LocalTargetSection, TargetSection, WatchSection
 
 Severity = Literal["blocking", "advisory"]
-Share = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(gt=0)]
-PositiveFloat = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 SYMBOL_PATTERN = r"^[A-Z0-9]{2,15}-[A-Z0-9]{2,10}$"
 SymbolName = Annotated[str, Field(pattern=SYMBOL_PATTERN)]
+TargetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 EmailAddress = Annotated[str, Field(pattern=r"^[!-~]+@[A-Za-z0-9.-]+$", max_length=254)]
 """ASCII, without a display name."""
 NoticeEvent = Literal[
@@ -36,27 +36,6 @@ NoticeEvent = Literal[
     "progress",
 ]
 EVENTS: tuple[NoticeEvent, ...] = get_args(NoticeEvent)
-
-
-def _is_of_numbers(kind: Any) -> bool:
-    """Whether int or float is part of the type."""
-    return kind in (int, float) or any(map(_is_of_numbers, get_args(kind)))
-
-
-class Section(BaseModel):
-    """A closed, immutable part of the configuration."""
-
-    # Faults are explained in loading.py; pydantic's own text would repeat a secret that was put into the file.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _truth_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML reads yes, on and true as truth, which Python would take for 1."""
-        found = any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value]))
-        if found and _is_of_numbers(cls.model_fields[info.field_name or ""].annotation):
-            raise ValueError("must be a number")
-        return value
 
 
 class DataSection(Section):
@@ -320,23 +299,22 @@ class BundleSection(Section):
 class DeploymentSection(Section):
     """Where a promoted bundle goes."""
 
-    target: Literal["folder"] | None = None
-    """`folder` keeps releases in `folder` of this machine; null deploys nothing, and the deployment step says so."""
-    folder: Path | None = None
-    """Where the releases of the `folder` target lie; required for it."""
+    target: TargetName | None = "local"
+    """Name of the target of a run; null deploys nothing, and the deployment step says so."""
+    targets: dict[TargetName, TargetSection] = Field(
+        default_factory=lambda: {"local": LocalTargetSection(kind="local")}, validate_default=True
+    )
+    """Every target by its name. `local`: a folder and a runtime on this machine, which answers the newest day and ends."""
     keep_releases: Annotated[int, Field(ge=2)] = 5
     """Releases kept a symbol; the current one and the one before it always are."""
-
-    @field_validator("folder")
-    @classmethod
-    def _stays_where_it_is(cls, folder: Path | None) -> Path | None:
-        """The journal names the folder to whoever settles a killed switch, wherever that process works."""
-        return folder.absolute() if folder is not None else None
+    lock_seconds: Annotated[float, Field(ge=0.0, le=7_200.0)] = 900.0
+    """How long to wait for another deployment on the same host: a run deploys its symbols one after the other."""
+    watch: WatchSection = WatchSection()
 
     @model_validator(mode="after")
-    def _folder_goes_with_its_target(self) -> Self:
-        if (self.target == "folder") != (self.folder is not None):
-            raise ValueError("deployment.folder and deployment.target=folder go together: set both, or neither")
+    def _target_is_one_of_them(self) -> Self:
+        if self.target is not None and self.target not in self.targets:
+            raise ValueError(f"deployment.target must be one of {', '.join(sorted(self.targets))}, was {self.target}")
         return self
 
 

@@ -11,7 +11,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from models_lib.config.sections import PositiveFloat, Section, Share, SymbolName
+from models_lib.config.section import PositiveFloat, Section, Share
+from models_lib.config.sections import SymbolName
 
 Percent = Annotated[float, Field(gt=0.0, lt=100.0, allow_inf_nan=False)]
 Multiple = Annotated[float, Field(gt=0.0, le=100.0, allow_inf_nan=False)]

@@ -11,13 +11,22 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from models_lib.config import DeploymentSection
-from models_lib.deployment.target import DeploymentTarget, open_target
+from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
 
 
-def known_targets(home: Path, configured: DeploymentSection) -> list[DeploymentTarget]:
-    """The targets, each once. A run folder without a readable plan knows none."""
-    sections = dict.fromkeys((configured, *(_of_run(path) for path in (home / "runs").glob("*/plan.json"))))
-    targets = (open_target(section) for section in sections if section is not None)
+def known_targets(home: Path, configured: DeploymentSection, *, ssh: SshOpener, who: str) -> list[DeploymentTarget]:
+    """The targets, each once. A run folder without a readable plan knows none.
+
+    Of the configuration every target counts, of a run the one that it deployed to: `crpbot deploy` may name any.
+    """
+    found: list[tuple[DeploymentSection, str | None]] = [(configured, name) for name in configured.targets]
+    found += [(section, section.target) for section in map(_of_run, (home / "runs").glob("*/plan.json")) if section]
+    places = {
+        section.targets[name].model_dump_json(): (section, name)
+        for section, name in reversed(found)
+        if name is not None
+    }
+    targets = (open_target(section, name, home=home, ssh=ssh, who=who) for section, name in places.values())
     return [target for target in targets if target is not None]
 
 

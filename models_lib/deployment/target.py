@@ -1,12 +1,24 @@
-"""What a run needs from the place where a champion is put to use.
+"""What a run needs from the place where a champion is put to use, and the places that a configuration names.
 
 What does not belong here: any particular place, and the order of promotion and deployment (models_lib.steps.release).
 """
 
+import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from models_lib.config import DeploymentSection
+from models_lib.config.targets import FolderTargetSection, LocalTargetSection, SshTargetSection
+from models_lib.deployment.folder import FolderTarget
+from models_lib.deployment.host import HostTarget
+from models_lib.deployment.host_link import HostLink, LocalLink
+from models_lib.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+SshOpener = Callable[[SshTargetSection], HostLink]
+"""A new way to a host behind SSH. It comes from the adapters, for this library has no network."""
 
 
 class DeploymentTarget(Protocol):
@@ -22,6 +34,13 @@ class DeploymentTarget(Protocol):
         Raises:
             DeployError: the target cannot tell.
             TransientError: it does not answer now.
+        """
+
+    def all_current(self) -> Mapping[str, str]:
+        """Symbol -> the hash that is in use there, of all symbols that have one; answered without waiting long.
+
+        Raises:
+            DeployError, TransientError: as `current`.
         """
 
     def deploy(self, symbol: str, bundle: Path) -> str:
@@ -50,13 +69,40 @@ class DeploymentTarget(Protocol):
         """
 
 
-def open_target(section: DeploymentSection) -> DeploymentTarget | None:
-    """The configured target; None when none is."""
-    from models_lib.deployment.folder import FolderTarget  # noqa: PLC0415  it names the protocol above
+def open_target(
+    section: DeploymentSection,
+    name: str | None,
+    *,
+    home: Path,
+    ssh: SshOpener,
+    who: str,
+    say: Callable[[str], None] = _log.info,
+) -> DeploymentTarget | None:
+    """The target of that name; None when the name is None.
 
-    match section.target:
-        case None:
-            return None
-        case "folder":
-            assert section.folder is not None, "DeploymentSection refuses the target without its folder"
-            return FolderTarget(section.folder.absolute(), keep=section.keep_releases)
+    Args:
+        section: the configured targets.
+        name: one of them, or None.
+        home: the state folder, where the embedded target lies.
+        ssh: opens the way to a host behind SSH.
+        who: for the host's record.
+        say: takes progress, sentence by sentence.
+
+    Raises:
+        ConfigError: no target has that name.
+    """
+    if name is None:
+        return None
+    match section.targets.get(name):
+        case FolderTargetSection() as folder:
+            return FolderTarget(folder.folder, keep=section.keep_releases, name=name)
+        case LocalTargetSection() as local:
+            placed = local.model_copy(update={"folder": local.folder or home.absolute() / "host"})
+            return HostTarget(name, placed, section, LocalLink, who, say)
+        case SshTargetSection() as remote:
+            return HostTarget(name, remote, section, lambda: ssh(remote), who, say)
+        case _:
+            raise ConfigError(
+                f"{name!r} is no configured target; configured are {', '.join(sorted(section.targets)) or 'none'}. Add it to "
+                f"deployment.targets in the configuration file, or name one of these."
+            )

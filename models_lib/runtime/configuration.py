@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from models_lib.config.loading import explain, read_sections
 from models_lib.config.runtime_section import RuntimeSection
-from models_lib.config.sections import Section
+from models_lib.config.section import Section
 from models_lib.config.serving_sections import SignalsSection
 from models_lib.errors import ConfigError
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from models_lib.errors import BundleError, CrpbotError, DataError
+from models_lib.errors import BundleError, CrpbotError, DataError, RolledBackError, UnhealthyError
 from models_lib.files import write_text
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Judged, PromotionRef, Reference
@@ -29,6 +29,8 @@ class Deployment(Reference):
     target: str | None
     outcome: Literal["deployed", "rolled_back", "failed", "not_configured"]
     release: str | None
+    unhealthy: bool = False
+    """The host does not answer for what it runs: the loudest of all."""
 
 
 NOT_CONFIGURED = Deployment(target=None, outcome="not_configured", release=None)
@@ -60,7 +62,9 @@ class SymbolOutcome(Reference):
 
     def summary_entry(self) -> dict[str, Any]:
         """The entry under this symbol in `summary.json`."""
-        return self.model_dump(mode="json", exclude={"symbol", "awaits_approval"})
+        return self.model_dump(
+            mode="json", exclude={"symbol": True, "awaits_approval": True, "deployment": {"unhealthy"}}
+        )
 
 
 def keep_outcome(plan: RunPlan, outcome: SymbolOutcome) -> None:
@@ -143,7 +147,10 @@ def held_outcome(judged: Judged, seconds: dict[str, float]) -> SymbolOutcome:
 def not_deployed(target: str | None, failure: CrpbotError) -> tuple[PromotionRef, Deployment]:
     """What a failed deployment makes of a candidate: held, because its promotion was taken back."""
     refused = PromotionRef(outcome="held", reason=f"held by deployment: {failure}")
-    return refused, Deployment(target=target, outcome="failed", release=None)
+    outcome: Literal["rolled_back", "failed"] = "rolled_back" if isinstance(failure, RolledBackError) else "failed"
+    return refused, Deployment(
+        target=target, outcome=outcome, release=None, unhealthy=isinstance(failure, UnhealthyError)
+    )
 
 
 def unapproved(plan: RunPlan, judged: Judged) -> PromotionRef | None:

@@ -16,16 +16,20 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from models_lib.deployment.journal import Journal, Switch, symbols_under_way
-from models_lib.deployment.target import open_target
+from models_lib.deployment.local_candles import bring_local_candles
+from models_lib.deployment.record import recorded
+from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
 from models_lib.errors import CrpbotError, DeployError, RecordError
 from models_lib.registry import open_registry
+from models_lib.steps.candles import read_candles
 from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import StoredRef
+from models_lib.steps.refs import Judged, StoredRef
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +53,7 @@ class Settled:
 
 
 @contextlib.contextmanager
-def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef) -> Iterator[None]:
+def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOpener) -> Iterator[None]:
     """The body promotes and deploys `stored`; whatever it raises leaves champion and release as they were.
 
     Raises:
@@ -58,60 +62,69 @@ def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef) -> Iterator[N
     """
     journal = Journal(plan.home, symbol)
     with journal.held(wait=True):
-        left = _settle(plan.home, journal, who=plan.who)
+        left = _settle(plan.home, journal, who=plan.who, ssh=ssh)
         if left is not None:
             _log.warning("%s", left.sentence, extra={"symbol": symbol})
             if left.what == "unsettled":
                 raise DeployError(left.sentence)
-        switch = _switch(plan, symbol, stored)
+        switch = _switch(plan, symbol, stored, ssh=ssh)
         journal.write(switch)
         try:
             yield
         except BaseException as error:
-            _undo_after(error, plan, switch)
+            _undo_after(error, plan, switch, ssh=ssh)
             journal.clear()
             raise
         journal.clear()
 
 
-def deploy(plan: RunPlan, symbol: str, stored: StoredRef) -> Deployment:
+def deploy(plan: RunPlan, judged: Judged, *, ssh: SshOpener) -> Deployment:
     """Puts the stored bundle to use at the configured target; without one: not_configured.
 
     Raises:
-        DeployError: the target refused; its release is the one before.
+        DeployError: the target refused; its release is the one before. A symbol that it put on hold is on hold here, too.
         TransientError: it does not answer now.
     """
-    target = open_target(plan.config.deployment)
+    symbol = judged.prepared.symbol
+    target = target_of(plan, ssh=ssh)
     if target is None:
         _log.info("no deployment target configured, nothing deployed", extra={"symbol": symbol})
         return Deployment(target=None, outcome="not_configured", release=None)
-    release = target.deploy(symbol, open_registry(plan.home).store.bundle(stored.bundle))
+    bring_local_candles(target, symbol, partial(read_candles, judged.prepared.candles))
+    with recorded(plan.home, symbol, judged.stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
+        release = target.deploy(symbol, open_registry(plan.home).store.bundle(judged.stored.bundle))
     return Deployment(target=target.name, outcome="deployed", release=release)
 
 
-def settle(home: Path, *, who: str) -> tuple[Settled, ...]:
+def target_of(plan: RunPlan, *, ssh: SshOpener) -> DeploymentTarget | None:
+    """The target of the run."""
+    section = plan.config.deployment
+    return open_target(section, section.target, home=plan.home, ssh=ssh, who=plan.who)
+
+
+def settle(home: Path, *, who: str, ssh: SshOpener) -> tuple[Settled, ...]:
     """Puts right what killed processes left; switches that are under way now are left alone."""
     settled = []
     for symbol in symbols_under_way(home):
         journal = Journal(home, symbol)
         with journal.held(wait=False) as free:
-            done = _settle_if_readable(home, journal, symbol, who=who) if free else None
+            done = _settle_if_readable(home, journal, symbol, who=who, ssh=ssh) if free else None
         if done is not None:
             _log.warning("%s", done.sentence, extra={"symbol": symbol})
             settled.append(done)
     return tuple(settled)
 
 
-def _settle_if_readable(home: Path, journal: Journal, symbol: str, *, who: str) -> Settled | None:
+def _settle_if_readable(home: Path, journal: Journal, symbol: str, *, who: str, ssh: SshOpener) -> Settled | None:
     """As `_settle`. A damaged journal holds up its own symbol (`both_or_neither` refuses it), not the others."""
     try:
-        return _settle(home, journal, who=who)
+        return _settle(home, journal, who=who, ssh=ssh)
     except RecordError as error:
         return Settled(symbol, f"journal-{symbol}-{datetime.now(UTC):%Y-%m-%d}", "unsettled", str(error))
 
 
-def _switch(plan: RunPlan, symbol: str, stored: StoredRef) -> Switch:
-    champion, target = open_registry(plan.home).champion(symbol), open_target(plan.config.deployment)
+def _switch(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOpener) -> Switch:
+    champion, target = open_registry(plan.home).champion(symbol), target_of(plan, ssh=ssh)
     return Switch(
         symbol=symbol,
         run_id=plan.run_id,
@@ -124,14 +137,18 @@ def _switch(plan: RunPlan, symbol: str, stored: StoredRef) -> Switch:
     )
 
 
-def _settle(home: Path, journal: Journal, *, who: str) -> Settled | None:
+def _target_of(home: Path, switch: Switch, *, who: str, ssh: SshOpener) -> DeploymentTarget | None:
+    return open_target(switch.deployment, switch.deployment.target, home=home, ssh=ssh, who=who)
+
+
+def _settle(home: Path, journal: Journal, *, who: str, ssh: SshOpener) -> Settled | None:
     """Settles the journal's entry, whose lock is held; None when there is none."""
     switch = journal.read()
     if switch is None:
         return None
     subject = f"{switch.symbol}: run {switch.run_id} was killed while it promoted {switch.bundle[:12]}"
     try:
-        what, sentence = _put_right(home, switch, who=who)
+        what, sentence = _put_right(home, switch, who=who, ssh=ssh)
     except CrpbotError as error:
         fact = f"{subject}, and this cannot be put right now: {error}"
         return Settled(switch.symbol, switch.run_id, "unsettled", fact)
@@ -139,25 +156,29 @@ def _settle(home: Path, journal: Journal, *, who: str) -> Settled | None:
     return Settled(switch.symbol, switch.run_id, what, f"{subject}; {sentence}")
 
 
-def _put_right(home: Path, switch: Switch, *, who: str) -> tuple[Literal["finished", "undone", "nothing"], str]:
-    champion, target = open_registry(home).champion(switch.symbol), open_target(switch.deployment)
+def _put_right(
+    home: Path, switch: Switch, *, who: str, ssh: SshOpener
+) -> tuple[Literal["finished", "undone", "nothing"], str]:
+    champion, target = open_registry(home).champion(switch.symbol), _target_of(home, switch, who=who, ssh=ssh)
     promoted = champion is not None and champion.bundle == switch.bundle
     deployed = target is None or target.current(switch.symbol) == switch.bundle
     if promoted and deployed:
         return "finished", "everything had been done, only the journal was left"
-    if _undo(home, switch, who=who, why=f"run {switch.run_id} was killed before its deployment was done"):
+    why = f"run {switch.run_id} was killed before its deployment was done"
+    if _undo(home, switch, target, who=who, why=why):
         return "undone", "the release and the champion of before were put back"
     return "nothing", "nothing had been changed yet"
 
 
-def _undo_after(error: BaseException, plan: RunPlan, switch: Switch) -> None:
+def _undo_after(error: BaseException, plan: RunPlan, switch: Switch, *, ssh: SshOpener) -> None:
     """Puts back what the body changed before it raised `error`.
 
     Raises:
         DeployError: it cannot be put back; the journal stays, and the next start tries again.
     """
     try:
-        _undo(plan.home, switch, who=plan.who, why=f"run {plan.run_id}: {error or type(error).__name__}")
+        target = target_of(plan, ssh=ssh)
+        _undo(plan.home, switch, target, who=plan.who, why=f"run {plan.run_id}: {error or type(error).__name__}")
     except CrpbotError as second:
         raise DeployError(
             f"{switch.symbol}: {error} And what had been changed could not be put back: {second} Registry and target may "
@@ -165,13 +186,13 @@ def _undo_after(error: BaseException, plan: RunPlan, switch: Switch) -> None:
         ) from error
 
 
-def _undo(home: Path, switch: Switch, *, who: str, why: str) -> bool:
+def _undo(home: Path, switch: Switch, target: DeploymentTarget | None, *, who: str, why: str) -> bool:
     """Puts back the release, then the champion, as far as the switch changed them; whether there was anything.
 
     Raises:
         CrpbotError: one of them cannot be put back.
     """
-    registry, target = open_registry(home), open_target(switch.deployment)
+    registry = open_registry(home)
     changed = False
     if target and switch.bundle != switch.release_before and target.current(switch.symbol) == switch.bundle:
         target.put_back(switch.symbol, switch.release_before)

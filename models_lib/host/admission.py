@@ -1,0 +1,85 @@
+"""Which bundles may be switched to: each is complete, loads on this host, and kept within the limits for the newest day.
+
+A symbol is judged alone: what is refused stays as it is, and the others go on.
+
+What does not belong here: the switch (transaction.py).
+"""
+
+import shutil
+from functools import partial
+
+from models_lib.errors import BundleError, ConfigError, DataError
+from models_lib.holds import held
+from models_lib.host.messages import Activation, Move
+from models_lib.host.rehearsal import load_release, rehearse
+from models_lib.host.watch import Answers, breach
+from models_lib.host.work import Host, Work
+
+
+class _RefusedError(Exception):
+    """Why a symbol is not moved; `broke_a_limit`: its model broke one of the watch."""
+
+    def __init__(self, reason: str, *, broke_a_limit: bool = False) -> None:
+        super().__init__(reason)
+        self.broke_a_limit = broke_a_limit
+
+
+def admitted(work: Work, order: Activation) -> list[Move]:
+    """The moves that may be made; the others are refused, each with its reason."""
+    moves = []
+    for move in order.moves:
+        try:
+            _admit(work, order, move)
+        except _RefusedError as refusal:
+            work.decide(move, "refused", str(refusal), broke_a_limit=refusal.broke_a_limit)
+        else:
+            moves.append(move)
+    return moves
+
+
+def changed_meanwhile(host: Host, move: Move) -> str:
+    """What is said when another release is current than the one that the move was planned against."""
+    return (
+        f"{_named(host.releases.current(move.symbol))} is current, and {_named(move.before)} was when this was planned: "
+        f"somebody else deployed meanwhile. Look at `crpbot status`, then deploy again"
+    )
+
+
+def _admit(work: Work, order: Activation, move: Move) -> None:
+    host, bundle = work.host, move.bundle
+    assert bundle is not None, "an activation names what shall be current"
+    hold = held(host.folder, move.symbol)
+    if hold is not None:
+        raise _RefusedError(f"{hold.sentence()}. `crpbot release-hold {move.symbol}` ends it")
+    if host.releases.current(move.symbol) not in (move.before, bundle):
+        raise _RefusedError(changed_meanwhile(host, move))
+    try:
+        answers = _answers(work, order, move, bundle)
+    except (OSError, BundleError, ConfigError, DataError) as error:
+        raise _RefusedError(f"release {bundle[:12]} cannot be used on this host: {error}") from error
+    if answers is None:
+        work.note(move, "no rehearsal: watch.rehearsal_minutes is 0")
+        return
+    work.note(move, f"rehearsal of the newest {order.watch.rehearsal_minutes} minutes: {answers.sentence()}")
+    broken = breach(answers, order.watch)
+    if broken:
+        raise _RefusedError(f"in the rehearsal of the newest day {broken}", broke_a_limit=True)
+
+
+def _answers(work: Work, order: Activation, move: Move, bundle: str) -> Answers | None:
+    """What the release answers to the newest day, after it was adopted and loaded; None without a rehearsal."""
+    host, symbol, minutes = work.host, move.symbol, order.watch.rehearsal_minutes
+    with work.step("adopt"):
+        incoming = host.incoming(order.token, symbol)
+        host.releases.adopt(symbol, bundle, partial(shutil.copytree, incoming, symlinks=True))
+    with work.step("load"):
+        loaded = load_release(host.releases.path(symbol, bundle), symbol, bundle)
+    host.say(f"{symbol}: release {bundle[:12]} is complete and answers as recorded")
+    if not minutes:
+        return None
+    with work.step("rehearse"):
+        return rehearse(loaded, host.newest_candles(symbol, minutes), minutes=minutes)
+
+
+def _named(bundle: str | None) -> str:
+    return f"release {bundle[:12]}" if bundle else "no release"

@@ -1,0 +1,164 @@
+"""`crpbot-runtime host ...`: what a deployer runs on the host; JSON lines on stdout.
+
+    state [--token T] [--lock-seconds N]   what the host runs; what order T came to
+    order                                  an Activation or Return on stdin, to its end
+    hold SYMBOL / release-hold SYMBOL      silence a symbol at once; end that. The reason or nothing on stdin
+    shadow SYMBOL [HASH]                   a release that runs beside the current one without speaking; none ends that
+
+An order goes on to its end when the deployer is gone: a broken stdout and a hung-up terminal end nothing.
+
+Exit statuses: 0 answered; 2 the request is not understood; 75 another deployment is at work; 1 anything else, with one
+line on stderr.
+
+What does not belong here: the steps (transaction.py).
+"""
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from models_lib.bundle.manifest import READABLE_VERSIONS
+from models_lib.errors import ConfigError, CrpbotError, TransientError
+from models_lib.holds import held, held_symbols, place_hold, release_hold
+from models_lib.host.messages import BUSY, Activation, HostState, Outcome, Return
+from models_lib.host.releases import Releases
+from models_lib.host.service import health_of
+from models_lib.host.transaction import activate, put_back, settle
+from models_lib.host.work import Host, NewestCandles
+
+_ORDER: TypeAdapter[Activation | Return] = TypeAdapter(Annotated[Activation | Return, Field(discriminator="kind")])
+
+
+def main(
+    argv: Sequence[str], *, version: str, newest_candles: NewestCandles, stdin: BinaryIO = sys.stdin.buffer
+) -> int:
+    """Carries out one host command; its exit status.
+
+    Args:
+        argv: what stands behind `host`.
+        version: of the runtime.
+        newest_candles: the runtime's own source, for the rehearsal.
+        stdin: the request.
+    """
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the deployer's session may end before the order does
+    host = Host(arguments.folder.absolute(), newest_candles, _say)
+    try:
+        match arguments.command:
+            case "state":
+                _state(host, arguments, version)
+            case "order":
+                _carry_out(host, stdin.read())
+            case "hold" | "release-hold":
+                _change_hold(host, arguments, stdin.read().decode(errors="replace"))
+            case "shadow":
+                _change_shadow(host, arguments)
+    except TransientError as error:
+        print(error, file=sys.stderr)
+        return BUSY
+    except (CrpbotError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    return 0
+
+
+def _state(host: Host, arguments: argparse.Namespace, version: str) -> None:
+    """Waits for an order that is under way, so that the answer holds."""
+    with host.alone(within_seconds=arguments.lock_seconds):
+        settle(host)
+        state = HostState(
+            runtime_version=version,
+            schema_versions=READABLE_VERSIONS,
+            python=sys.version.split()[0],
+            free_bytes=shutil.disk_usage(host.folder).free,
+            current={symbol: host.releases.current(symbol) for symbol in host.releases.symbols()},
+            releases=_complete_releases(host.folder),
+            holds=tuple(hold for hold in (held(host.folder, symbol) for symbol in held_symbols(host.folder)) if hold),
+            health=health_of(host.folder),
+            asked=host.journal.outcome(arguments.token) if arguments.token else None,
+        )
+    _line("state", state.model_dump_json())
+
+
+def _carry_out(host: Host, request: bytes) -> None:
+    try:
+        order = _ORDER.validate_json(request)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise ConfigError(
+            f"the order is not understood ({'.'.join(map(str, fault['loc']))}: {fault['msg']}). Deployer and host are of "
+            f"different versions: upgrade the older one."
+        ) from error
+    with host.alone(within_seconds=order.lock_seconds):
+        settle(host)
+        outcome: Outcome = activate(host, order) if isinstance(order, Activation) else put_back(host, order)
+    _line("outcome", outcome.model_dump_json())
+
+
+def _change_hold(host: Host, arguments: argparse.Namespace, reason: str) -> None:
+    now, who = datetime.now(UTC), arguments.who
+    if arguments.command == "hold":
+        change = place_hold(host.folder, arguments.symbol, placed_by=who, reason=reason, now=now)
+    else:
+        change = release_hold(host.folder, arguments.symbol, who=who, now=now)
+    _say(change.message)
+
+
+def _change_shadow(host: Host, arguments: argparse.Namespace) -> None:
+    shadow = Releases(host.folder, links="shadow")
+    with host.alone(within_seconds=arguments.lock_seconds):
+        if arguments.bundle is not None and not host.releases.is_sound(arguments.symbol, arguments.bundle):
+            raise ConfigError(
+                f"{arguments.symbol}: release {arguments.bundle[:12]} is not on this host. Bring it there first."
+            )
+        shadow.switch(arguments.symbol, arguments.bundle)
+    _say(f"{arguments.symbol}: shadow {arguments.bundle[:12] if arguments.bundle else 'none'}")
+
+
+def _complete_releases(folder: Path) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for path in sorted((folder / "releases").glob("*")):
+        found[path.name] = tuple(sorted(release.name for release in path.iterdir() if release.name[0] != "."))
+    return found
+
+
+def _say(sentence: str) -> None:
+    _line("progress", TypeAdapter(str).dump_json(sentence).decode())
+
+
+def _line(kind: str, content: str) -> None:
+    """One line, at once. Nobody may be listening any more; the order goes on all the same."""
+    try:
+        sys.stdout.write(f'{{"{kind}":{content}}}\n')
+        sys.stdout.flush()
+    except (BrokenPipeError, OSError):
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="crpbot-runtime host", description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="the host folder")
+    commands = parser.add_subparsers(dest="command", required=True)
+    state = commands.add_parser("state", help="what the host runs")
+    state.add_argument("--token", help="an order to ask about")
+    commands.add_parser("order", help="carries out the order on stdin")
+    shadow = commands.add_parser("shadow", help="a release that runs beside the current one without speaking")
+    shadow.add_argument("symbol")
+    shadow.add_argument("bundle", nargs="?")
+    for name, summary in (("hold", "silences a symbol; the reason on stdin"), ("release-hold", "ends a hold")):
+        hold = commands.add_parser(name, help=summary)
+        hold.add_argument("symbol")
+        hold.add_argument("--who", required=True)
+    for waiting in (state, shadow):
+        waiting.add_argument("--lock-seconds", type=float, default=0.0, help="how long to wait for an order under way")
+    return parser

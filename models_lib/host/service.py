@@ -1,0 +1,137 @@
+"""The runtime as seen from a deployment: a command that restarts it, and the health that it reports afterwards.
+
+What does not belong here: what is expected of the health's figures (watch.py).
+"""
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from models_lib.errors import ConfigError, DataError, DeployError
+from models_lib.host import messages
+from models_lib.runtime.health import Health, read_health
+
+_LOOK_EVERY_SECONDS = 0.05
+_TOLD_BYTES = 400
+"""Of a failed command's stderr."""
+
+
+class RuntimeService:
+    """The runtime that serves `folder`.
+
+    Args:
+        folder: the host folder.
+        order: how it is restarted and asked.
+    """
+
+    def __init__(self, folder: Path, order: messages.Service) -> None:
+        self._folder = folder
+        self._order = order
+        self._pause = threading.Event()  # never set: its wait is a pause that a signal ends
+        self._restarted_at = datetime.fromtimestamp(0, UTC)
+
+    def restart(self) -> None:
+        """Runs the restart command to its end.
+
+        Raises:
+            DeployError: it fails, takes too long, or does not exist.
+        """
+        self._restarted_at = datetime.now(UTC)
+        self._run(self._order.restart, self._order.restart_seconds, what="the restart command")
+
+    def health(self) -> Health | None:
+        """What the runtime reports now; None: nothing yet, or nothing readable.
+
+        Raises:
+            DeployError: the health command fails.
+        """
+        if self._order.health is None:
+            return health_of(self._folder)
+        answer = self._run(self._order.health, self._order.health_seconds, what="the health command")
+        try:
+            return Health.model_validate_json(answer)
+        except ValidationError:
+            return None
+
+    def names(self, releases: Mapping[str, str | None]) -> bool:
+        """Whether the runtime reports now that it serves these releases."""
+        health = self.health()
+        return health is not None and _missing(health, releases) is None
+
+    def wait_for(self, releases: Mapping[str, str | None]) -> None:
+        """Returns when the runtime, restarted since, is ready and names these releases.
+
+        Raises:
+            DeployError: it does not, within `health_seconds`; the message says what it said last.
+        """
+        told = self.follow(self._names_since_restart(releases), within_seconds=self._order.health_seconds)
+        if told is not None:
+            raise DeployError(f"{told} within {self._order.health_seconds:g} s after the restart")
+
+    def follow(self, judge: Callable[[Health | None], str | None], *, within_seconds: float) -> str | None:
+        """Looks at the health until the judge has nothing to say; what it said last when the time is up."""
+        ends = time.monotonic() + within_seconds
+        while True:
+            told = self._judged(judge)
+            if told is None or time.monotonic() >= ends:
+                return told
+            self._pause.wait(_LOOK_EVERY_SECONDS)
+
+    def _judged(self, judge: Callable[[Health | None], str | None]) -> str | None:
+        try:
+            return judge(self.health())
+        except DeployError as error:  # a health command that is not answered yet
+            return str(error)
+
+    def _names_since_restart(self, releases: Mapping[str, str | None]) -> Callable[[Health | None], str | None]:
+        def judge(health: Health | None) -> str | None:
+            if health is None or health.started_at < self._restarted_at:
+                return "the runtime reported no health"
+            return _missing(health, releases)
+
+        return judge
+
+    @staticmethod
+    def _run(command: tuple[str, ...], seconds: float, *, what: str) -> bytes:
+        try:
+            done = subprocess.run(  # noqa: S603 - the operator's own configuration, never a shell
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeployError(f"{what} {command[0]} took longer than {seconds:g} s") from error
+        except OSError as error:
+            raise DeployError(f"{what} {command[0]} cannot be run ({error.strerror})") from error
+        if done.returncode != 0:
+            said = (done.stderr or done.stdout)[-_TOLD_BYTES:].decode(errors="replace").strip()
+            raise DeployError(f"{what} {command[0]} ended with status {done.returncode} ({said or 'no word'})")
+        return done.stdout
+
+
+def health_of(folder: Path) -> Health | None:
+    """What the runtime of the folder wrote last; None: nothing, or nothing readable."""
+    try:
+        return read_health(folder)
+    except (ConfigError, DataError):
+        return None
+
+
+def _missing(health: Health, releases: Mapping[str, str | None]) -> str | None:
+    """What keeps the runtime from serving these releases; None when nothing does."""
+    if not health.ready:
+        return f"the runtime is not ready ({health.last_error or 'it is starting'})"
+    for symbol, bundle in releases.items():
+        served = health.symbols.get(symbol)
+        found = served.bundle if served else None
+        if found != bundle:
+            why = f" ({served.last_error})" if served and served.last_error else ""
+            return f"{symbol}: the runtime names {_short(found)}, not {_short(bundle)}{why}"
+    return None
+
+
+def _short(bundle: str | None) -> str:
+    return f"release {bundle[:12]}" if bundle else "no release"

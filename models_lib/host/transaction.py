@@ -1,0 +1,200 @@
+"""Activation and return: whole, or as it was before.
+
+All symbols that are switched share one restart. When the runtime then does not come up with them, all of them go back;
+when one breaks a limit of the watch, that one goes back and is put on hold.
+
+Whoever calls holds the folder's lock (`Host.alone`), and has settled what a killed order left (`settle`).
+
+What does not belong here: which bundles may be switched to (admission.py), and the lines that are printed
+(command_line.py).
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+
+from models_lib.errors import DeployError
+from models_lib.host.admission import admitted, changed_meanwhile
+from models_lib.host.messages import Activation, Move, Order, Outcome, Return
+from models_lib.host.watch import answers_of, breach
+from models_lib.host.work import Host, Work
+from models_lib.runtime.health import Health
+
+_UPLOAD_SECONDS = 86_400.0
+"""A day: no upload that an order may still come for is so old."""
+
+
+def activate(host: Host, order: Activation) -> Outcome:
+    """Puts the uploaded bundles to use; what each symbol came to.
+
+    Start state: whatever an earlier order left, settled. End state: each symbol runs its new release, or the one of
+    before; nothing of the upload is left; the outcome is in deployments.jsonl.
+    """
+    work = Work.on(host, order)
+    _sweep(host)
+    try:
+        moves = admitted(work, order)
+        if moves and not _runs_already(work, moves):
+            with _journaled(host, order):
+                moves = _watched(work, order, moves) if _moved(work, moves) else []
+        for move in moves:
+            work.decide(move, "deployed")
+            kept: set[str | None] = {move.bundle, move.before}
+            host.releases.forget_old(move.symbol, kept, at_least=order.keep_releases)
+    finally:
+        shutil.rmtree(host.folder / "incoming" / order.token, ignore_errors=True)
+    return work.recorded()
+
+
+def put_back(host: Host, order: Return) -> Outcome:
+    """Makes earlier releases current again and restarts the runtime; what each symbol came to.
+
+    Only hashes are verified: these releases were loaded and watched when they came.
+    """
+    work = Work.on(host, order)
+    moves = []
+    for move in order.moves:
+        if move.bundle is not None and not host.releases.is_sound(move.symbol, move.bundle):
+            work.decide(move, "refused", f"release {move.bundle[:12]} is not there any more, or is damaged")
+        elif host.releases.current(move.symbol) not in (move.before, move.bundle):
+            work.decide(move, "refused", changed_meanwhile(host, move))
+        else:
+            moves.append(move)
+    if moves and not _runs_already(work, moves):
+        with _journaled(host, order):
+            moves = moves if _moved(work, moves) else []
+    for move in moves:
+        work.decide(move, "deployed")
+    return work.recorded()
+
+
+def settle(host: Host) -> Outcome | None:
+    """Undoes what a killed order left half done; None when there is nothing.
+
+    Raises:
+        RecordError: its journal cannot be read.
+    """
+    order = host.journal.read()
+    if order is None:
+        return None
+    work = Work.on(host, order)
+    # A killed return is finished: what it left is not wanted. Also when the links are right already, the runtime is
+    # restarted: the kill may have come between the two.
+    wanted = {move.symbol: move.bundle if isinstance(order, Return) else move.before for move in order.moves}
+    fault = _restored(work, wanted)
+    for move in order.moves:
+        reason = f"{order.who} was killed during this deployment{f'; and after going back {fault}' if fault else ''}"
+        work.decide(move, "unhealthy" if fault else "rolled_back", reason)
+    host.journal.clear()
+    return work.recorded()
+
+
+def _sweep(host: Host) -> None:
+    """Removes what deployers uploaded that died before they gave an order; what cannot go harms nobody."""
+    with contextlib.suppress(OSError):
+        for upload in (host.folder / "incoming").iterdir():
+            if time.time() - upload.stat().st_mtime > _UPLOAD_SECONDS:
+                shutil.rmtree(upload, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _journaled(host: Host, order: Order) -> Iterator[None]:
+    """Keeps the journal during the body; what raises leaves it there, for `settle`."""
+    assert isinstance(order, Activation | Return), "an order is one of the two"
+    host.journal.write(order)
+    yield
+    host.journal.clear()
+
+
+def _runs_already(work: Work, moves: Sequence[Move]) -> bool:
+    wanted = {move.symbol: move.bundle for move in moves}
+    if any(work.host.releases.current(symbol) != bundle for symbol, bundle in wanted.items()):
+        return False
+    try:
+        return work.service.names(wanted)
+    except DeployError:
+        return False  # the restart that follows will tell
+
+
+def _moved(work: Work, moves: Sequence[Move]) -> bool:
+    """Switch, restart, health; whether the runtime runs them all. If not, all went back."""
+    fault = _put(work, {move.symbol: move.bundle for move in moves})
+    if fault is None:
+        return True
+    with work.step("roll back"):
+        second = _restored(work, {move.symbol: move.before for move in moves})
+    for move in moves:
+        _decide_return(work, move, fault, second)
+    return False
+
+
+def _watched(work: Work, order: Activation, moves: Sequence[Move]) -> list[Move]:
+    """Follows the first bars; the moves that stay. What broke a limit went back and is on hold."""
+    with work.step("watch"):
+        broken = _broken_limits(work, order, moves)
+    back = [move for move in moves if move.symbol in broken]
+    if back:
+        with work.step("roll back"):
+            fault = _restored(work, {move.symbol: move.before for move in back})
+        for move in back:
+            _decide_return(work, move, broken[move.symbol], fault, broke_a_limit=True)
+    return [move for move in moves if move.symbol not in broken]
+
+
+def _broken_limits(work: Work, order: Activation, moves: Sequence[Move]) -> dict[str, str]:
+    """Symbol -> the limit that it broke, of those that broke one before all were watched to the end."""
+    limits = order.watch
+    broken: dict[str, str] = {}
+
+    def judge(health: Health | None) -> str | None:
+        waiting = []
+        for move in moves:
+            served = health.symbols.get(move.symbol) if health else None
+            if health is None or served is None or served.bundle != move.bundle:
+                waiting.append(move.symbol)
+                continue
+            broke = breach(answers_of(served, live=health.mode == "live"), limits)
+            if broke:
+                broken[move.symbol] = f"after the switch {broke}"
+            elif served.bars < limits.bars:
+                waiting.append(move.symbol)
+        return f"fewer than {limits.bars} bars of {', '.join(waiting)}" if waiting and not broken else None
+
+    unfinished = work.service.follow(judge, within_seconds=60.0 * limits.minutes)
+    seen = f"watched for {limits.minutes:g} minutes, {unfinished}" if unfinished else f"watched for {limits.bars} bars"
+    for move in moves:
+        work.note(move, seen)
+    return broken
+
+
+def _restored(work: Work, releases: dict[str, str | None]) -> str | None:
+    """Makes these releases current and restarts the runtime; what is wrong afterwards, None when nothing is."""
+    damaged = [
+        f"{symbol}: release {bundle[:12]} is damaged"
+        for symbol, bundle in releases.items()
+        if bundle is not None and not work.host.releases.is_sound(symbol, bundle)
+    ]
+    return _put(work, releases) or "; ".join(damaged) or None
+
+
+def _put(work: Work, releases: dict[str, str | None]) -> str | None:
+    """Switch, restart, health; what is wrong afterwards."""
+    with work.step("switch"):
+        for symbol, bundle in releases.items():
+            work.host.releases.switch(symbol, bundle)
+    try:
+        with work.step("restart"):
+            work.service.restart()
+        with work.step("health"):
+            work.service.wait_for(releases)
+    except DeployError as error:
+        return str(error)
+    return None
+
+
+def _decide_return(work: Work, move: Move, reason: str, fault: str | None, *, broke_a_limit: bool = False) -> None:
+    if fault:
+        work.decide(move, "unhealthy", f"{reason}; and after going back {fault}", broke_a_limit=broke_a_limit)
+    else:
+        work.decide(move, "rolled_back", reason, broke_a_limit=broke_a_limit)

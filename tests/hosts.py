@@ -1,0 +1,122 @@
+"""A host folder for tests, with a runtime of a few lines in the place of the real one: it names what current/ links to.
+
+What the runtime reports can be chosen, so that every answer of a host to a deployment can be seen.
+"""
+
+import json
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from models_lib.config.targets import WatchSection
+from models_lib.host.messages import Activation, Move, Outcome, Return, Service
+from models_lib.host.releases import Releases
+from models_lib.host.transaction import activate, put_back, settle
+from models_lib.host.work import Host
+from tests.bundles import walk_candles
+
+WATCH = WatchSection(bars=1, minutes=0.05, rehearsal_minutes=0)
+"""No rehearsal; three seconds for one bar."""
+
+_RUNTIME = """
+import datetime, json, os, sys
+folder = sys.argv[1]
+say = json.load(open(os.path.join(folder, "runtime_says.json")))
+current = {s: os.path.basename(os.readlink(os.path.join(folder, "current", s))) for s in os.listdir(os.path.join(folder, "current"))
+           if not s.startswith(".")}
+with open(os.path.join(folder, "restarts"), "a") as restarts:
+    restarts.write(json.dumps(current, sort_keys=True) + "\\n")
+answer = say["by_release"].get(next((h for h in current.values() if h in say["by_release"]), ""), say["always"])
+if answer.get("fails"):
+    sys.exit("the service manager says no")
+now = datetime.datetime.now(datetime.timezone.utc).isoformat()
+symbols = {s: {"bundle": answer.get("names", h), "bars": 5, "predictions": 5, **answer.get("figures", {})} for s, h in current.items()}
+health = {"started_at": now, "written_at": now, "ready": answer.get("ready", True), "mode": "replay", "symbols": symbols}
+if not answer.get("silent"):
+    with open(os.path.join(folder, "health.partial"), "w") as fresh:
+        json.dump(health, fresh)
+    os.rename(os.path.join(folder, "health.partial"), os.path.join(folder, "health.json"))
+"""
+
+
+@dataclass
+class TestHost:
+    """A host folder and what is asked of it.
+
+    Attributes:
+        folder: the host folder.
+        candles: its newest candles, of every symbol.
+        said: progress, sentence by sentence.
+    """
+
+    __test__ = False
+
+    folder: Path
+    candles: pd.DataFrame = field(default_factory=walk_candles)
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        (self.folder / "current").mkdir(parents=True)
+        (self.folder / "runtime.py").write_text(_RUNTIME)
+        self.runtime_says({})
+
+    def runtime_says(self, always: Mapping[str, Any], **by_release: Mapping[str, Any]) -> None:
+        """What the runtime does at a restart: fails, silent, ready, names (a hash), figures; `by_release` goes first."""
+        says = {"always": always, "by_release": by_release}
+        (self.folder / "runtime_says.json").write_text(json.dumps(says))
+
+    @property
+    def host(self) -> Host:
+        return Host(self.folder, lambda symbol, minutes: self.candles, self.said.append)
+
+    @property
+    def service(self) -> Service:
+        command = (sys.executable, "-S", str(self.folder / "runtime.py"), str(self.folder))
+        return Service(restart=command, restart_seconds=20, health=None, health_seconds=1)
+
+    def current(self, symbol: str = "BTC-USD") -> str | None:
+        return Releases(self.folder).current(symbol)
+
+    def restarts(self) -> list[dict[str, str]]:
+        """What current/ linked to at each restart."""
+        try:
+            return [json.loads(line) for line in (self.folder / "restarts").read_text().splitlines()]
+        except FileNotFoundError:
+            return []
+
+    def activation(self, bundles: Mapping[str, Path], *, watch: WatchSection = WATCH, **changed: Any) -> Activation:
+        """The order for these bundles, which are uploaded by it."""
+        token = f"order-{secrets.token_hex(4)}"
+        for symbol, bundle in bundles.items():
+            shutil.copytree(bundle, self.folder / "incoming" / token / symbol)
+        given = {
+            "token": token,
+            "who": "tester@here",
+            "moves": tuple(
+                Move(symbol=symbol, bundle=bundle.name, before=self.current(symbol))
+                for symbol, bundle in bundles.items()
+            ),
+            "service": self.service,
+            "lock_seconds": 0.0,
+            "watch": watch,
+            "keep_releases": 3,
+        }
+        return Activation.model_validate(given | changed)
+
+    def deploy(self, bundles: Mapping[str, Path], **chosen: Any) -> Outcome:
+        return self.carry_out(self.activation(bundles, **chosen))
+
+    def carry_out(self, order: Activation | Return) -> Outcome:
+        with self.host.alone(within_seconds=0.0):
+            settle(self.host)
+            return activate(self.host, order) if isinstance(order, Activation) else put_back(self.host, order)
+
+    def settle(self) -> Outcome | None:
+        with self.host.alone(within_seconds=0.0):
+            return settle(self.host)
