@@ -43,6 +43,8 @@ _LOG = logging.getLogger(__name__)
 Mode = Literal["replay", "live"]
 _FAULT = Refusal(RefusalKind.ERROR, "this program failed at the bar; the health names the error and the log its place")
 
+_SAID_BEFORE = Refusal(RefusalKind.SAID_BEFORE, "the bar was decided on before")
+
 
 class Proposing(Protocol):
     """Makes a signal of an intent."""
@@ -66,6 +68,7 @@ class Engine:
         mode: `live` judges by the clock how old a bar is.
         propose: makes a signal of an intent.
         clock: gives the time, aware, UTC.
+        again: predict also what an earlier process decided on, to see a release at work; nothing is said twice.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Engine:
         mode: Mode,
         propose: Proposing,
         clock: Callable[[], datetime],
+        again: bool = False,
     ) -> None:
         self._folder = folder
         self._section = config.runtime
@@ -94,6 +98,7 @@ class Engine:
         self._mode: Mode = mode
         self._propose = propose
         self._clock = clock
+        self._again = again
         self._started_at = clock()
         self._ended_at: datetime | None = None
         self._ready = False
@@ -127,7 +132,7 @@ class Engine:
             self._scorer.serves(symbol.name, symbol.model.bundle)
         last = self._state.last_bar(symbol.name)
         if last is not None:
-            symbol.decided_ms = to_ms(last)
+            symbol.decided_ms = None if self._again else to_ms(last)
             with self._faults_told(symbol, "the start"):
                 self._speaker.speak(self._clock() if self._mode == "live" else last + timedelta(minutes=1))
 
@@ -178,9 +183,11 @@ class Engine:
             prediction, end = self._answer(symbol, bar, now)
         recorded = False
         with self._faults_told(symbol, where):
-            self._record(symbol, bar, prediction, end)
+            end = self._recorded(symbol, bar, prediction, end)
             recorded = True
-        if isinstance(end, Refusal) or not recorded:
+        if isinstance(end, Signal) and recorded:
+            symbol.tally.signals += 1
+        else:
             symbol.tally.refused(end if isinstance(end, Refusal) else _FAULT)
         with self._faults_told(symbol, where):
             for alarm in self._scorer.observe(symbol.name, symbol.window.candles()).alarms:
@@ -219,7 +226,10 @@ class Engine:
             if prediction.finite and answer.finite:
                 symbol.tally.compared(prediction, answer)
 
-    def _record(self, symbol: ServedSymbol, bar: Bar, prediction: Prediction | None, end: Signal | Refusal) -> None:
+    def _recorded(
+        self, symbol: ServedSymbol, bar: Bar, prediction: Prediction | None, end: Signal | Refusal
+    ) -> Signal | Refusal:
+        """What came of the bar, once that is in the state: the signal with its number, or the refusal."""
         finite = prediction is not None and prediction.finite
         issued = self._state.record(
             BarRecord(
@@ -231,8 +241,7 @@ class Engine:
                 signal=end if isinstance(end, Signal) else None,
             )
         )
-        if issued is not None:
-            symbol.tally.signals += 1
+        return issued or (_SAID_BEFORE if isinstance(end, Signal) else end)
 
     @contextlib.contextmanager
     def _faults_told(self, symbol: ServedSymbol, where: str) -> Iterator[None]:

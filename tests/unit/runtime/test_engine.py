@@ -64,7 +64,9 @@ def test_first_bars_warm_up_and_say_so(btc: Host) -> None:
     assert health.symbols["BTC-USD"].predictions == 2
 
 
-@pytest.mark.parametrize("cut", [1_501, 1_577, 1_699])
+@pytest.mark.parametrize(
+    "cut", [1_577, pytest.param(1_501, marks=pytest.mark.long), pytest.param(1_699, marks=pytest.mark.long)]
+)
 def test_restart_at_any_bar_says_the_same_as_no_restart(btc: Host, btc_bundle: Path, tmp_path: Path, cut: int) -> None:
     write_candles(tmp_path / "candles" / "BTC-USD.safetensors", CANDLES)
     whole = Host(tmp_path / "whole")
