@@ -22,11 +22,14 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from models_lib.config.runtime_section import RuntimeSection
     from models_lib.runtime.configuration import RuntimeConfig
     from models_lib.runtime.engine import Engine
-    from models_lib.runtime.sources import BarSource
+    from models_lib.runtime.sources import BarSource, FolderSource
     from models_lib.signals import Signal
+    from tasks.adapters.http_candles import HttpCandles
 
 DONE, NO, NOTHING_STARTED, LATER = 0, 1, 2, 3
 DEFAULT_FOLDER = Path("~/crpbot-runtime")
@@ -40,8 +43,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: as argparse does, with status 2 for a wrong usage and 0 for --help.
     """
-    arguments = _parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["host"]:
+        return told(lambda: _host(words[1:]), debug=False)
+    arguments = _parser().parse_args(words)
     return told(lambda: serve(arguments), debug=arguments.debug)
+
+
+def _host(words: list[str]) -> int:
+    """What a deployer runs on the host; the candles of its rehearsals are those of this runtime."""
+    from models_lib.host.command_line import main as host_main
+    from models_lib.runtime.configuration import read_runtime_config
+    from models_lib.runtime.health import runtime_version
+    from models_lib.runtime.newest import newest_candles
+
+    named = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    named.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
+    folder = named.parse_known_args(words)[0].folder.expanduser().absolute()
+
+    def newest(symbol: str, minutes: int) -> "pd.DataFrame":
+        section = read_runtime_config(folder).runtime
+        source = _live_source(section) if section.source == "http" else _replay_source(section, folder)
+        return newest_candles(source, symbol, minutes, fill_no_trade_minutes_up_to=section.fill_no_trade_minutes)
+
+    return host_main(words, version=runtime_version(), newest_candles=newest)
 
 
 def told(run: Callable[[], int], *, debug: bool) -> int:
@@ -92,6 +117,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", type=_moment, dest="last", metavar="TIME", help="open time of the last one")
     parser.add_argument(
+        "--again", action="store_true", help="predict also what was decided on before; no signal is said twice"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print each signal as a line of JSON, and nothing else, on stdout"
     )
 
@@ -128,24 +156,27 @@ def _run(
     from models_lib.runtime.engine import Engine
     from models_lib.runtime.health import HealthServer
     from models_lib.runtime.proposal import propose
+    from models_lib.runtime.speaking import Speaker
     from models_lib.runtime.state import RuntimeState
 
     stop = Event()
     with RuntimeState.open(folder / "state" / "runtime.sqlite") as state, _ended_by_signals(stop):
+        speaker = Speaker(folder, state, echo=_printer(config.signals.time_zone, as_json=arguments.json))
         engine = Engine(
             folder,
             config=config,
             symbols=symbols,
             source=source,
             state=state,
+            speaker=speaker,
             mode=arguments.mode,
             propose=partial(propose, settings=config.signals),
-            say=_printer(config.signals.time_zone, as_json=arguments.json),
             clock=lambda: datetime.now(UTC),
+            again=arguments.again,
         )
         port = config.runtime.health_port
         server = HealthServer(port, engine.content) if port is not None else contextlib.nullcontext()
-        with server:
+        with contextlib.closing(speaker), server:
             engine.run(stop)
     if not arguments.json:
         _print_summary(engine)
@@ -225,24 +256,32 @@ def _symbols(asked: str | None, released: tuple[str, ...], folder: Path, *, live
 
 
 def _source(arguments: argparse.Namespace, section: "RuntimeSection", folder: Path) -> "BarSource":
+    if arguments.mode == "live":
+        return _live_source(section)
+    return _replay_source(section, folder, first_ms=arguments.first, last_ms=arguments.last)
+
+
+def _live_source(section: "RuntimeSection") -> "HttpCandles":
     from models_lib.errors import ConfigError
 
-    if arguments.mode == "live":
-        if section.url is None:
-            raise ConfigError(
-                "--mode live needs candles from somewhere: set runtime.source: http and runtime.url in runtime.yaml."
-            )
-        from tasks.adapters.http_candles import HttpCandles
-
-        return HttpCandles(
-            section.url, poll_seconds=section.poll_seconds, timeout_seconds=section.request_timeout_seconds
+    if section.url is None:
+        raise ConfigError(
+            "--mode live needs candles from somewhere: set runtime.source: http and runtime.url in runtime.yaml."
         )
+    from tasks.adapters.http_candles import HttpCandles
+
+    return HttpCandles(section.url, poll_seconds=section.poll_seconds, timeout_seconds=section.request_timeout_seconds)
+
+
+def _replay_source(
+    section: "RuntimeSection", folder: Path, *, first_ms: int | None = None, last_ms: int | None = None
+) -> "FolderSource":
     from models_lib.runtime.sources import FolderSource
 
     return FolderSource(
         section.candles or folder / "candles",
-        first_ms=arguments.first,
-        last_ms=arguments.last,
+        first_ms=first_ms,
+        last_ms=last_ms,
         newest_minutes=section.newest_minutes,
         pace_seconds=section.pace_seconds,
     )

@@ -12,7 +12,7 @@ What does not belong here: where bars come from, and what is said about a bar (d
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ from models_lib.candles.checks import LARGEST_PRICE, LARGEST_VOLUME
 from models_lib.candles.schema import BAR_MS
 from models_lib.errors import DataError
 from models_lib.features import SERVING_BARS, WARM_UP_BARS
+from models_lib.runtime.moments import from_ms
+from models_lib.runtime.outcomes import Candles
 
 _EARLIEST_MS: Final = 1_230_940_800_000  # 2009-01-03, the first block of Bitcoin, as in candles/checks.py
 _LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
@@ -41,12 +43,12 @@ class Bar(NamedTuple):
     @property
     def opens_at(self) -> datetime:
         """Open time, aware, UTC."""
-        return utc(self.open_ms)
+        return from_ms(self.open_ms)
 
     @property
     def closes_at(self) -> datetime:
         """Open time plus one minute: from then on the bar is known."""
-        return utc(self.open_ms + BAR_MS)
+        return from_ms(self.open_ms + BAR_MS)
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,8 @@ class Hole:
 
     def sentence(self) -> str:
         """How many minutes from when, and why they were not filled."""
-        fact = (
-            f"{self.minutes:,} {'minute' if self.minutes == 1 else 'minutes'} from {utc(self.first_ms):%Y-%m-%dT%H:%MZ}"
-        )
+        fact = f"{self.minutes:,} {'minute' if self.minutes == 1 else 'minutes'} from {from_ms(self.first_ms):%Y-%m-%dT%H:%MZ}"
         return f"{fact} came damaged" if self.spoiled else f"{fact} are missing"
-
-
-def utc(epoch_ms: int) -> datetime:
-    """Milliseconds since 1970 as an aware time."""
-    return datetime.fromtimestamp(epoch_ms / 1000, tz=UTC)
 
 
 def checked_bar(raw: object, *, now_ms: int | None = None) -> Bar:
@@ -109,10 +104,10 @@ def _check_time(open_ms: int, now_ms: int | None) -> None:
     if not _EARLIEST_MS <= open_ms < _LATEST_MS:
         raise DataError(f"the open time must lie between 2009 and 2100, was {open_ms} ms")
     if open_ms % BAR_MS:
-        raise DataError(f"the bar opens at {utc(open_ms).isoformat()}, which is no whole minute")
+        raise DataError(f"the bar opens at {from_ms(open_ms).isoformat()}, which is no whole minute")
     if now_ms is not None and open_ms + BAR_MS > now_ms:
         raise DataError(
-            f"the bar closes at {utc(open_ms + BAR_MS):%Y-%m-%dT%H:%M:%SZ}, and it is only {utc(now_ms):%Y-%m-%dT%H:%M:%SZ}; "
+            f"the bar closes at {from_ms(open_ms + BAR_MS):%Y-%m-%dT%H:%M:%SZ}, and it is only {from_ms(now_ms):%Y-%m-%dT%H:%M:%SZ}; "
             f"check this host's clock if that goes on"
         )
 
@@ -171,6 +166,12 @@ class BarWindow:
         first = self._stop - min(bars, self.segment_bars, self._stop)
         return tuple(row[first : self._stop] for row in self._values)
 
+    def candles(self) -> Candles:
+        """All bars of the window, holes as holes; views that the next bar changes."""
+        held = slice(max(0, self._stop - SERVING_BARS), self._stop)
+        opened, high, low, close, _ = self._values[:, held]
+        return Candles(self._stamps[held], opened, high, low, close)
+
     def take(self, raw: object, *, now_ms: int | None = None) -> Bar | None:
         """Takes the next bar into the window.
 
@@ -202,7 +203,7 @@ class BarWindow:
         place = held.start + int(np.searchsorted(self._stamps[held], bar.open_ms))
         if self._stamps[place] != bar.open_ms:
             raise DataError(
-                f"the bar of {bar.opens_at:%Y-%m-%dT%H:%MZ} comes out of order, after that of {utc(last_ms):%Y-%m-%dT%H:%MZ}"
+                f"the bar of {bar.opens_at:%Y-%m-%dT%H:%MZ} comes out of order, after that of {from_ms(last_ms):%Y-%m-%dT%H:%MZ}"
             )
         if tuple(self._values[:, place].tolist()) != bar[1:]:
             raise DataError(

@@ -1,43 +1,49 @@
 """One process, all symbols of a host: each closed bar goes through window, model, decision, signal and record.
 
-    window -> prediction -> decision -> signal -> state (one transaction) -> speaking
+    window -> prediction -> decision -> signal -> state (one transaction) -> scoring, speaking
 
 Every bar ends in exactly one signal or one refusal. A bar that an earlier process decided on only fills the window, so a
 restart says nothing twice; what was missed meanwhile is decided on, and in live mode it is stale.
 
 A fault of one bar silences that bar: it is counted, named in the health and logged with its traceback, and the next bar
-comes. A symbol without a usable bundle is silent, and the others go on.
+comes. A symbol without a usable release is silent, and the others go on.
 
-What does not belong here: the rules (decide.py), the source, who is told (speaking).
+What does not belong here: the rules (decide.py), the source, how a signal is made and told.
 """
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
 from typing import Literal, Protocol
 
-from models_lib.errors import CrpbotError, DataError
+from models_lib.errors import DataError
 from models_lib.holds import held
 from models_lib.runtime.bars import Bar, BarWindow
 from models_lib.runtime.configuration import RuntimeConfig
-from models_lib.runtime.decide import Circumstances, Intent, Rules, Terms, decide
+from models_lib.runtime.decide import Circumstances, Intent, Rules, decide
 from models_lib.runtime.health import Health, runtime_version, write_health
+from models_lib.runtime.moments import to_ms
 from models_lib.runtime.refusal import Refusal, RefusalKind
-from models_lib.runtime.releases import current_release, release_folder
+from models_lib.runtime.releases import current_release
+from models_lib.runtime.scoring import Scorer
+from models_lib.runtime.served_symbol import ServedSymbol
 from models_lib.runtime.serving import Prediction, ServedModel
 from models_lib.runtime.sources import BarSource, Given, Trouble
+from models_lib.runtime.speaking import Speaker
 from models_lib.runtime.state import BarRecord, RuntimeState
-from models_lib.runtime.tally import Tally
 from models_lib.signals import Signal
 
 _LOG = logging.getLogger(__name__)
 
 Mode = Literal["replay", "live"]
-Answer = tuple[Prediction | None, Signal | Refusal]
+_FAULT = Refusal(RefusalKind.ERROR, "this program failed at the bar; the health names the error and the log its place")
+
+_SAID_BEFORE = Refusal(RefusalKind.SAID_BEFORE, "the bar was decided on before")
 
 
 class Proposing(Protocol):
@@ -49,45 +55,8 @@ class Proposing(Protocol):
         """The signal, with any number; or why there can be none."""
 
 
-class Symbol:
-    """One symbol: its models, its window and its counts."""
-
-    def __init__(self, name: str, folder: Path, *, fill_no_trade_minutes: int) -> None:
-        self.name = name
-        self.window = BarWindow(fill_no_trade_minutes=fill_no_trade_minutes)
-        self.tally = Tally()
-        self.decided_ms: int | None = None
-        self.silence = Refusal(RefusalKind.NO_RELEASE, "the symbol has no release; deploy one")
-        self.model = self._loaded(folder, "current")
-        self.shadow = self._loaded(folder, "shadow")
-        self.terms = _terms(self.model) if self.model is not None else None
-
-    def _loaded(self, folder: Path, role: Literal["current", "shadow"]) -> ServedModel | None:
-        if current_release(folder, self.name, role=role) is None:
-            return None
-        try:
-            return ServedModel.load(release_folder(folder, self.name, role=role), symbol=self.name)
-        except (CrpbotError, OSError) as error:
-            _LOG.error("the %s release cannot be loaded: %s", role, error, extra={"symbol": self.name})
-            self.tally.failed(f"the {role} release cannot be loaded: {error}")
-            if role == "current":
-                self.silence = Refusal(RefusalKind.NO_RELEASE, f"the release cannot be loaded: {error}")
-            return None
-
-
-def _terms(model: ServedModel) -> Terms:
-    bundle = model.bundle
-    envelope = bundle.manifest.envelope
-    return Terms(
-        bundle=bundle.hash,
-        judged_at=bundle.facts.judged_at if bundle.facts is not None else None,
-        valid_days=bundle.manifest.valid_days,
-        max_outside=envelope.max_outside if envelope is not None else None,
-    )
-
-
 class Engine:
-    """All symbols of a host folder.
+    """All symbols of a host folder; the caller holds the folder's lock.
 
     Args:
         folder: the host folder.
@@ -95,10 +64,11 @@ class Engine:
         symbols: which to serve.
         source: of their bars.
         state: what was decided before; this engine records into it.
+        speaker: says what was issued.
         mode: `live` judges by the clock how old a bar is.
         propose: makes a signal of an intent.
-        say: called with each signal once it is recorded.
         clock: gives the time, aware, UTC.
+        again: predict also what an earlier process decided on, to see a release at work; nothing is said twice.
     """
 
     def __init__(
@@ -109,10 +79,11 @@ class Engine:
         symbols: Sequence[str],
         source: BarSource,
         state: RuntimeState,
+        speaker: Speaker,
         mode: Mode,
         propose: Proposing,
-        say: Callable[[Signal], None],
         clock: Callable[[], datetime],
+        again: bool = False,
     ) -> None:
         self._folder = folder
         self._section = config.runtime
@@ -122,28 +93,28 @@ class Engine:
         )
         self._source = source
         self._state = state
+        self._scorer = Scorer(state)
+        self._speaker = speaker
         self._mode: Mode = mode
         self._propose = propose
-        self._say = say
         self._clock = clock
+        self._again = again
         self._started_at = clock()
         self._ended_at: datetime | None = None
         self._ready = False
         self._last_error: str | None = None
+        self._version = runtime_version()
         self._written_seconds = -float("inf")
-        self._told: object = None
+        self._told: tuple[bool, str | None] | None = None
         self._content = b"{}"
         fill = config.runtime.fill_no_trade_minutes
-        self.symbols = {name: Symbol(name, folder, fill_no_trade_minutes=fill) for name in symbols}
-        for symbol in self.symbols.values():
-            self._last_error = symbol.tally.last_error or self._last_error
+        self.symbols = {name: ServedSymbol(name, folder, fill_no_trade_minutes=fill) for name in symbols}
 
     def run(self, stop: Event) -> None:
         """Decides on bars until the source ends or `stop` is set; the bar at hand is finished."""
         for symbol in self.symbols.values():
-            last = self._state.last_bar(symbol.name)
-            symbol.decided_ms = None if last is None else int(last.timestamp() * 1000)
-        self.write_health(at_once=True)
+            self._go_on_from_before(symbol)
+        self._write_health(at_once=True)
         try:
             for event in self._source.bars({name: one.decided_ms for name, one in self.symbols.items()}, stop):
                 self._take(event)
@@ -151,7 +122,19 @@ class Engine:
                     break
         finally:
             self._ended_at = self._clock()
-            self.write_health(at_once=True)
+            self._write_health(at_once=True)
+
+    def _go_on_from_before(self, symbol: ServedSymbol) -> None:
+        """Says what an earlier process recorded and could not say any more."""
+        if symbol.tally.last_error is not None:
+            self._last_error = f"{symbol.name}: {symbol.tally.last_error}"
+        if symbol.model is not None:
+            self._scorer.serves(symbol.name, symbol.model.bundle)
+        last = self._state.last_bar(symbol.name)
+        if last is not None:
+            symbol.decided_ms = None if self._again else to_ms(last)
+            with self._faults_told(symbol, "the start"):
+                self._speaker.speak(self._clock() if self._mode == "live" else last + timedelta(minutes=1))
 
     def _take(self, event: Given | Trouble | None) -> None:
         match event:
@@ -162,9 +145,9 @@ class Engine:
                 self._fail(self.symbols[symbol], sentence)
             case None:
                 self._ready = True
-        self.write_health(at_once=event is None)
+        self._write_health(at_once=event is None)
 
-    def _take_bar(self, symbol: Symbol, raw: object, *, past: bool) -> None:
+    def _take_bar(self, symbol: ServedSymbol, raw: object, *, past: bool) -> None:
         began = time.perf_counter()
         now = self._clock() if self._mode == "live" else None
         try:
@@ -175,26 +158,46 @@ class Engine:
         if bar is None or past or (symbol.decided_ms is not None and bar.open_ms <= symbol.decided_ms):
             return
         symbol.decided_ms = bar.open_ms
-        symbol.tally.bars += 1
-        try:
-            if self._settle(symbol, bar, *self._answer(symbol, bar, now)):
-                symbol.tally.took((time.perf_counter() - began) * 1e3)
-        except Exception as error:  # noqa: BLE001 - one bar's fault must not silence the others
-            _LOG.exception("the bar of %s failed", bar.opens_at.isoformat(), extra={"symbol": symbol.name})
-            sentence = f"the bar of {bar.opens_at:%Y-%m-%dT%H:%MZ}: {type(error).__name__}: {error}"
-            self._fail(symbol, sentence)
-            symbol.tally.refused(Refusal(RefusalKind.ERROR, sentence))
+        prediction = self._finish(symbol, bar, now)
+        if prediction is not None:
+            symbol.tally.predicted(prediction)
+            symbol.tally.took((time.perf_counter() - began) * 1e3)
 
     def _latest_close_ms(self, now: datetime | None) -> int | None:
-        return None if now is None else int((now.timestamp() + self._section.clock_tolerance_seconds) * 1000)
+        return None if now is None else to_ms(now + timedelta(seconds=self._section.clock_tolerance_seconds))
 
-    def _refuse_candle(self, symbol: Symbol, fault: str) -> None:
+    def _refuse_candle(self, symbol: ServedSymbol, fault: str) -> None:
+        """A candle that is none is no bar: nothing is recorded, and it may still come in good order."""
         refusal = Refusal(RefusalKind.BAD_CANDLE, fault)
-        if symbol.tally.last_refusal != f"{refusal.kind}: {fault}":
+        if symbol.tally.last_refusal != str(refusal):
             _LOG.warning("a bad candle: %s", fault, extra={"symbol": symbol.name})
         symbol.tally.refused(refusal)
 
-    def _answer(self, symbol: Symbol, bar: Bar, now: datetime | None) -> Answer:
+    def _finish(self, symbol: ServedSymbol, bar: Bar, now: datetime | None) -> Prediction | None:
+        """Brings the bar to its end, whatever fails on the way; returns the prediction, where there is one."""
+        symbol.tally.bars += 1
+        where = f"the bar of {bar.opens_at:%Y-%m-%dT%H:%MZ}"
+        prediction: Prediction | None = None
+        end: Signal | Refusal = _FAULT
+        with self._faults_told(symbol, where):
+            prediction, end = self._answer(symbol, bar, now)
+        recorded = False
+        with self._faults_told(symbol, where):
+            end = self._recorded(symbol, bar, prediction, end)
+            recorded = True
+        if isinstance(end, Signal) and recorded:
+            symbol.tally.signals += 1
+        else:
+            symbol.tally.refused(end if isinstance(end, Refusal) else _FAULT)
+        with self._faults_told(symbol, where):
+            for alarm in self._scorer.observe(symbol.name, symbol.window.candles()).alarms:
+                _LOG.warning("%s", alarm.sentence, extra={"symbol": symbol.name})
+            self._speaker.speak(now or bar.closes_at)
+        return prediction
+
+    def _answer(
+        self, symbol: ServedSymbol, bar: Bar, now: datetime | None
+    ) -> tuple[Prediction | None, Signal | Refusal]:
         """The prediction where one can be made, and the signal or the reason for silence."""
         window, model, terms = symbol.window, symbol.model, symbol.terms
         if model is None or terms is None:
@@ -216,48 +219,55 @@ class Engine:
         assert prediction is not None, "an intent comes from a prediction"
         return prediction, self._propose(decision, prediction, bar, window, model)
 
-    def _compare(self, symbol: Symbol, shadow: ServedModel, prediction: Prediction) -> None:
-        """The candidate's answer for the same features, counted and told to nobody."""
-        answer = shadow.of_features(prediction.features)
-        if prediction.finite and answer.finite:
-            symbol.tally.compared(prediction, answer)
+    def _compare(self, symbol: ServedSymbol, shadow: ServedModel, prediction: Prediction) -> None:
+        """The candidate's answer to the same features, counted and told to nobody; its faults are its own."""
+        with self._faults_told(symbol, "the shadow"):
+            answer = shadow.of_features(prediction.features)
+            if prediction.finite and answer.finite:
+                symbol.tally.compared(prediction, answer)
 
-    def _settle(self, symbol: Symbol, bar: Bar, prediction: Prediction | None, end: Signal | Refusal) -> bool:
-        """Records what came of the bar, then says it; True when there was a prediction."""
-        refusal = end if isinstance(end, Refusal) else None
-        known = prediction is not None and prediction.finite
+    def _recorded(
+        self, symbol: ServedSymbol, bar: Bar, prediction: Prediction | None, end: Signal | Refusal
+    ) -> Signal | Refusal:
+        """What came of the bar, once that is in the state: the signal with its number, or the refusal."""
+        finite = prediction is not None and prediction.finite
         issued = self._state.record(
             BarRecord(
                 symbol=symbol.name,
                 bar_at=bar.opens_at,
-                bundle=symbol.terms.bundle if symbol.terms is not None else None,
-                probabilities=prediction.probabilities if prediction is not None and known else None,
-                refusal=str(refusal.kind) if refusal is not None else None,
+                bundle=symbol.bundle,
+                probabilities=prediction.probabilities if prediction is not None and finite else None,
+                refusal=str(end.kind) if isinstance(end, Refusal) else None,
                 signal=end if isinstance(end, Signal) else None,
             )
         )
-        if prediction is not None:
-            symbol.tally.predicted(prediction)
-        if refusal is not None:
-            symbol.tally.refused(refusal)
-        if issued is not None:
-            symbol.tally.signals += 1
-            self._say(issued)
-        return prediction is not None
+        return issued or (_SAID_BEFORE if isinstance(end, Signal) else end)
 
-    def _fail(self, symbol: Symbol, sentence: str) -> None:
+    @contextlib.contextmanager
+    def _faults_told(self, symbol: ServedSymbol, where: str) -> Iterator[None]:
+        """Whatever the body raises is logged with its place, counted and named in the health, and ends there."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - one bar's fault must not silence the others
+            _LOG.exception("%s failed", where, extra={"symbol": symbol.name})
+            self._fail(symbol, f"{where}: {type(error).__name__}: {error}")
+
+    def _fail(self, symbol: ServedSymbol, sentence: str) -> None:
         if symbol.tally.last_error != sentence:
             _LOG.warning("%s", sentence, extra={"symbol": symbol.name})
         symbol.tally.failed(sentence)
         self._last_error = f"{symbol.name}: {sentence}"
 
-    # --- health
+    # Health
 
-    def health(self) -> Health:
-        """How everything stands now."""
+    def content(self) -> bytes:
+        """The newest health.json."""
+        return self._content
+
+    def _health(self) -> Health:
         now = self._clock()
         return Health(
-            runtime_version=runtime_version(),
+            runtime_version=self._version,
             mode=self._mode,
             pid=os.getpid(),
             started_at=self._started_at,
@@ -265,23 +275,11 @@ class Engine:
             ended_at=self._ended_at,
             ready=self._ready,
             last_error=self._last_error,
-            symbols={
-                name: symbol.tally.health(
-                    symbol.window,
-                    bundle=symbol.model.bundle.hash if symbol.model is not None else None,
-                    shadow=symbol.shadow.bundle.hash if symbol.shadow is not None else None,
-                    live=None,
-                    now=now,
-                )
-                for name, symbol in self.symbols.items()
-            },
+            symbols={name: symbol.health(self._scorer, now) for name, symbol in self.symbols.items()},
+            channels=self._speaker.health(),
         )
 
-    def content(self) -> bytes:
-        """The newest health.json."""
-        return self._content
-
-    def write_health(self, *, at_once: bool = False) -> None:
+    def _write_health(self, *, at_once: bool = False) -> None:
         """Writes the health when it is due: something was told besides counts, or the last time is long enough ago."""
         told = (self._ready, self._last_error)
         seconds = time.monotonic()
@@ -289,6 +287,6 @@ class Engine:
             return
         self._told, self._written_seconds = told, seconds
         try:
-            self._content = write_health(self._folder, self.health())
+            self._content = write_health(self._folder, self._health())
         except OSError as error:
             _LOG.warning("health.json cannot be written: %s", error)

@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, J
 
 from models_lib.bundle.layout import READABLE_VERSIONS
 from models_lib.errors import ConfigError
+from models_lib.runtime.speaking import ChannelHealth
 
 HEALTH_FILE = "health.json"
 Count = Annotated[int, Field(ge=0)]
@@ -98,6 +99,8 @@ class Health(_Part):
     last_error: str | None
     """The newest error of any symbol."""
     symbols: dict[str, SymbolHealth]
+    channels: dict[str, ChannelHealth] = {}
+    """Who is told besides signals.jsonl."""
 
 
 def runtime_version() -> str:

@@ -36,6 +36,8 @@ class RefusalKind(StrEnum):
     """Less sure than `signals.min_confidence`."""
     SIZING = "sizing"
     """No position can be sized: exchange minimum, leverage, volatility."""
+    SAID_BEFORE = "said_before"
+    """An earlier process decided on the bar; a repeated replay says nothing twice."""
     ERROR = "error"
     """A fault of this program; the log has the traceback."""
 
@@ -47,3 +49,6 @@ class Refusal:
     kind: RefusalKind
     sentence: str
     """The fact with its limit and, where there is one, the remedy."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.sentence}"

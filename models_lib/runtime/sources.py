@@ -112,6 +112,11 @@ class FolderSource:
             streams.append(_given(symbol, rows, first, end))
         yield from self._paced(heapq.merge(*streams, key=_open_time), stop)
 
+    def newest(self, symbol: str, bars: int) -> list[object]:
+        """The last rows of the symbol's file."""
+        rows = read_rows(self._folder, symbol)
+        return list(_raw_bars(rows, max(0, len(rows.stamps) - bars), len(rows.stamps)))
+
     def _paced(self, bars: Iterable[Given], stop: Event) -> Iterator[Given | None]:
         minute = None
         for bar in bars:

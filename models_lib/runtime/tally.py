@@ -10,8 +10,9 @@ import numpy as np
 from pydantic import JsonValue
 
 from models_lib.candles.schema import BAR_MS
-from models_lib.runtime.bars import BarWindow, utc
+from models_lib.runtime.bars import BarWindow
 from models_lib.runtime.health import Latency, ShadowDifference, SymbolHealth
+from models_lib.runtime.moments import from_ms
 from models_lib.runtime.refusal import Refusal
 from models_lib.runtime.serving import Prediction
 
@@ -51,7 +52,7 @@ class Tally:
     def refused(self, refusal: Refusal) -> None:
         """Counts a reason for silence."""
         self.refusals[refusal.kind] = self.refusals.get(refusal.kind, 0) + 1
-        self.last_refusal = f"{refusal.kind}: {refusal.sentence}"
+        self.last_refusal = str(refusal)
 
     def failed(self, sentence: str) -> None:
         """Counts a fault."""
@@ -84,8 +85,8 @@ class Tally:
         return SymbolHealth(
             bundle=bundle,
             shadow=shadow,
-            last_bar_at=None if last_ms is None else utc(last_ms),
-            bar_age_seconds=None if last_ms is None else (now - utc(last_ms + BAR_MS)).total_seconds(),
+            last_bar_at=None if last_ms is None else from_ms(last_ms),
+            bar_age_seconds=None if last_ms is None else (now - from_ms(last_ms + BAR_MS)).total_seconds(),
             bars=self.bars,
             predictions=self.predictions,
             signals=self.signals,

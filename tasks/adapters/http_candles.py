@@ -67,12 +67,16 @@ class HttpCandles:
         while not stop.is_set():
             for symbol, at in asked.items():
                 if not stop.is_set() and at.next_seconds <= monotonic():
-                    yield from self._newest(symbol, at, decided[symbol])
+                    yield from self._ask(symbol, at, decided[symbol])
             yield None
             due = min((at.next_seconds for at in asked.values()), default=monotonic() + self._poll_seconds)
             stop.wait(max(0.0, due - monotonic()))
 
-    def _newest(self, symbol: str, at: _Asked, decided_ms: int | None) -> Iterator[Given | Trouble]:
+    def newest(self, symbol: str, bars: int) -> list[object]:
+        """The newest closed bars that the server has."""
+        return self.fetch(symbol, after_ms=_NOTHING_BEFORE, limit=bars)
+
+    def _ask(self, symbol: str, at: _Asked, decided_ms: int | None) -> Iterator[Given | Trouble]:
         try:
             candles = self.fetch(symbol, after_ms=at.newest_ms, limit=SERVING_BARS)
         except (TransientError, DataError) as error:
