@@ -39,6 +39,7 @@ from models_lib.host.messages import (
     Return,
     Service,
 )
+from models_lib.host.releases import Releases
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ _ASKED_AGAIN = 3
 _SHORT_PATIENCE = 3.0
 """Of somebody who only looks."""
 _TOLD_BYTES = 600
-_REPLAY = ("--mode", "replay", "--newest-minutes", "1440", "--anew")
+_REPLAY = ("--mode", "replay", "--newest-minutes", "1440", "--again")
 """How a host without a service manager runs its releases: the newest day, once."""
 PartT = TypeVar("PartT", bound=BaseModel)
 
@@ -81,9 +82,9 @@ class HostTarget:
         return self.state().current.get(symbol)
 
     def all_current(self) -> dict[str, str]:
-        """As `current`, of every symbol; an order under way is waited for only shortly."""
-        if isinstance(self.section, LocalTargetSection) and not Path(self._folder()).exists():
-            return {}  # asking would make the folder
+        """As `current`, of every symbol; an order under way is waited for only shortly, and on this machine not at all."""
+        if isinstance(self.section, LocalTargetSection):
+            return Releases(Path(self._folder())).all_current()
         with self.open_link() as link:
             return self._ask(link, patience=_SHORT_PATIENCE).current
 

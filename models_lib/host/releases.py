@@ -51,6 +51,11 @@ class Releases:
         folder = self._folder / self._links
         return tuple(sorted(path.name for path in folder.glob("*") if path.name[0] != "."))
 
+    def all_current(self) -> dict[str, str]:
+        """As `current`, of every symbol that has one."""
+        found = {symbol: self.current(symbol) for symbol in self.symbols()}
+        return {symbol: bundle for symbol, bundle in found.items() if bundle is not None}
+
     def path(self, symbol: str, bundle_hash: str) -> Path:
         """The release's folder."""
         return self._folder / "releases" / symbol / bundle_hash
