@@ -49,7 +49,7 @@ def test_status_tells_what_needs_a_look(home: Path, capsys: Heard) -> None:
     heard = capsys.readouterr()
     _, row, *remarks = heard.out.splitlines()
     assert row.split()[:2] == ["BTC-USD", A[:12]]
-    assert row.endswith("unknown  held      2026-05-22 12:00  1 night  not_configured  yes")
+    assert row.endswith("unknown  held      2026-05-22 12:00  1 night  local: none  yes")
     assert remarks[0] == "BTC-USD: held by accuracy"
     assert remarks[1].startswith("BTC-USD: on hold since ")
     assert remarks[1].endswith(": odd prices")
