@@ -6,6 +6,7 @@ What does not belong here: waiting and trying again, which the outbox does.
 import http.client
 import logging
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -16,6 +17,7 @@ from slack_sdk.webhook import WebhookClient, WebhookResponse
 from models_lib.errors import NotificationError, TransientError
 from models_lib.notifications import Notice
 from models_lib.notifications.message import cut
+from models_lib.signals.signal import Signal
 from tasks.adapters.addresses import check_web_address, connection_failure
 
 # Slack's limits, in characters.
@@ -25,8 +27,33 @@ _SILENT = logging.Logger("silent", level=logging.CRITICAL + 1)  # noqa: LOG001 -
 """slack_sdk writes the webhook's address into its log records; this logger drops them."""
 
 
+class _Webhook:
+    """Posts to an incoming webhook, once."""
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        check_web_address(url, variable="CRPBOT_SLACK_WEBHOOK_URL")
+        # No retry handlers: they sleep. The time-out is an int by its annotation alone; urllib takes both.
+        self._client = WebhookClient(url, timeout=timeout_seconds, logger=_SILENT, retry_handlers=[])  # type: ignore[arg-type]
+
+    def post(self, text: str, laid_out: list[dict[str, Any]]) -> None:
+        failure = self._failure(text, laid_out)
+        if failure is not None:
+            raise failure  # outside of any `except`, so that no context carries the address
+
+    def _failure(self, text: str, laid_out: list[dict[str, Any]]) -> TransientError | NotificationError | None:
+        try:
+            answer = self._client.send(text=text, blocks=laid_out, unfurl_links=False)
+        except (OSError, http.client.HTTPException, ValueError, LookupError, SlackClientError) as error:
+            return connection_failure(
+                error,
+                whom="the webhook's server",
+                remedy="Correct the address, or make this machine trust the certificate's authority.",
+            )
+        return _refusal(answer)
+
+
 class SlackNotifier:
-    """Sends to an incoming webhook.
+    """Sends notices to an incoming webhook.
 
     Args:
         url: the webhook's address, a secret.
@@ -39,26 +66,40 @@ class SlackNotifier:
     name = "slack"
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        check_web_address(url, variable="CRPBOT_SLACK_WEBHOOK_URL")
-        # No retry handlers: they sleep. The time-out is an int by its annotation alone; urllib takes both.
-        self._client = WebhookClient(url, timeout=timeout_seconds, logger=_SILENT, retry_handlers=[])  # type: ignore[arg-type]
+        self._webhook = _Webhook(url, timeout_seconds=timeout_seconds)
 
     def send(self, notice: Notice) -> None:
         """Posts blocks with a plain text beside them, as the protocol says."""
-        failure = self._failure(notice)
-        if failure is not None:
-            raise failure  # outside of any `except`, so that no context carries the address
+        self._webhook.post(fallback(notice), blocks(notice))
 
-    def _failure(self, notice: Notice) -> TransientError | NotificationError | None:
-        try:
-            answer = self._client.send(text=fallback(notice), blocks=blocks(notice), unfurl_links=False)
-        except (OSError, http.client.HTTPException, ValueError, LookupError, SlackClientError) as error:
-            return connection_failure(
-                error,
-                whom="the webhook's server",
-                remedy="Correct the address, or make this machine trust the certificate's authority.",
-            )
-        return _refusal(answer)
+
+class SlackSignals:
+    """Sends the runtime's signals to an incoming webhook.
+
+    Args:
+        url: the webhook's address, a secret.
+        timeout_seconds: the longest silence of the endpoint.
+        text_of: a signal for people; its first line is what a phone shows.
+
+    Raises:
+        ConfigError: no address, or one that is not encrypted.
+    """
+
+    name = "slack"
+
+    def __init__(self, url: str, *, timeout_seconds: float, text_of: Callable[[Signal], str]) -> None:
+        self._webhook = _Webhook(url, timeout_seconds=timeout_seconds)
+        self._text_of = text_of
+
+    def send(self, signal: Signal) -> None:
+        """Posts the text, and in small the number by which one signal that comes twice is known."""
+        text = self._text_of(signal)
+        small = f"signal {signal.number:,}; seen twice, it is one signal"
+        laid_out: list[dict[str, Any]] = [
+            {"type": "section", "text": _marked(escaped(text, _SECTION))},
+            {"type": "context", "elements": [_marked(small)]},
+        ]
+        self._webhook.post(escaped(text.partition("\n")[0], _HEADER * 5), laid_out)
 
 
 def blocks(notice: Notice) -> list[dict[str, Any]]:
