@@ -9,7 +9,8 @@ import pytest
 from models_lib.errors import ConfigError, NotificationError
 from models_lib.notifications import Figure, Notice
 from models_lib.notifications.sending import send_now
-from tasks.adapters.slack import SlackNotifier, SlackSignals, _asked_pause, blocks, escaped, fallback
+from tasks.adapters.slack import SlackNotifier, blocks, fallback
+from tasks.adapters.slack_webhook import SlackSignals, _asked_pause, escaped
 from tests.contracts.endpoints import CANARY, HttpEndpoint
 from tests.unit.runtime.examples import long_signal
 
