@@ -313,3 +313,17 @@ def test_a_bundle_without_facts_promises_nothing(state: RuntimeState, frame: pd.
     assert live.test.accuracy == Measured()
     assert "(test not measured, interval not measured)" in live.line()
     assert LiveFigures.model_validate_json(live.model_dump_json()) == live
+
+
+def test_facts_of_another_version_promise_nothing_and_stop_nothing(
+    state: RuntimeState, frame: pd.DataFrame, caplog: pytest.LogCaptureFixture
+) -> None:
+    foreign = bundle_of(accuracy="very good")
+    scorer = Scorer(state)
+    scorer.serves(SYMBOL, foreign)
+    play(state, scorer, frame, range(3_000, 3_050))
+    live = scorer.live(SYMBOL)
+    assert live is not None
+    assert live.own.rows > 0
+    assert live.test.accuracy == Measured()
+    assert "unreadable figures" in caplog.text
