@@ -26,9 +26,9 @@ from typing import BinaryIO, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from models_lib.attempts import SEND_SECONDS, tried
 from models_lib.errors import CrpbotError, DataError
 from models_lib.files import append_line
-from models_lib.notifications.sending import SEND_SECONDS, tried
 from models_lib.runtime.state import RuntimeState, ToldStatus, WaitingSignal
 from models_lib.signals.signal import Signal
 
