@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from flows.home import config_file
+from flows.runtime_cli import add_options
 
 _DESCRIPTION = """\
 Trains, calibrates, judges and promotes crypto direction classifiers. Nothing reaches
@@ -49,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_promote,
         _add_rollback,
         _add_export,
+        _add_signals,
         _add_history,
         _add_status,
         _add_hold,
@@ -246,6 +248,34 @@ exit status: 0 done; 1 there is no earlier champion; 2 the earlier one is gone o
     )
     command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
     command.add_argument("--why", default="rolled back by hand", metavar="TEXT", help="reason, for the ledger")
+
+
+def _add_signals(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "signals",
+        module="signals",
+        summary="run the trading host's runtime here: signals, and why there are none",
+        text="""\
+The runtime of the trading host, `crpbot-runtime`, on this machine. Each closed bar of each
+symbol ends in a signal or in a reason for silence. It places no orders.
+
+Serves the folder that --folder names, or CRPBOT_HOME/host where something was deployed to.
+Otherwise, or with --bundle, it replays the champions of CRPBOT_HOME, or that bundle, over
+--candles: this remembers nothing, and says the same each time.
+
+examples:
+  crpbot signals --mode replay --newest-minutes 1440
+  crpbot signals --mode replay --candles CANDLES --bundle 3f2a9c01 --json
+  crpbot signals --mode live --folder ~/crpbot-runtime
+
+exit status: 0 done, also by Ctrl-C; 1 no release can be used; 2 nothing was started;
+3 another runtime works in the folder.""",
+    )
+    command.add_argument("--folder", type=Path, metavar="F", help="a host's folder (default: CRPBOT_HOME/host)")
+    command.add_argument("--bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash, to replay")
+    add_options(command)
+    _add_config(command)
 
 
 def _add_export(commands: _Commands) -> None:

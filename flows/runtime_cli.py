@@ -19,11 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from models_lib.config.runtime_section import RuntimeSection
     from models_lib.runtime.configuration import RuntimeConfig
     from models_lib.runtime.engine import Engine
@@ -61,12 +59,12 @@ def _host(words: list[str]) -> int:
     named.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
     folder = named.parse_known_args(words)[0].folder.expanduser().absolute()
 
-    def newest(symbol: str, minutes: int) -> "pd.DataFrame":
+    def of_its_source(symbol: str, minutes: int) -> Any:
         section = read_runtime_config(folder).runtime
         source = _live_source(section) if section.source == "http" else _replay_source(section, folder)
         return newest_candles(source, symbol, minutes, fill_no_trade_minutes_up_to=section.fill_no_trade_minutes)
 
-    return host_main(words, version=runtime_version(), newest_candles=newest)
+    return host_main(words, version=runtime_version(), newest_candles=of_its_source)
 
 
 def told(run: Callable[[], int], *, debug: bool) -> int:

@@ -11,7 +11,7 @@ from models_lib.candles.fill import fill_no_trade_minutes
 from models_lib.candles.schema import CANDLE_COLUMNS, TIMESTAMP_DTYPE
 from models_lib.errors import DataError
 from models_lib.features import SERVING_BARS
-from models_lib.runtime.bars import BarWindow, checked_bar
+from models_lib.runtime.bars import BarWindow
 
 
 class NewestBars(Protocol):
@@ -35,10 +35,7 @@ def newest_candles(source: NewestBars, symbol: str, minutes: int, *, fill_no_tra
     """
     raws = source.newest(symbol, minutes + SERVING_BARS)
     window = BarWindow(fill_no_trade_minutes=fill_no_trade_minutes_up_to)
-    rows = []
-    for raw in raws:
-        if window.take(raw) is not None:
-            rows.append(checked_bar(raw))
+    rows = [bar for raw in raws if (bar := window.take(raw)) is not None]
     if not rows:
         raise DataError(f"{symbol}: the source has no candles. Give the host some before a release is deployed.")
     frame = pd.DataFrame(rows, columns=list(CANDLE_COLUMNS))
