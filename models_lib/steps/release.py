@@ -24,6 +24,7 @@ import pandas as pd
 from models_lib.deployment.journal import Journal, Switch, symbols_under_way
 from models_lib.deployment.local_candles import bring_local_candles
 from models_lib.deployment.record import recorded
+from models_lib.deployment.release import release_of
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
 from models_lib.errors import CrpbotError, DeployError, RecordError
 from models_lib.registry import open_registry
@@ -100,7 +101,7 @@ def deploy(
         return Deployment(target=None, outcome="not_configured", release=None)
     bring_local_candles(target, symbol, candles)
     with recorded(plan.home, symbol, stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
-        release = target.deploy(symbol, open_registry(plan.home).store.bundle(stored.bundle))
+        release = target.deploy(release_of(open_registry(plan.home), symbol, stored.bundle))
     return Deployment(target=target.name, outcome="deployed", release=release)
 
 

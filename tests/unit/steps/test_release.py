@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from models_lib.deployment.journal import Journal
+from models_lib.deployment.release import release_of
 from models_lib.errors import DeployError, RecordError
 from models_lib.registry import open_registry
 from models_lib.steps.refs import StoredRef
@@ -112,7 +113,7 @@ def within_a_switch(made: Reign, body: Callable[[], object]) -> None:
 
 
 def deploy(made: Reign) -> None:
-    made.place.target.deploy("BTC-USD", open_registry(made.place.home).store.bundle(made.b))
+    made.place.target.deploy(release_of(open_registry(made.place.home), "BTC-USD", made.b))
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), RuntimeError("a fault of ours"), SystemExit(1)])
