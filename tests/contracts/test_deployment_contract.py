@@ -27,7 +27,7 @@ def place(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture(params=TARGETS)
+@pytest.fixture(params=["folder", pytest.param("host", marks=pytest.mark.long)])
 def target(request: pytest.FixtureRequest, place: Path) -> DeploymentTarget:
     return TARGETS[request.param](place)
 
