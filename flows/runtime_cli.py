@@ -146,7 +146,9 @@ def serve(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder.expanduser().absolute()
     config = read_runtime_config(folder)
     section = _laid_over(config.runtime, arguments)
-    symbols = _symbols(arguments.symbols, released_symbols(folder), folder, live=arguments.mode == "live")
+    symbols = _symbols(
+        arguments.symbols, released_symbols(folder), folder, may_wait=arguments.mode == "live" or arguments.again
+    )
     source = _source(arguments, section, folder)
     (folder / "state").mkdir(parents=True, exist_ok=True)
     end_logs = set_up_logs(folder / "logs", max_bytes=section.log_max_bytes, keep=section.log_keep)
@@ -249,11 +251,11 @@ def _laid_over(section: "RuntimeSection", arguments: argparse.Namespace) -> "Run
         raise ConfigError(explain(error, origin="the command line", of=RuntimeSection)) from error
 
 
-def _symbols(asked: str | None, released: tuple[str, ...], folder: Path, *, live: bool) -> tuple[str, ...]:
+def _symbols(asked: str | None, released: tuple[str, ...], folder: Path, *, may_wait: bool) -> tuple[str, ...]:
     from models_lib.errors import ConfigError
 
     if asked is None:
-        if released or live:  # a new host waits, alive, for its first release and the restart that comes with it
+        if released or may_wait:  # a new host waits, alive, for its first release and the restart that comes with it
             return released
         raise ConfigError(
             f"{folder}: no symbol has a release there. Deploy one, or name the host's folder with --folder."

@@ -14,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from models_lib.config.targets import WatchSection
+from models_lib.config.targets import SshTargetSection, WatchSection
+from models_lib.deployment.host_link import HostLink
 from models_lib.host.messages import Activation, Move, Outcome, Return, Service
 from models_lib.host.releases import Releases
 from models_lib.host.transaction import activate, put_back, settle
@@ -23,6 +24,26 @@ from tests.bundles import walk_candles
 
 WATCH = WatchSection(bars=1, minutes=0.05, rehearsal_minutes=0)
 """No rehearsal; three seconds for one bar."""
+
+
+def in_folder(folder: Path) -> tuple[str, ...]:
+    """Settings of a run that deploys to that folder."""
+    return (
+        "deployment.target=folder",
+        "deployment.targets.folder.kind=folder",
+        f"deployment.targets.folder.folder={folder}",
+    )
+
+
+def no_ssh(section: SshTargetSection) -> HostLink:
+    """For tests that deploy to no host behind SSH."""
+    raise AssertionError(section)
+
+
+def no_candles() -> pd.DataFrame:
+    """For tests that deploy to no target on this machine that needs them."""
+    raise AssertionError("the target has candles of its own")
+
 
 _RUNTIME = """
 import datetime, json, os, sys
@@ -36,8 +57,14 @@ answer = say["by_release"].get(next((h for h in current.values() if h in say["by
 if answer.get("fails"):
     sys.exit("the service manager says no")
 now = datetime.datetime.now(datetime.timezone.utc).isoformat()
-symbols = {s: {"bundle": answer.get("names", h), "bars": 5, "predictions": 5, **answer.get("figures", {})} for s, h in current.items()}
-health = {"started_at": now, "written_at": now, "ready": answer.get("ready", True), "mode": "replay", "symbols": symbols}
+def of(release):
+    seen = {"bundle": answer.get("names", release), "shadow": None, "last_bar_at": None, "bar_age_seconds": 30.0, "bars": 5,
+            "predictions": 5, "signals": 0, "refusals": {}, "last_refusal": None,
+            "classes": {"DOWN": 2, "NEUTRAL": 1, "UP": 2}, "over_99": 0, "non_finite": 0, "errors": 0, "last_error": None,
+            "filled_minutes": 0, "latency_ms": {"median": None, "p99": None}, "live": None, "shadow_difference": None}
+    return {**seen, **answer.get("figures", {})}
+health = {"runtime_version": "0", "mode": "replay", "pid": os.getpid(), "started_at": now, "written_at": now,
+          "ready": answer.get("ready", True), "last_error": None, "symbols": {s: of(h) for s, h in current.items()}}
 if not answer.get("silent"):
     with open(os.path.join(folder, "health.partial"), "w") as fresh:
         json.dump(health, fresh)

@@ -13,6 +13,7 @@ QUICK = (
     # 14 days leave 2,800 test rows: 46 blocks of an hour, where the default blocks of four hours would be too few.
     "evaluation.block_bars=60",
     "evaluation.bootstrap_samples=200",
+    "deployment.target=null",
 )
 """A small training whose intervals can be measured."""
 

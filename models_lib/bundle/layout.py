@@ -15,13 +15,17 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from models_lib.errors import BundleError, ConfigError
 from models_lib.files import canonical_json, sha256_bytes
 
 MODEL_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
+SCHEMA_VERSION: Final = 2
+"""Version of the manifest and of the folder's layout that is written."""
+READABLE_VERSIONS: Final = (1, 2)
+"""Version 1 has no envelope and no model.onnx; such a bundle can be judged and compared, and no host takes it."""
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden/golden.safetensors"
 RUN_FILE = "run.json"

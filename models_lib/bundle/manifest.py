@@ -5,12 +5,12 @@ prices or backends (those are in facts.py).
 """
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
-from models_lib.bundle.layout import MANIFEST_FILE
+from models_lib.bundle.layout import MANIFEST_FILE, READABLE_VERSIONS, SCHEMA_VERSION
 from models_lib.bundle.parsing import Sha256, parse_json, parse_part
 from models_lib.config import LabelSection, NetworkSection, SplitsSection, TrainingSection
 from models_lib.config.sections import SymbolName
@@ -25,10 +25,6 @@ from models_lib.features import (
     feature_code_hash,
 )
 
-SCHEMA_VERSION: Final = 2
-"""Version of the manifest and of the folder's layout that is written."""
-READABLE_VERSIONS: Final = (1, 2)
-"""Version 1 has no envelope and no model.onnx; such a bundle can be judged and compared, and no host takes it."""
 WHERE_NOT_WHAT = frozenset({"backend", "device", "time_limit_minutes", "max_parallel"})
 """Fields of TrainingSection that say where a model is trained, not which model comes out."""
 

@@ -1,6 +1,7 @@
 """The configuration: what can be chosen, and how a choice is read and checked.
 
-`sections` and `serving_sections` hold the frozen sections, `run_config` all of them, `loading` reads YAML and `--set`. Data only: no class paths, no secrets.
+`sections` and `serving_sections` hold the frozen sections, `run_config` all of them, `loading` reads YAML and `--set`.
+Data only: no class paths, no secrets.
 """
 
 from models_lib.config.loading import load_config, select_symbols

@@ -40,8 +40,7 @@ class FolderTarget:
 
     def all_current(self) -> dict[str, str]:
         """As `current`, of every symbol with a link."""
-        found = {symbol: self._releases.current(symbol) for symbol in self._releases.symbols()}
-        return {symbol: bundle for symbol, bundle in found.items() if bundle is not None}
+        return self._releases.all_current()
 
     def deploy(self, symbol: str, bundle: Path) -> str:
         """Copies the bundle, verifies the copy, then switches the link."""

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from models_lib.bundle.layout import MANIFEST_FILE
-from models_lib.bundle.manifest import parse_manifest
+from models_lib.bundle.parsing import parse_json
 from models_lib.config import DeploymentSection
 from models_lib.config.targets import LocalTargetSection, SshTargetSection
 from models_lib.deployment.host_link import NOT_FOUND, Answer, HostLink
@@ -39,6 +39,7 @@ from models_lib.host.messages import (
     Return,
     Service,
 )
+from models_lib.host.releases import Releases
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ _ASKED_AGAIN = 3
 _SHORT_PATIENCE = 3.0
 """Of somebody who only looks."""
 _TOLD_BYTES = 600
-_REPLAY = ("--mode", "replay", "--newest-minutes", "1440", "--anew")
+_REPLAY = ("--mode", "replay", "--newest-minutes", "1440", "--again")
 """How a host without a service manager runs its releases: the newest day, once."""
 PartT = TypeVar("PartT", bound=BaseModel)
 
@@ -81,9 +82,9 @@ class HostTarget:
         return self.state().current.get(symbol)
 
     def all_current(self) -> dict[str, str]:
-        """As `current`, of every symbol; an order under way is waited for only shortly."""
-        if isinstance(self.section, LocalTargetSection) and not Path(self._folder()).exists():
-            return {}  # asking would make the folder
+        """As `current`, of every symbol; an order under way is waited for only shortly, and on this machine not at all."""
+        if isinstance(self.section, LocalTargetSection):
+            return Releases(Path(self._folder())).all_current()
         with self.open_link() as link:
             return self._ask(link, patience=_SHORT_PATIENCE).current
 
@@ -253,7 +254,7 @@ class HostTarget:
         if state.protocol_version != PROTOCOL_VERSION:
             raise self._other_version(f"version {state.runtime_version} speaks protocol {state.protocol_version}")
         for symbol, bundle in bundles.items():
-            schema = parse_manifest((bundle / MANIFEST_FILE).read_bytes()).schema_version
+            schema = parse_json((bundle / MANIFEST_FILE).read_bytes(), name=MANIFEST_FILE).get("schema_version")
             if schema not in state.schema_versions:
                 raise self._other_version(
                     f"version {state.runtime_version} reads bundles of schema {', '.join(map(str, state.schema_versions))}, and "

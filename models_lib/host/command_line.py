@@ -26,7 +26,7 @@ from typing import Annotated, BinaryIO
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from models_lib.bundle.manifest import READABLE_VERSIONS
+from models_lib.bundle.layout import READABLE_VERSIONS
 from models_lib.errors import ConfigError, CrpbotError, TransientError
 from models_lib.holds import held, held_symbols, place_hold, release_hold
 from models_lib.host.messages import BUSY, Activation, HostState, Outcome, Return
@@ -80,7 +80,7 @@ def _state(host: Host, arguments: argparse.Namespace, version: str) -> None:
             schema_versions=READABLE_VERSIONS,
             python=sys.version.split()[0],
             free_bytes=shutil.disk_usage(host.folder).free,
-            current={symbol: host.releases.current(symbol) for symbol in host.releases.symbols()},
+            current=host.releases.all_current(),
             releases=_complete_releases(host.folder),
             holds=tuple(hold for hold in (held(host.folder, symbol) for symbol in held_symbols(host.folder)) if hold),
             health=health_of(host.folder),

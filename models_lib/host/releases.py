@@ -47,9 +47,14 @@ class Releases:
             ) from error
 
     def symbols(self) -> tuple[str, ...]:
-        """The symbols that have a current release, in order."""
+        """The symbols that have a link, or what lies in its place, in order."""
         folder = self._folder / self._links
-        return tuple(sorted(path.name for path in folder.glob("*") if path.is_symlink() and path.name[0] != "."))
+        return tuple(sorted(path.name for path in folder.glob("*") if path.name[0] != "."))
+
+    def all_current(self) -> dict[str, str]:
+        """As `current`, of every symbol that has one."""
+        found = {symbol: self.current(symbol) for symbol in self.symbols()}
+        return {symbol: bundle for symbol, bundle in found.items() if bundle is not None}
 
     def path(self, symbol: str, bundle_hash: str) -> Path:
         """The release's folder."""

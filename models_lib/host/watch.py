@@ -53,7 +53,7 @@ def answers_of(health: SymbolHealth, *, live: bool) -> Answers:
         classes={str(name): count for name, count in health.classes.items()},
         non_finite=health.non_finite,
         errors=health.errors,
-        latency_ms=health.latency_ms.median if health.latency_ms else None,
+        latency_ms=health.latency_ms.median,
         bar_age_seconds=health.bar_age_seconds if live else None,
     )
 

@@ -24,11 +24,12 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from models_lib.attempts import SEND_SECONDS
 from models_lib.errors import CrpbotError, TransientError
 from models_lib.notifications.entries import ChannelState, Entry, is_known, locked, move, write
 from models_lib.notifications.message import Notice
 from models_lib.notifications.notifier import Notifier
-from models_lib.notifications.sending import SEND_SECONDS, DeliveryReport, send_now
+from models_lib.notifications.sending import DeliveryReport, send_now
 
 KEPT_DAYS = 90.0
 """Sent and undelivered notices are kept so long: no run posts the same notice again after that."""

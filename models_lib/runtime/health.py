@@ -16,9 +16,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, ValidationError
 
-from models_lib.bundle.manifest import READABLE_VERSIONS
+from models_lib.bundle.layout import READABLE_VERSIONS
 from models_lib.errors import ConfigError
-from models_lib.runtime.speaking import ChannelHealth
 
 HEALTH_FILE = "health.json"
 _POLL_SECONDS = 0.1
@@ -47,6 +46,16 @@ class ShadowDifference(_Part):
     """Share of them with the same likeliest class."""
     mean_abs_dp: FiniteFloat
     """Mean over bars and classes of the size of the difference in probability."""
+
+
+class ChannelHealth(_Part):
+    """How a channel stands, over all signals that it was to be told."""
+
+    sent: int = 0
+    waiting: int = 0
+    missed: int = 0
+    given_up: int = 0
+    last_error: str | None = None
 
 
 class SymbolHealth(_Part):

@@ -7,11 +7,13 @@ counted as that.
 What does not belong here: the rules of a signal's end (outcomes.py) and of the figures (figures.py).
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from pydantic import ValidationError
 
 from models_lib.bundle import Bundle
 from models_lib.candles.schema import BAR_MS
@@ -21,6 +23,7 @@ from models_lib.runtime.figures import (
     Alarm,
     KnownBundle,
     LiveFigures,
+    RowFigures,
     SignalTally,
     judge_alarms,
     promised_figures,
@@ -36,6 +39,8 @@ _RENEW_SHARE: Final = 30
 """Figures are renewed when their rows have grown by a thirtieth,"""
 _RENEW_MIN_BARS, _RENEW_MAX_BARS = 15, 240
 """but not more often than every 15 bars, and at least every 240 (a block)."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -196,16 +201,23 @@ class Scorer:
 
 
 def known_bundle(bundle: Bundle) -> KnownBundle:
-    """What scoring needs of a loaded bundle."""
-    manifest, facts = bundle.manifest, bundle.facts
-    section = {} if facts is None else facts.config.get("evaluation", {})
+    """What scoring needs of a loaded bundle; test figures that cannot be read are not measured."""
+    manifest = bundle.manifest
+    evaluation, test = EvaluationSection(), RowFigures()
+    if bundle.facts is not None:
+        try:
+            evaluation = EvaluationSection.model_validate(bundle.facts.config.get("evaluation", {}))
+            test = promised_figures(bundle.facts.metrics, manifest.splits.test.rows)
+        except ValidationError as error:
+            faults = error.error_count()
+            log.warning("%s: run.json of bundle %s has unreadable figures (%d)", manifest.symbol, bundle.hash, faults)
     return KnownBundle(
         bundle=bundle.hash,
         symbol=manifest.symbol,
         label=manifest.label.section,
         threshold=manifest.label.threshold,
-        evaluation=EvaluationSection.model_validate(section),
-        test=promised_figures({} if facts is None else facts.metrics, manifest.splits.test.rows),
+        evaluation=evaluation,
+        test=test,
     )
 
 

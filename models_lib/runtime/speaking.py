@@ -24,11 +24,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from models_lib.attempts import SEND_SECONDS, tried
 from models_lib.errors import CrpbotError, DataError
 from models_lib.files import append_line
-from models_lib.notifications.sending import SEND_SECONDS, tried
+from models_lib.runtime.health import ChannelHealth
 from models_lib.runtime.state import RuntimeState, ToldStatus, WaitingSignal
 from models_lib.signals.signal import Signal
 
@@ -58,18 +59,6 @@ class Channel(Protocol):
     def send(self, signal: Signal) -> None:
         """Hands the signal over, its number visible."""
         ...
-
-
-class ChannelHealth(BaseModel):
-    """How a channel stands, over all signals that it was to be told."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    sent: int = 0
-    waiting: int = 0
-    missed: int = 0
-    given_up: int = 0
-    last_error: str | None = None
 
 
 class Speaker:

@@ -1,16 +1,17 @@
 """A signal in words, for a terminal and for Slack: plain text with the facts of its JSON, and none besides.
 
-Prices, sizes and ratios are printed digit by digit; amounts of money are rounded to cents or to four digits, times are
-in the zone of the reader.
+Levels, sizes and ratios are printed digit by digit, the close with as many digits as they have; amounts of money are
+rounded to cents or to four digits, times are in the zone of the reader.
 
 What does not belong here: figures that the signal does not have.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
-from decimal import Decimal
+from datetime import UTC, datetime
+from decimal import Decimal, localcontext
 
 from models_lib.config.serving_sections import zone_of
+from models_lib.signals.exact import EXACT
 from models_lib.signals.signal import Signal
 
 
@@ -19,7 +20,8 @@ def signal_text(signal: Signal, *, time_zone: str) -> str:
 
     Args:
         signal: what is said.
-        time_zone: IANA name of the zone in which times are printed.
+        time_zone: IANA name of the zone in which times are printed; UTC where this machine does not know it, and every
+            time names its zone.
     """
     return "\n".join(_lines(signal, time_zone))
 
@@ -40,7 +42,7 @@ def _lines(signal: Signal, time_zone: str) -> Iterator[str]:
     yield f"Claim: {signal.claim}, no more"
     yield f"Probabilities: DOWN {_share(down)}, NEUTRAL {_share(neutral)}, UP {_share(up)}"
     yield (
-        f"Price: {signal.price:,f} {currency}, bar {_time(signal.bar_at, time_zone)}, "
+        f"Price: {_to_the_step(signal.price, signal.entry):,f} {currency}, bar {_time(signal.bar_at, time_zone)}, "
         f"issued at its close {_time(signal.issued_at, time_zone)}"
     )
     yield (
@@ -68,9 +70,19 @@ def _lines(signal: Signal, time_zone: str) -> Iterator[str]:
     yield "It places no order."
 
 
+def _to_the_step(price: Decimal, level: Decimal) -> Decimal:
+    """The close of a simulated market has no step of its own."""
+    with localcontext(EXACT):
+        return price.quantize(level)
+
+
 def _share(probability: float) -> str:
     return f"{100.0 * probability:.1f} %"
 
 
 def _time(moment: datetime, time_zone: str) -> str:
-    return f"{moment.astimezone(zone_of(time_zone)):%Y-%m-%d %H:%M %Z}"
+    try:
+        zone = zone_of(time_zone)
+    except ValueError:  # a slim host without a data base of zones must still speak
+        zone = UTC
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"

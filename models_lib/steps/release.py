@@ -13,12 +13,13 @@ What does not belong here: the gates, and how a place takes a release (models_li
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Literal
+
+import pandas as pd
 
 from models_lib.deployment.journal import Journal, Switch, symbols_under_way
 from models_lib.deployment.local_candles import bring_local_candles
@@ -26,10 +27,9 @@ from models_lib.deployment.record import recorded
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
 from models_lib.errors import CrpbotError, DeployError, RecordError
 from models_lib.registry import open_registry
-from models_lib.steps.candles import read_candles
 from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import Judged, StoredRef
+from models_lib.steps.refs import StoredRef
 
 _log = logging.getLogger(__name__)
 
@@ -78,21 +78,29 @@ def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOp
         journal.clear()
 
 
-def deploy(plan: RunPlan, judged: Judged, *, ssh: SshOpener) -> Deployment:
+def deploy(
+    plan: RunPlan, symbol: str, stored: StoredRef, *, candles: Callable[[], pd.DataFrame], ssh: SshOpener
+) -> Deployment:
     """Puts the stored bundle to use at the configured target; without one: not_configured.
+
+    Args:
+        plan: the run.
+        symbol: whose.
+        stored: the judged bundle.
+        candles: the run's candles, for a target on this machine without a source of its own.
+        ssh: opens the way to a host behind SSH.
 
     Raises:
         DeployError: the target refused; its release is the one before. A symbol that it put on hold is on hold here, too.
         TransientError: it does not answer now.
     """
-    symbol = judged.prepared.symbol
     target = target_of(plan, ssh=ssh)
     if target is None:
         _log.info("no deployment target configured, nothing deployed", extra={"symbol": symbol})
         return Deployment(target=None, outcome="not_configured", release=None)
-    bring_local_candles(target, symbol, partial(read_candles, judged.prepared.candles))
-    with recorded(plan.home, symbol, judged.stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
-        release = target.deploy(symbol, open_registry(plan.home).store.bundle(judged.stored.bundle))
+    bring_local_candles(target, symbol, candles)
+    with recorded(plan.home, symbol, stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
+        release = target.deploy(symbol, open_registry(plan.home).store.bundle(stored.bundle))
     return Deployment(target=target.name, outcome="deployed", release=release)
 
 

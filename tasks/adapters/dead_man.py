@@ -8,8 +8,8 @@ import os
 import urllib.request
 from functools import partial
 
+from models_lib.attempts import ended_within
 from models_lib.errors import NotificationError, TransientError
-from models_lib.notifications.sending import ended_within
 from tasks.adapters.addresses import check_web_address, connection_failure
 
 DEAD_MAN_URL = "CRPBOT_DEAD_MAN_URL"

@@ -1,32 +1,17 @@
-"""The Slack channel: an incoming webhook, which is a secret address; anything that speaks its form will do.
+"""The Slack channel of notices: an incoming webhook, which is a secret address; anything that speaks its form will do.
 
 What does not belong here: waiting and trying again, which the outbox does.
 """
 
-import http.client
-import logging
-import re
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from slack_sdk.errors import SlackClientError
-from slack_sdk.webhook import WebhookClient, WebhookResponse
-
-from models_lib.errors import NotificationError, TransientError
 from models_lib.notifications import Notice
 from models_lib.notifications.message import cut
-from tasks.adapters.addresses import check_web_address, connection_failure
-
-# Slack's limits, in characters.
-_HEADER, _SECTION, _FIELD = 150, 3_000, 2_000
-
-_SILENT = logging.Logger("silent", level=logging.CRITICAL + 1)  # noqa: LOG001 - outside the tree on purpose
-"""slack_sdk writes the webhook's address into its log records; this logger drops them."""
+from tasks.adapters.slack_webhook import FIELD, HEADER, SECTION, Webhook, escaped, marked
 
 
 class SlackNotifier:
-    """Sends to an incoming webhook.
+    """Sends notices to an incoming webhook.
 
     Args:
         url: the webhook's address, a secret.
@@ -39,97 +24,33 @@ class SlackNotifier:
     name = "slack"
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
-        check_web_address(url, variable="CRPBOT_SLACK_WEBHOOK_URL")
-        # No retry handlers: they sleep. The time-out is an int by its annotation alone; urllib takes both.
-        self._client = WebhookClient(url, timeout=timeout_seconds, logger=_SILENT, retry_handlers=[])  # type: ignore[arg-type]
+        self._webhook = Webhook(url, timeout_seconds=timeout_seconds)
 
     def send(self, notice: Notice) -> None:
         """Posts blocks with a plain text beside them, as the protocol says."""
-        failure = self._failure(notice)
-        if failure is not None:
-            raise failure  # outside of any `except`, so that no context carries the address
-
-    def _failure(self, notice: Notice) -> TransientError | NotificationError | None:
-        try:
-            answer = self._client.send(text=fallback(notice), blocks=blocks(notice), unfurl_links=False)
-        except (OSError, http.client.HTTPException, ValueError, LookupError, SlackClientError) as error:
-            return connection_failure(
-                error,
-                whom="the webhook's server",
-                remedy="Correct the address, or make this machine trust the certificate's authority.",
-            )
-        return _refusal(answer)
+        self._webhook.post(fallback(notice), blocks(notice))
 
 
 def blocks(notice: Notice) -> list[dict[str, Any]]:
     """Header, reason with the numbers that failed, facts, and in small the id."""
     reason = "\n".join((notice.told_reason(), *(f"• {line}" for line in notice.figure_lines()))) or "no reason given"
     parts: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": cut(notice.title(), _HEADER), "emoji": False}},
-        {"type": "section", "text": _marked(escaped(reason, _SECTION))},
-        {"type": "section", "fields": [_marked(f"*{name}*\n{escaped(fact, 500)}") for name, fact in notice.facts()]},
+        {"type": "header", "text": {"type": "plain_text", "text": cut(notice.title(), HEADER), "emoji": False}},
+        {"type": "section", "text": marked(escaped(reason, SECTION))},
+        {"type": "section", "fields": [marked(f"*{name}*\n{escaped(fact, 500)}") for name, fact in notice.facts()]},
     ]
     if notice.link:
-        parts.append({"type": "section", "text": _marked(_linked(notice.link))})
+        parts.append({"type": "section", "text": marked(_linked(notice.link))})
     small = f"message {notice.short_id}; seen twice, it is one message"
-    return [*parts, {"type": "context", "elements": [_marked(small)]}]
+    return [*parts, {"type": "context", "elements": [marked(small)]}]
 
 
 def fallback(notice: Notice) -> str:
     """What a phone's notification shows."""
-    return escaped(notice.title(), _HEADER * 5)
-
-
-def escaped(text: str, limit: int) -> str:
-    """`text` in which nothing is markup or a mention, with at most `limit` characters, never cut inside an entity."""
-    entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-    told: list[str] = []
-    room = limit - 1
-    for character in text:
-        piece = entities.get(character, character)
-        if len(piece) > room:
-            return "".join((*told, "…"))
-        told.append(piece)
-        room -= len(piece)
-    return "".join(told)
-
-
-def _marked(text: str) -> dict[str, Any]:
-    return {"type": "mrkdwn", "text": text, "verbatim": True} if text else {"type": "mrkdwn", "text": " "}
+    return escaped(notice.title(), HEADER * 5)
 
 
 def _linked(link: str) -> str:
     """A web address as a link; a path of a file as text."""
-    said = escaped(link, _FIELD)
+    said = escaped(link, FIELD)
     return f"<{said.replace('|', '%7C')}|Read on>" if link.startswith(("https://", "http://")) else said
-
-
-def _refusal(answer: WebhookResponse) -> TransientError | NotificationError | None:
-    """None when the endpoint took the message."""
-    status = answer.status_code
-    if 200 <= status < 300:
-        if not answer.body.lstrip().startswith("<"):
-            return None
-        return NotificationError(
-            "the address answers with a web page and takes no message. Check the webhook's address."
-        )
-    if status in (408, 425, 429) or status >= 500:
-        return TransientError(
-            f"the endpoint answers with status {status}.", retry_after_seconds=_asked_pause(answer.headers)
-        )
-    # A page of an unknown server may repeat the address: only Slack's own words are passed on.
-    word = f" ({answer.body.strip()})" if re.fullmatch(r"\s*[a-z_]{2,40}\s*", answer.body or "") else ""
-    return NotificationError(f"the endpoint refuses with status {status}{word}. Check the webhook, or make a new one.")
-
-
-def _asked_pause(headers: dict[str, Any]) -> float | None:
-    """Seconds of a Retry-After, which is a number or a date; None without a readable one."""
-    said = next((str(value) for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
-    if re.fullmatch(r"\d{1,9}", said):
-        return float(said)
-    try:
-        when = parsedate_to_datetime(said)
-    except ValueError:
-        return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())

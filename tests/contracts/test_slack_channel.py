@@ -9,8 +9,10 @@ import pytest
 from models_lib.errors import ConfigError, NotificationError
 from models_lib.notifications import Figure, Notice
 from models_lib.notifications.sending import send_now
-from tasks.adapters.slack import SlackNotifier, _asked_pause, blocks, escaped, fallback
+from tasks.adapters.slack import SlackNotifier, blocks, fallback
+from tasks.adapters.slack_webhook import SlackSignals, _asked_pause, escaped
 from tests.contracts.endpoints import CANARY, HttpEndpoint
+from tests.unit.runtime.examples import long_signal
 
 NOW = datetime(2026, 11, 21, 2, 30, tzinfo=UTC)
 
@@ -187,3 +189,31 @@ def test_body_is_json_with_a_plain_text_beside_the_blocks() -> None:
     assert json.dumps(body["blocks"][0]["text"]) == json.dumps(
         {"type": "plain_text", "text": "BTC-USD held: why", "emoji": False}
     )
+
+
+def test_a_signal_comes_as_its_text_with_its_number_and_no_markup() -> None:
+    endpoint = HttpEndpoint("healthy")
+    channel = SlackSignals(
+        endpoint.url, timeout_seconds=2, text_of=lambda signal: f"LONG {signal.symbol}\n<!channel> & more"
+    )
+    try:
+        channel.send(long_signal(number=1234))
+    finally:
+        endpoint.close()
+    (body,) = endpoint.requests
+    assert body["text"] == "LONG BTC-USD"
+    assert [text["text"] for text in texts(body["blocks"])] == [
+        "LONG BTC-USD\n&lt;!channel&gt; &amp; more",
+        "signal 1,234; seen twice, it is one signal",
+    ]
+
+
+def test_a_webhook_that_refuses_a_signal_is_told_as_the_channels_error_without_its_address() -> None:
+    endpoint = HttpEndpoint("forbidding")
+    channel = SlackSignals(endpoint.url, timeout_seconds=2, text_of=lambda signal: signal.symbol)
+    try:
+        with pytest.raises(NotificationError) as caught:
+            channel.send(long_signal())
+    finally:
+        endpoint.close()
+    assert CANARY not in str(caught.value)

@@ -11,6 +11,7 @@ import pytest
 
 from flows.cli import main
 from models_lib.holds import held
+from tests.hosts import in_folder
 from tests.old_homes import aged, entry, names, write_bundle, write_change, write_run, write_step
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +49,7 @@ def test_status_tells_what_needs_a_look(home: Path, capsys: Heard) -> None:
     heard = capsys.readouterr()
     _, row, *remarks = heard.out.splitlines()
     assert row.split()[:2] == ["BTC-USD", A[:12]]
-    assert row.endswith("unknown  held      2026-05-22 12:00  1 night  not_configured  yes")
+    assert row.endswith("unknown  held      2026-05-22 12:00  1 night  local: none  yes")
     assert remarks[0] == "BTC-USD: held by accuracy"
     assert remarks[1].startswith("BTC-USD: on hold since ")
     assert remarks[1].endswith(": odd prices")
@@ -193,7 +194,7 @@ def test_status_and_clean_ask_the_deployment_target(home: Path, tmp_path: Path, 
     link = tmp_path / "releases" / "current" / "BTC-USD"
     link.parent.mkdir(parents=True)
     link.symlink_to(Path("..") / "releases" / "BTC-USD" / A)
-    target = ["--set", "deployment.target=folder", "--set", f"deployment.folder={tmp_path / 'releases'}"]
+    target = [word for setting in in_folder(tmp_path / "releases") for word in ("--set", setting)]
     assert main(["status", "BTC-USD", *target]) == 0
     assert capsys.readouterr().out.splitlines()[1].endswith(f"folder: {A[:12]}  no")
     assert main(["clean", *target, "--json"]) == 0

@@ -28,6 +28,7 @@ from tests.flows.running import (
     running,
     wait_for,
 )
+from tests.hosts import in_folder
 from tests.markets import LENIENT, QUICK
 
 pytestmark = [
@@ -163,7 +164,7 @@ def test_run_killed_at_every_step_in_turn_resumes_and_ends_like_one_that_was_nev
     scarred_home: Path, tmp_path: Path
 ) -> None:
     """Each run goes on where the killed one before it ended, and is killed a step further."""
-    settings = (*SETTINGS, "data.seed=8", "deployment.target=folder", f"deployment.folder={scarred_home / 'releases'}")
+    settings = (*SETTINGS, "data.seed=8", *in_folder(scarred_home / "releases"))
     target = FolderTarget(scarred_home / "releases", keep=5)
     (old,) = open_registry(scarred_home).history().entries
     before, over, taken = Standing.of(scarred_home), set[str](), set[str]()

@@ -188,6 +188,9 @@ class Target:
             raise self._failure
         return f"x of {symbol}"
 
+    def all_current(self) -> dict[str, str]:
+        return {symbol: self.current(symbol) or "" for symbol in ("BTC-USD", "ETH-USD")}
+
     def deploy(self, symbol: str, bundle: Path) -> str:
         raise NotImplementedError
 

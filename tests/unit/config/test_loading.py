@@ -134,7 +134,7 @@ def test_unknown_key_that_resembles_nothing_gets_no_advice() -> None:
         ("data={days: 1, seed: 2, days: 3}", "the key 'days' stands twice"),
         ("data.source=parquet", "data.path must be set when data.source is parquet"),
         ("data.path=/tmp", "data.path is only for data.source=parquet"),
-        ("deployment.target=host", "deployment.target: "),
+        ("deployment.target=host", "deployment: deployment.target must be one of local, was host"),
     ],
 )
 def test_wrong_value_is_refused_with_its_key_and_limit(setting: str, told: str) -> None:

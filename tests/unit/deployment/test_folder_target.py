@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from models_lib.bundle import load_bundle
-from models_lib.config import DeploymentSection
+from models_lib.config import load_config
 from models_lib.deployment import FolderTarget, open_target
 from models_lib.errors import DeployError
+from tests.hosts import in_folder, no_ssh
 from tests.judged import judged
 
 
@@ -76,6 +77,7 @@ def test_left_pieces_of_a_killed_deployment_are_no_release_and_go(folder: Path, 
 
 
 def test_configured_target_is_opened_and_none_is_none(folder: Path) -> None:
-    assert open_target(DeploymentSection()) is None
-    opened = open_target(DeploymentSection(target="folder", folder=folder))
+    section = load_config(None, in_folder(folder)).deployment
+    assert open_target(section, None, home=folder, ssh=no_ssh, who="me") is None
+    opened = open_target(section, "folder", home=folder, ssh=no_ssh, who="me")
     assert isinstance(opened, FolderTarget)

@@ -58,15 +58,35 @@ def test_quiet_market_gets_the_smallest_move() -> None:
     assert quiet.stop_percent == Decimal("0.10")
 
 
+def test_entry_range_narrower_than_a_step_is_one_price() -> None:
+    """By hand: of 100.30 the range ends at 100.27, and the only step at or below the price is 100.0."""
+    narrow = with_rules(COARSE, levels="fixed", entry_range_percent=0.03, stop_percent=3.0, target_percent=6.0)
+    long = signal(market=replace(REFERENCE_MARKET, close=100.3), settings=narrow)
+    assert long.entry_low == long.entry_high == long.entry == Decimal("100.0")
+    assert long.risk_reward == long.risk_reward_best
+
+
 # refusals
+
+
+def test_smallest_value_is_asked_of_the_cheapest_fill() -> None:
+    """By hand: 100 over 5.5 (entry range 98 to 100, stop 94.08, rounded to 94.5) is 18.18, worth 1,781.64 to 1,818."""
+
+    def settings(min_notional: float) -> SignalsSection:
+        rules = COARSE.model_copy(update={"min_notional": min_notional})
+        return with_rules(rules, levels="fixed", entry_range_percent=2.0, stop_percent=4.0, target_percent=9.0)
+
+    market = replace(REFERENCE_MARKET, close=100.0)
+    assert signal(market=market, settings=settings(1_781.0)).size == Decimal("18.18")
+    assert "is worth 1781.64 USD" in refusal(market=market, settings=settings(1_790.0))
 
 
 @pytest.mark.parametrize(
     ("other", "words"),
     [
         (
-            {"settings": SignalsSection(min_risk_reward=2.0)},
-            "risk:reward at the worst fill .* is 1:1.240 .at least 1:2",
+            {"settings": SignalsSection(min_risk_reward=1.5)},
+            "risk:reward at the worst fill .* is 1:1.240 .at least 1:1.5 needed",
         ),
         (
             {"settings": SignalsSection(account_balance=0.02)},

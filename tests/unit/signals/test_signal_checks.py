@@ -44,6 +44,12 @@ def test_contradicting_signal_is_refused(changes: dict[str, object], words: str)
         read_again(signal(), **changes)
 
 
+def test_short_signal_that_sells_below_the_price_is_refused() -> None:
+    short = signal(**SHORT)
+    with pytest.raises(ValidationError, match="not in the order of a SHORT signal"):
+        read_again(short, price=str(short.entry_low + 1))
+
+
 @pytest.mark.parametrize("name", ["stop", "target"])
 def test_short_signal_with_a_level_on_the_wrong_side_is_refused(name: str) -> None:
     short = signal(**SHORT)

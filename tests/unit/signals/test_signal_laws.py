@@ -15,7 +15,7 @@ from models_lib.signals.text import money_text
 from tests.unit.signals.signal_cases import REFERENCE, cases, signals
 
 LAW = settings(
-    max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
 )
 Drawn = tuple[Signal, dict[str, Any]]
 
@@ -146,7 +146,8 @@ def test_prices_times_a_power_of_ten_move_levels_and_sizes_alike(drawn: Drawn, p
 def test_text_states_every_figure_of_the_json(drawn: Drawn, zone: str) -> None:
     signal, _ = drawn
     text = signal_text(signal, time_zone=zone)
-    for name in ("price", "entry", "entry_low", "entry_high", "stop", "target"):
+    assert f"Price: {signal.price.quantize(signal.entry):,f} " in text
+    for name in ("entry", "entry_low", "entry_high", "stop", "target"):
         assert re.search(rf"(?<![\d.,]){re.escape(f'{getattr(signal, name):,f}')}(?![\d])", text), name
     for name in (
         "size",

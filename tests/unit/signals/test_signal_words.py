@@ -144,3 +144,7 @@ def test_short_signal_sells_to_enter_and_buys_to_leave() -> None:
     assert "Target: LIMIT BUY" in text
     assert "15:05 EST" not in text
     assert "2025-11-16 20:05 UTC" in text
+
+
+def test_host_without_the_zone_prints_utc_and_says_so() -> None:
+    assert "after 30 minutes, 2025-11-16 20:35 UTC" in signal_text(signal(), time_zone="Nowhere/Known")

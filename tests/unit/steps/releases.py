@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from models_lib.config import RunConfig, load_config
+from models_lib.config import load_config
 from models_lib.deployment import FolderTarget
 from models_lib.errors import DeployError
 from models_lib.registry import open_registry
@@ -23,6 +23,7 @@ from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.refs import StoredRef
 from models_lib.steps.release import both_or_neither, deploy, settle
+from tests.hosts import in_folder, no_candles, no_ssh
 from tests.judged import at, judged
 from tests.killed import killed_at, killed_at_each
 
@@ -45,8 +46,8 @@ class Place:
         return FolderTarget(self.releases, keep=5)
 
     def plan(self) -> RunPlan:
-        settings = ("deployment.target=folder", f"deployment.folder={self.releases}") if self.targeted else ()
-        config = load_config(None, settings) if settings else RunConfig()
+        settings = in_folder(self.releases) if self.targeted else ("deployment.target=null",)
+        config = load_config(None, settings)
         return plan_run(config, home=self.home, symbols=("BTC-USD",), who="test", now=NOW)
 
     def champion(self) -> str | None:
@@ -77,9 +78,9 @@ class Place:
     def switch(self, bundle: str, expected: str | None) -> Deployment:
         """The transaction, as `train-symbol` makes it."""
         plan, stored = self.plan(), StoredRef(bundle=bundle, report=self.home / "report.html")
-        with both_or_neither(plan, "BTC-USD", stored):
+        with both_or_neither(plan, "BTC-USD", stored, ssh=no_ssh):
             self.promote(bundle, expected)
-            return deploy(plan, "BTC-USD", stored)
+            return deploy(plan, "BTC-USD", stored, candles=no_candles, ssh=no_ssh)
 
 
 @dataclass(frozen=True)
@@ -112,14 +113,14 @@ def kill_switches(scratch: Path, what: str, every: int) -> None:
         template, new, old = made.place.home, made.b, made.a
     warm = copied(template, scratch / "warm")
     warm.switch(new, old)
-    settle(warm.home, who="test")
+    settle(warm.home, who="test", ssh=no_ssh)
     if what == "settle":
         template = killed_between(template, scratch, new=new, old=old)
 
     def act(step: int) -> None:
         place = Place(scratch / f"home-{step}")
         if what == "settle":
-            settle(place.home, who="test")
+            settle(place.home, who="test", ssh=no_ssh)
         else:
             place.switch(new, old)
 
@@ -151,7 +152,7 @@ def killed_between(template: Path, scratch: Path, *, new: str, old: str | None) 
 def observed(place: Place, *, new: str, old: str | None) -> dict[str, Any]:
     """What stands after a new start has settled, and after the transaction is made again."""
     names = {new: "new", old: "old"}
-    settled = [done.what for done in settle(place.home, who="test")]
+    settled = [done.what for done in settle(place.home, who="test", ssh=no_ssh)]
     stands = [names[place.champion()], names[place.target.current("BTC-USD")]]
     actions = place.actions()
     state = {"settled": settled, "stands": stands, "actions": actions, "journal": place.journal()}
