@@ -70,21 +70,35 @@ def _host(words: list[str]) -> int:
 
 def told(run: Callable[[], int], *, debug: bool) -> int:
     """The exit status of `run`; an error is one readable line on stderr."""
-    from models_lib.errors import ConfigError, CrpbotError, DataError, TransientError
-
     try:
         return run()
-    except (CrpbotError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - the front door: whatever comes through must end in one readable line
         if debug:
             traceback.print_exception(error)
-        print(f"crpbot-runtime: {error}", file=sys.stderr)
-        match error:
-            case TransientError():
-                return LATER
-            case ConfigError() | DataError() | OSError():
-                return NOTHING_STARTED
-            case _:
-                return NO
+        print(f"crpbot-runtime: {_sentence(error)}", file=sys.stderr)
+        return _status(error)
+
+
+def _sentence(error: Exception) -> str:
+    from models_lib.errors import CrpbotError
+
+    if isinstance(error, CrpbotError | OSError):
+        return str(error)
+    *_, last = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(last.filename).name}, line {last.lineno}"
+    return f"unexpected {type(error).__name__}: {error} ({place}). This is a fault of crpbot; --debug shows where."
+
+
+def _status(error: Exception) -> int:
+    from models_lib.errors import ConfigError, DataError, TransientError
+
+    match error:
+        case TransientError():
+            return LATER
+        case ConfigError() | DataError() | OSError():
+            return NOTHING_STARTED
+        case _:
+            return NO
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

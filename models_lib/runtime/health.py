@@ -20,6 +20,8 @@ from models_lib.bundle.layout import READABLE_VERSIONS
 from models_lib.errors import ConfigError
 
 HEALTH_FILE = "health.json"
+_POLL_SECONDS = 0.1
+"""How soon the server notices that it shall close."""
 Count = Annotated[int, Field(ge=0)]
 
 
@@ -137,6 +139,11 @@ def write_health(folder: Path, health: Health) -> bytes:
     return content
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Says nothing: a client that went away is its own affair."""
+
+
 class HealthServer:
     """Serves the newest health on 127.0.0.1 while it is open.
 
@@ -164,12 +171,14 @@ class HealthServer:
                 """Says nothing: each look at the health would be a line."""
 
         try:
-            self._server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Answer)
+            self._server = _Server(("127.0.0.1", port), Answer)
         except OSError as error:
             raise ConfigError(
                 f"port {port} on 127.0.0.1 cannot be used for the health ({error.strerror}). Choose another runtime.health_port."
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="health", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(_POLL_SECONDS,), name="health", daemon=True
+        )
         self._thread.start()
 
     def __enter__(self) -> Self:

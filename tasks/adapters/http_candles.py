@@ -111,7 +111,7 @@ class HttpCandles:
         content = self._answer(f"{self._url}?{query}", symbol)
         try:
             tree = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: brackets without end
             raise DataError(f"{symbol}: the answer of {self._url} is no JSON ({error}).") from error
         if not isinstance(tree, dict) or tree.get("symbol") != symbol or not isinstance(tree.get("candles"), list):
             raise DataError(f'{symbol}: the answer of {self._url} must be {{"symbol": "{symbol}", "candles": [...]}}.')

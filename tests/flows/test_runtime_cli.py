@@ -1,0 +1,189 @@
+"""`crpbot-runtime` and `crpbot signals`: words, exit statuses, and a process that is told to end."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.architecture.test_rules import ROOT
+from tests.bundles import edit_json, reseal, walk_candles, write_judged
+from tests.contracts.test_http_candles import Exchange
+from tests.unit.runtime.host_folders import Host, raws_of, write_candles
+
+CANDLES = walk_candles(1_600)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp = tmp_path_factory.mktemp("bundle")
+    name = write_judged(tmp / "bundle")
+    return (tmp / "bundle").rename(tmp / name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, bundle: Path) -> Path:
+    host = Host(tmp_path / "host")
+    host.folder.mkdir()
+    host.release(bundle)
+    (host.folder / "runtime.yaml").write_text("signals: {min_confidence: 0.34}\n")
+    write_candles(host.folder / "candles" / "BTC-USD.safetensors", CANDLES)
+    return host.folder
+
+
+def runtime(folder: Path, *words: str) -> int:
+    from flows.runtime_cli import main
+
+    return main(["--folder", str(folder), *words])
+
+
+REPLAY = ("--mode", "replay", "--newest-minutes", "60")
+
+
+def test_replay_prints_each_signal_and_what_the_silence_was(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runtime(folder, *REPLAY) == 0
+    out = capsys.readouterr().out
+    assert "Signal 1: BTC-USD" in out
+    assert "It places no order." in out
+    assert "BTC-USD: 60 bars, " in out
+    assert runtime(folder, *REPLAY) == 0
+    assert "nothing to decide on: every bar was decided on before" in capsys.readouterr().out
+
+
+def test_json_has_the_signals_and_nothing_else(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runtime(folder, *REPLAY, "--json") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["number"] for line in lines] == list(range(1, len(lines) + 1)) != []
+    assert lines == (folder / "signals.jsonl").read_text().splitlines()
+
+
+def test_again_shows_a_release_at_work_and_says_nothing_twice(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runtime(folder, *REPLAY)
+    said = (folder / "signals.jsonl").read_text()
+    assert runtime(folder, *REPLAY, "--again") == 0
+    health = json.loads((folder / "health.json").read_text())["symbols"]["BTC-USD"]
+    assert (health["bars"], health["predictions"], health["signals"]) == (60, 60, 0)
+    assert health["refusals"]["said_before"] == len(said.splitlines())
+    assert (folder / "signals.jsonl").read_text() == said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--mode", "live"), "set runtime.source: http and runtime.url"),
+        ((*REPLAY, "--symbols", "ETH-USD"), "'ETH-USD' has no release in"),
+        ((*REPLAY, "--candles", "/nowhere"), "the folder of candles /nowhere does not exist"),
+        (("--mode", "replay", "--pace", "-1"), "the command line: pace_seconds"),
+        (("--mode", "replay", "--newest-minutes", "0"), "newest_minutes"),
+    ],
+)
+def test_what_cannot_start_says_why(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], sentence: str
+) -> None:
+    assert runtime(folder, *words) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_folder_without_releases_is_refused_in_a_replay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runtime(tmp_path, *REPLAY) == 2
+    assert "no symbol has a release there" in capsys.readouterr().err
+
+
+def test_no_usable_release_is_a_no(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    release = (folder / "current" / "BTC-USD").resolve()
+    edit_json(release / "manifest.json", lambda tree: tree.update(schema_version=99))
+    reseal(release)
+    assert runtime(folder, *REPLAY) == 1
+    assert "no_release 60" in capsys.readouterr().out
+
+
+def test_second_runtime_of_a_folder_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.runtime_cli._LOCK_SECONDS", 0.05)
+    (folder / "state").mkdir()
+    with (folder / "state" / "runtime.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert runtime(folder, *REPLAY) == 3
+    assert "another runtime serves this folder" in capsys.readouterr().err
+
+
+def test_crpbot_signals_replays_a_bundle_and_remembers_nothing(
+    folder: Path, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.cli import main
+
+    monkeypatch.setenv("CRPBOT_HOME", str(tmp_path / "home"))
+    words = ["signals", *REPLAY, "--candles", str(folder / "candles"), "--set", "signals.min_confidence=0.34", "--json"]
+    assert main([*words, "--bundle", str(bundle)]) == 0
+    first = capsys.readouterr().out
+    assert len(first.splitlines()) > 5
+    assert main([*words, "--bundle", str(bundle)]) == 0
+    assert capsys.readouterr().out == first
+    assert main(words) == 2
+    assert "there is no champion" in capsys.readouterr().err
+
+
+@pytest.fixture
+def exchange() -> Iterator[Exchange]:
+    server = Exchange()
+    yield server
+    server.close()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(60)
+def test_live_runtime_speaks_in_time_and_ends_at_sigterm(folder: Path, exchange: Exchange) -> None:
+    """Bars that close now, from a server; the newest is decided on, and SIGTERM ends the process cleanly."""
+    minute = int(datetime.now(UTC).timestamp()) // 60
+    shift = (minute * 60_000) - 1_600 * 60_000 - int(CANDLES["timestamp"].iloc[0].timestamp() * 1000)
+    write_fresh_judgement(folder)
+    *earlier, newest = [[raw[0] + shift, *raw[1:]] for raw in raws_of(CANDLES)]
+    exchange.candles = earlier
+    settings = {"source": "http", "url": f"http://127.0.0.1:{exchange.port}/", "poll_seconds": 0.1}
+    (folder / "runtime.yaml").write_text(yaml.safe_dump({"signals": {"min_confidence": 0.34}, "runtime": settings}))
+    command = [sys.executable, "-m", "flows.runtime_cli", "--folder", str(folder), "--mode", "live"]
+    began = time.monotonic()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        ready = wait_for(folder, lambda tree: tree["ready"])
+        print(f"ready after {time.monotonic() - began:.2f} s, {resident_mb(process.pid):.0f} MB resident")
+        assert ready["symbols"]["BTC-USD"]["bars"] == 0
+        exchange.candles.append(newest)
+        decided = wait_for(folder, lambda tree: tree["symbols"]["BTC-USD"]["bars"] == 1)["symbols"]["BTC-USD"]
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert decided["signals"] + sum(decided["refusals"].values()) == 1
+    assert "stale" not in decided["refusals"]
+    assert json.loads((folder / "health.json").read_text())["ended_at"] is not None
+
+
+def write_fresh_judgement(folder: Path) -> None:
+    """The bundle was judged just now, so it is not expired."""
+    release = (folder / "current" / "BTC-USD").resolve()
+    now = datetime.now(UTC).isoformat()
+    edit_json(release / "run.json", lambda tree: tree.update(judged_at=now))
+    reseal(release)
+
+
+def wait_for(folder: Path, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    deadline = time.monotonic() + 40.0
+    while time.monotonic() < deadline:
+        path = folder / "health.json"
+        if path.exists() and is_so(tree := json.loads(path.read_text())):
+            return dict(tree)
+        time.sleep(0.02)
+    raise AssertionError("the runtime did not come so far")
+
+
+def resident_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
