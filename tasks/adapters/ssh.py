@@ -10,6 +10,7 @@ What does not belong here: what is run and brought (models_lib.deployment), and 
 
 import asyncio
 import contextlib
+import logging
 import os
 import queue
 import shlex
@@ -53,6 +54,7 @@ _GRACE_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 0.5
 """A command that ended and says nothing for so long has said all."""
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class SshLink:
@@ -154,6 +156,7 @@ class SshLink:
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            self._loop.set_exception_handler(_of_nobody)
             self._thread = threading.Thread(target=self._loop.run_forever, name=f"ssh {self.name}", daemon=True)
             self._thread.start()
         return self._loop
@@ -178,7 +181,8 @@ class SshLink:
                 raise out_of_time(self.name, what, limit_seconds) from error
             if isinstance(error, CrpbotError):
                 raise
-            raise meaning(error, self.name) from error
+            lost = self._connection is None or self._connection.is_closed()
+            raise meaning(error, self.name, lost=lost) from error
         finally:
             limit.cancel()
 
@@ -303,6 +307,11 @@ class SshLink:
                 f"{self.name}: `{arguments[0]}` failed there with status {answer.status} ({said or 'it said nothing'}). "
                 f"Mend what it says, then deploy again."
             )
+
+
+def _of_nobody(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An aborted transfer leaves tasks behind that nobody asks for their end; the call itself tells of it."""
+    log.debug("%s: %r", context.get("message"), context.get("exception"))
 
 
 class _Command(asyncssh.SSHClientSession[bytes]):

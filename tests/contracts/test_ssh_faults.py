@@ -22,7 +22,7 @@ LIMIT = 20.0
 SOON = 5.0
 STALL_LIMITS = {
     "silence": ({"silence_limit_seconds": 0.8}, LIMIT, "silent for longer"),
-    "time": ({"silence_limit_seconds": 60.0}, 1.0, r"took longer than 1 s"),
+    "time": ({"silence_limit_seconds": 60.0}, 2.0, r"took longer than 2 s"),
 }
 
 
@@ -130,8 +130,16 @@ def test_key_with_a_passphrase_needs_it_from_the_environment(
         assert link.run(["true"], timeout_seconds=LIMIT).status == 0
 
 
-@pytest.mark.parametrize("num_bytes", [0, 100_000, 1_500_000])
-@pytest.mark.parametrize("earlier", [False, True], ids=["first", "again"])
+@pytest.mark.parametrize(
+    ("num_bytes", "earlier"),
+    [
+        (1_000_000, True),
+        pytest.param(0, True, marks=pytest.mark.long),
+        pytest.param(0, False, marks=pytest.mark.long),
+        pytest.param(100_000, True, marks=pytest.mark.long),
+        pytest.param(1_000_000, False, marks=pytest.mark.long),
+    ],
+)
 def test_cut_transfer_leaves_a_whole_folder_or_none_and_the_next_one_succeeds(
     sshd: Sshd, tree: Path, place: PurePosixPath, num_bytes: int, earlier: bool
 ) -> None:
@@ -139,8 +147,7 @@ def test_cut_transfer_leaves_a_whole_folder_or_none_and_the_next_one_succeeds(
         if earlier:
             link.send(tree, place, timeout_seconds=LIMIT)
         before = files_of(place)
-        (tree / "weights").write_bytes(b"new")
-        (tree / "golden").write_bytes(os.urandom(900_000))
+        (tree / "weights").write_bytes(os.urandom(800_000))
         link.run(["true"], timeout_seconds=LIMIT)
         proxy.cut_after(num_bytes)
         began = time.monotonic()
@@ -162,7 +169,7 @@ def test_stalled_transfer_is_given_up_and_the_next_one_succeeds(
     changes, seconds, words = STALL_LIMITS[limit]
     with Proxy(sshd.port) as proxy, SshLink(sshd.section(port=proxy.port, **changes)) as link:
         link.run(["true"], timeout_seconds=LIMIT)
-        proxy.stall_after(800_000)
+        proxy.stall_after(300_000)
         began = time.monotonic()
         with pytest.raises(TransientError, match=words):
             link.send(tree, place, timeout_seconds=seconds)
@@ -219,9 +226,12 @@ def test_slow_link_is_not_a_silent_one(sshd: Sshd, tree: Path, place: PurePosixP
 
 
 def library_errors() -> list[type[Exception]]:
-    """Every exception class of the library that a network, a host or its answer can cause."""
+    """Every exception class of the library that a network, a host or its answer can cause.
+
+    ProcessError is raised by its `run(check=True)` alone, which is not used.
+    """
     found = (kind for _, kind in inspect.getmembers(asyncssh, inspect.isclass))
-    return [kind for kind in found if issubclass(kind, asyncssh.Error)]
+    return [kind for kind in found if issubclass(kind, asyncssh.Error) and not issubclass(kind, asyncssh.ProcessError)]
 
 
 def made(kind: type[Exception]) -> Exception:
