@@ -69,5 +69,7 @@ def test_bad_target_is_refused(field: str, value: object) -> None:
 
 
 def test_watch_refuses_shares_out_of_order() -> None:
-    with pytest.raises(ValidationError, match="class_share_low must not be above class_share_high, was 0.6 above 0.5"):
+    with pytest.raises(
+        ValidationError, match=r"class_share_low must not be above class_share_high, was 0\.6 above 0\.5"
+    ):
         WatchSection(class_share_low=0.6, class_share_high=0.5)
