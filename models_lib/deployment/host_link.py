@@ -373,6 +373,6 @@ def _copy(folder: Path, fresh: Path, luggage: Luggage, deadline: float) -> None:
 def _failed(where: str, error: OSError) -> TransientError | DeployError:
     if error.errno in DISK_IS_FULL:
         return disk_full(where)
-    if error.errno in {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}:
+    if error.errno in {errno.ENOENT, errno.ENOTEMPTY}:
         return disturbed(where)
     return DeployError(f"{where}: the files cannot be written ({error.strerror}). Mend the folder, or its owner.")
