@@ -13,11 +13,10 @@ from typing import Any
 import pytest
 
 from models_lib.deployment.journal import Journal
-from models_lib.deployment.release import release_of
 from models_lib.errors import DeployError, RecordError
 from models_lib.registry import open_registry
 from models_lib.steps.refs import StoredRef
-from models_lib.steps.release import both_or_neither, settle
+from models_lib.steps.release import both_or_neither, release_of, settle
 from tests.hosts import no_ssh
 from tests.unit.steps.releases import Place, Reign, reign
 
