@@ -112,7 +112,7 @@ class HostLink(Protocol):
         """
 
     def close(self) -> None:
-        """Ends the connection; closing twice is closing once."""
+        """Ends the connection; closing twice is closing once, and a later call connects anew."""
 
     def __enter__(self) -> Self:
         """Connects with the first call, not here."""

@@ -20,8 +20,9 @@ LIMIT = 20.0
 ODD = ["two words", "", "$HOME `id` $(id)", "'single' \"double\"", "back\\slash", "new\nline", "-n", "*", "é€"]
 
 
-@pytest.fixture(params=["local", "ssh"])
+@pytest.fixture(scope="module", params=["local", "ssh"])
 def link(request: pytest.FixtureRequest) -> Iterator[HostLink]:
+    """One for all tests: what one of them breaks, the next one's call mends."""
     if request.param == "local":
         yield LocalLink()
         return
@@ -238,23 +239,24 @@ def test_folder_larger_than_the_free_space_is_refused_before_it_is_written(
 def test_disk_that_gets_full_leaves_the_earlier_folder_and_no_pieces(
     link: HostLink, tree: Path, tmp_path: Path
 ) -> None:
-    """Two hundred files of one byte fill two hundred pages, which their sizes do not tell."""
-    with small_disk(tmp_path / "disk", num_bytes=1 << 20) as disk:
+    """Forty files of one byte fill forty pages, which their sizes do not tell."""
+    with small_disk(tmp_path / "disk", num_bytes=1 << 19) as disk:
         place = PurePosixPath(disk / "abc")
         link.send(tree, place, timeout_seconds=LIMIT)
         earlier = files_of(tree)
-        for number in range(210):
+        for number in range(40):
             (tree / f"{number}").write_bytes(b"x")
         with pytest.raises(DeployError, match="the disk got full"):
             link.send(tree, place, timeout_seconds=LIMIT)
         assert files_of(place) == earlier
         assert names_beside(place) == {place.name}
-        for number in range(20, 210):
+        for number in range(5, 40):
             (tree / f"{number}").unlink()
         link.send(tree, place, timeout_seconds=LIMIT)
         assert files_of(place) == files_of(tree)
 
 
+@pytest.mark.long
 def test_two_calls_at_once_bring_one_whole_folder(link: HostLink, tree: Path, tmp_path: Path) -> None:
     """Each ends well or may be tried again; neither brings a mixture."""
     place = PurePosixPath(tmp_path / "host" / "abc")
@@ -277,7 +279,8 @@ def test_two_calls_at_once_bring_one_whole_folder(link: HostLink, tree: Path, tm
     assert names_beside(place) == {place.name}
 
 
-def test_closed_link_may_be_closed_again(link: HostLink) -> None:
-    assert link.run(["true"], timeout_seconds=LIMIT).status == 0
-    link.close()
-    link.close()
+def test_closed_link_may_be_closed_again_and_used_again(link: HostLink) -> None:
+    for _ in range(2):
+        assert link.run(["true"], timeout_seconds=LIMIT).status == 0
+        link.close()
+        link.close()

@@ -32,7 +32,7 @@ def tree(tmp_path: Path) -> Path:
     folder = tmp_path / "tree"
     folder.mkdir()
     for name in ("model.onnx", "weights", "golden"):
-        (folder / name).write_bytes(os.urandom(700_000))
+        (folder / name).write_bytes(os.urandom(300_000))
     return folder
 
 
@@ -134,11 +134,11 @@ def test_key_with_a_passphrase_needs_it_from_the_environment(
 @pytest.mark.parametrize(
     ("num_bytes", "earlier"),
     [
-        (1_000_000, True),
+        (500_000, True),
         pytest.param(0, True, marks=pytest.mark.long),
         pytest.param(0, False, marks=pytest.mark.long),
         pytest.param(100_000, True, marks=pytest.mark.long),
-        pytest.param(1_000_000, False, marks=pytest.mark.long),
+        pytest.param(500_000, False, marks=pytest.mark.long),
     ],
 )
 def test_cut_transfer_leaves_a_whole_folder_or_none_and_the_next_one_succeeds(
@@ -148,7 +148,7 @@ def test_cut_transfer_leaves_a_whole_folder_or_none_and_the_next_one_succeeds(
         if earlier:
             link.send(tree, place, timeout_seconds=LIMIT)
         before = files_of(place)
-        (tree / "weights").write_bytes(os.urandom(800_000))
+        (tree / "weights").write_bytes(os.urandom(350_000))
         link.run(["true"], timeout_seconds=LIMIT)
         proxy.cut_after(num_bytes)
         began = time.monotonic()
@@ -163,7 +163,7 @@ def test_cut_transfer_leaves_a_whole_folder_or_none_and_the_next_one_succeeds(
     assert [path.name for path in Path(place.parent).iterdir()] == [place.name]
 
 
-@pytest.mark.parametrize("limit", STALL_LIMITS)
+@pytest.mark.parametrize("limit", ["silence", pytest.param("time", marks=pytest.mark.long)])
 def test_stalled_transfer_is_given_up_and_the_next_one_succeeds(
     sshd: Sshd, tree: Path, place: PurePosixPath, limit: str
 ) -> None:
@@ -219,7 +219,7 @@ def test_connection_that_broke_between_two_calls_is_made_anew(sshd: Sshd) -> Non
 def test_slow_link_is_not_a_silent_one(sshd: Sshd, tree: Path, place: PurePosixPath) -> None:
     """4 s of transfer under a limit of 2.5 s of silence: keep-alives do not wait behind all of the data."""
     with (
-        Proxy(sshd.port, bytes_per_second=500_000) as proxy,
+        Proxy(sshd.port, bytes_per_second=220_000) as proxy,
         SshLink(sshd.section(port=proxy.port, silence_limit_seconds=2.5)) as link,
     ):
         began = time.monotonic()
