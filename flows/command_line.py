@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_verify,
         _add_promote,
         _add_rollback,
+        _add_deploy,
         _add_export,
         _add_signals,
         _add_history,
@@ -250,6 +251,30 @@ exit status: 0 done; 1 there is no earlier champion; 2 the earlier one is gone o
     command.add_argument("--why", default="rolled back by hand", metavar="TEXT", help="reason, for the ledger")
 
 
+def _add_deploy(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "deploy",
+        module="deploy",
+        summary="put champions to use on a trading host, now",
+        text="""\
+Brings the champions of these symbols (default: all that have one) to a target, where the host
+verifies them, replays their golden vectors, has them answer its newest day, switches, restarts
+its runtime once, waits for its health and watches the first bars. What goes wrong goes back.
+
+examples:
+  crpbot deploy
+  crpbot deploy BTC-USD --target tokyo
+
+exit status: 0 all deployed; 1 one is not, and the host runs what it ran before; 2 nothing was
+started; 3 the host does not answer now, or another deployment is at work there.""",
+    )
+    command.add_argument("symbols", nargs="*", metavar="S", help="symbols, such as BTC-USD")
+    command.add_argument("--target", metavar="NAME", help="of deployment.targets (default: deployment.target)")
+    _add_json(command, "what each came to")
+    _add_config(command)
+
+
 def _add_signals(commands: _Commands) -> None:
     command = _add(
         commands,
@@ -388,7 +413,10 @@ stays so, with the first reason.
 example:
   crpbot hold BTC-USD --reason "exchange halted trading"
 
-exit status: 0 on hold; 2 unknown symbol, or no reason.""",
+It reaches every configured target, where the runtime obeys from its next bar on.
+
+exit status: 0 on hold; 1 a host does not answer, and may speak on; 2 unknown symbol, or no
+reason.""",
     )
     command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
     command.add_argument("--reason", required=True, metavar="TEXT", help="why, for whoever finds it silent")
@@ -405,9 +433,10 @@ def _add_release_hold(commands: _Commands) -> None:
 Ends the hold of a symbol, whoever placed it: a person, or the system after a fault.
 A symbol that is not on hold stays as it is.
 
-exit status: 0 not on hold any more; 2 unknown symbol.""",
+exit status: 0 not on hold any more; 1 a host does not answer, and stays silent; 2 unknown symbol.""",
     )
     command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+    _add_config(command)
 
 
 def _add_clean(commands: _Commands) -> None:

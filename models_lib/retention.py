@@ -133,7 +133,7 @@ def clean_home(
 def deployed_bundles(targets: Sequence[DeploymentTarget]) -> frozenset[str] | None:
     """Hashes of the bundles that the targets run; None when one of them cannot tell."""
     try:
-        return frozenset(bundle for target in targets for bundle in target.all_current().values())
+        return frozenset(bundle for target in targets for bundle in target.look().current.values())
     except (CrpbotError, OSError) as error:
         _log.warning("what is deployed is not known: %s", error)
         return None

@@ -19,6 +19,7 @@ from typing import Any
 from models_lib.bundle.layout import MANIFEST_FILE
 from models_lib.bundle.parsing import parse_json
 from models_lib.deployment.journal import symbols_under_way
+from models_lib.deployment.look import Look
 from models_lib.deployment.target import DeploymentTarget
 from models_lib.errors import BundleError, CrpbotError
 from models_lib.holds import Hold, held
@@ -91,6 +92,7 @@ class SymbolStatus:
         runs: its runs since the last promotion.
         hold: its hold, if it is on hold.
         releases: target -> release that it runs; empty where no target is configured.
+        live: target -> live figures beside the test's, or how the runtime stands, where one reports.
         waiting: what it waits for, such as an approval; empty for nothing.
         faults: what could not be read.
     """
@@ -102,6 +104,7 @@ class SymbolStatus:
     runs: SymbolRuns
     hold: Hold | None
     releases: Mapping[str, str | None]
+    live: Mapping[str, str]
     waiting: str
     faults: tuple[str, ...]
 
@@ -161,6 +164,7 @@ class SymbolStatus:
             "held_by": self.runs.gates(),
             "hold": None if self.hold is None else self.hold.model_dump(mode="json", exclude={"symbol"}),
             "releases": dict(self.releases),
+            "live": dict(self.live),
             "waiting": self.waiting or None,
             "faults": list(self.faults),
         }
@@ -210,12 +214,13 @@ def read_status(
     runs = read_runs(home, symbols, since=since)
     under_way = dict.fromkeys(symbols_under_way(home), "a promotion under way, or the next run to settle a killed one")
     waits = under_way | dict(waiting or {})
-    deployed, silent = _deployed(targets)
+    looks, silent = _looks(targets)
     rows = []
     for symbol in symbols:
         champion = champions.by_symbol.get(symbol)
         expires_at, faults = _end(store, champion)
-        releases = {target: current.get(symbol) for target, current in deployed.items()}
+        releases = {target: look.current.get(symbol) for target, look in looks.items()}
+        hold = held(home, symbol)
         unreadable = [champions.unreadable[symbol]] if symbol in champions.unreadable else []
         rows.append(
             SymbolStatus(
@@ -224,10 +229,18 @@ def read_status(
                 champion=champion,
                 expires_at=expires_at,
                 runs=runs[symbol],
-                hold=held(home, symbol),
+                hold=hold,
                 releases=releases,
+                live=_live(looks, symbol),
                 waiting=waits.get(symbol, ""),
-                faults=(*unreadable, *faults, *silent, *_differing(releases, champion), *runs[symbol].faults),
+                faults=(
+                    *unreadable,
+                    *faults,
+                    *silent,
+                    *_differing(releases, champion),
+                    *_held_there(looks, symbol, hold),
+                    *runs[symbol].faults,
+                ),
             )
         )
     damage = tuple(str(damage) for damage in champions.damage if damage.fact not in champions.unreadable.values())
@@ -277,16 +290,28 @@ def valid_until(store: Store, bundle_hash: str) -> datetime:
     return max(good) + timedelta(days=days)
 
 
-def _deployed(targets: Sequence[DeploymentTarget]) -> tuple[dict[str, Mapping[str, str]], list[str]]:
-    """What each target runs, and what those say that cannot tell; each is asked once."""
-    deployed: dict[str, Mapping[str, str]] = {}
+def _looks(targets: Sequence[DeploymentTarget]) -> tuple[dict[str, Look], list[str]]:
+    """A look at each target, and what those say that do not answer."""
+    looks: dict[str, Look] = {}
     faults = []
     for target in targets:
         try:
-            deployed[target.name] = target.all_current()
+            looks[target.name] = target.look()
         except (CrpbotError, OSError) as error:
             faults.append(f"target {target.name}: {error}")
-    return deployed, faults
+    return looks, faults
+
+
+def _live(looks: Mapping[str, Look], symbol: str) -> dict[str, str]:
+    """Target -> what its runtime says of itself, where one reports."""
+    served = {target: look.health.symbols.get(symbol) for target, look in looks.items() if look.health is not None}
+    return {target: health.live_line or health.sentence() for target, health in served.items() if health is not None}
+
+
+def _held_there(looks: Mapping[str, Look], symbol: str, hold: Hold | None) -> list[str]:
+    """Holds of the targets that this home does not know."""
+    there = {target: look.holds.get(symbol) for target, look in looks.items()}
+    return [f"{target}: {found.sentence()}" for target, found in there.items() if found is not None and hold is None]
 
 
 def _differing(releases: Mapping[str, str | None], champion: Champion | None) -> list[str]:

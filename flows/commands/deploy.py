@@ -13,7 +13,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.config import load_config
     from models_lib.errors import ConfigError
     from models_lib.registry.commands import check_known, known_symbols
-    from models_lib.steps.champions import deploy_champions, deployment_notices, newest_candles_of
+    from models_lib.steps.champions import champions, deploy_champions, deployment_notices, newest_candles_of
     from tasks.adapters.links import open_ssh
     from tasks.notify import tell_now
 
@@ -24,10 +24,11 @@ def execute(arguments: argparse.Namespace) -> int:
     target = arguments.target or config.deployment.target
     if target is None:
         raise ConfigError("no target: name one with --target, or set deployment.target in the configuration.")
+    symbols = tuple(dict.fromkeys(arguments.symbols)) or champions(home, known_symbols(home, config.symbols))
     deployed = deploy_champions(
         home,
         config,
-        tuple(dict.fromkeys(arguments.symbols)) or known_symbols(home, config.symbols),
+        symbols,
         target=target,
         who=operator(),
         ssh=open_ssh,

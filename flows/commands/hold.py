@@ -1,19 +1,29 @@
 """`crpbot hold`: a symbol is silent at once. It asks for little, so that it works when much else does not."""
 
 import argparse
+import sys
 from datetime import UTC, datetime
 
 from flows.home import crpbot_home, operator
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Prints that the symbol is on hold, and why."""
+    """Prints that the symbol is on hold, here and where it was deployed; 1 when a host does not answer."""
     from models_lib.config import load_config
+    from models_lib.deployment.known import known_targets
+    from models_lib.deployment.silence import hold_at
     from models_lib.holds import place_hold
     from models_lib.registry.commands import check_known
+    from tasks.adapters.links import open_ssh
 
-    home = crpbot_home()
-    check_known(home, arguments.symbol, load_config(arguments.config, arguments.settings).symbols)
+    home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
+    check_known(home, arguments.symbol, config.symbols)
     change = place_hold(home, arguments.symbol, placed_by=operator(), reason=arguments.reason, now=datetime.now(UTC))
     print(change.message)
-    return 0
+    targets = known_targets(home, config.deployment, ssh=open_ssh, who=operator())
+    done, failed = hold_at(targets, arguments.symbol, reason=arguments.reason)
+    for sentence in done:
+        print(sentence)
+    for sentence in failed:
+        print(f"crpbot: {arguments.symbol} MAY STILL SPEAK there: {sentence}", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,17 +1,28 @@
 """`crpbot release-hold`: a symbol may speak and be promoted again."""
 
 import argparse
+import sys
 from datetime import UTC, datetime
 
 from flows.home import crpbot_home, operator
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Prints what the hold was."""
+    """Prints what the hold was, here and where it was deployed; 1 when a host does not answer and stays silent."""
+    from models_lib.config import load_config
+    from models_lib.deployment.known import known_targets
+    from models_lib.deployment.silence import release_at
     from models_lib.holds import release_hold
     from models_lib.registry.commands import check_known
+    from tasks.adapters.links import open_ssh
 
-    home = crpbot_home()
-    check_known(home, arguments.symbol)
+    home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
+    check_known(home, arguments.symbol, config.symbols)
+    targets = known_targets(home, config.deployment, ssh=open_ssh, who=operator())
+    done, failed = release_at(targets, arguments.symbol)
     print(release_hold(home, arguments.symbol, who=operator(), now=datetime.now(UTC)).message)
-    return 0
+    for sentence in done:
+        print(sentence)
+    for sentence in failed:
+        print(f"crpbot: {arguments.symbol} may still be silent there: {sentence}", file=sys.stderr)
+    return 1 if failed else 0

@@ -101,6 +101,7 @@ def _remarks(status: "Status") -> list[str]:
             lines.append(f"{row.symbol}: {row.last.outcome} {reason}")
         if row.hold is not None:
             lines.append(f"{row.symbol}: {row.hold.sentence()}")
+        lines += [f"{row.symbol}: {target}: {line}" for target, line in row.live.items()]
         if row.waiting:
             lines.append(f"{row.symbol}: waits for {row.waiting}")
         warning = row.warning()

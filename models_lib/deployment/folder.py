@@ -11,12 +11,15 @@ import contextlib
 import fcntl
 import shutil
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from models_lib.bundle.hashes import verify_hashes
+from models_lib.deployment.look import Look, look_at_folder
 from models_lib.deployment.release import Release
 from models_lib.errors import BundleError, ConfigError, DeployError
+from models_lib.holds import BY_THE_SYSTEM, place_hold, release_hold
 from models_lib.host.releases import Releases
 
 
@@ -27,10 +30,12 @@ class FolderTarget:
         folder: absolute.
         keep: releases kept a symbol; the current one and the one that it replaced always are.
         name: as in the configuration.
+        who: for holds.
     """
 
-    def __init__(self, folder: Path, *, keep: int, name: str = "folder") -> None:
+    def __init__(self, folder: Path, *, keep: int, name: str = "folder", who: str = BY_THE_SYSTEM) -> None:
         self.name = name
+        self._who = who
         self._folder = folder
         self._keep = keep
         self._releases = Releases(folder)
@@ -39,9 +44,17 @@ class FolderTarget:
         """The hash in the link's name; the release itself is not verified."""
         return self._releases.current(symbol)
 
-    def all_current(self) -> dict[str, str]:
-        """As `current`, of every symbol with a link."""
-        return self._releases.all_current()
+    def look(self) -> Look:
+        """What lies there; a runtime that serves the folder writes its health into it."""
+        return look_at_folder(self._folder)
+
+    def hold(self, symbol: str, *, reason: str) -> str:
+        """A hold that a runtime of the folder obeys."""
+        return place_hold(self._folder, symbol, placed_by=self._who, reason=reason, now=datetime.now(UTC)).message
+
+    def release_hold(self, symbol: str) -> str:
+        """Ends it."""
+        return release_hold(self._folder, symbol, who=self._who, now=datetime.now(UTC)).message
 
     def deploy(self, release: Release) -> str:
         """Copies the bundle, verifies the copy, then switches the link."""

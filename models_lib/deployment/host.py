@@ -27,6 +27,7 @@ from models_lib.bundle.parsing import parse_json
 from models_lib.config import DeploymentSection
 from models_lib.config.targets import LocalTargetSection, SshTargetSection
 from models_lib.deployment.host_link import NOT_FOUND, Answer, HostLink
+from models_lib.deployment.look import Look, look_at_folder
 from models_lib.deployment.release import Release
 from models_lib.errors import BusyError, DeployError, RolledBackError, TransientError, UnhealthyError
 from models_lib.host.messages import (
@@ -40,7 +41,6 @@ from models_lib.host.messages import (
     Return,
     Service,
 )
-from models_lib.host.releases import Releases
 
 _log = logging.getLogger(__name__)
 
@@ -82,12 +82,13 @@ class HostTarget:
         """The hash of the host's current release, after an order that is under way came to its end."""
         return self.state().current.get(symbol)
 
-    def all_current(self) -> dict[str, str]:
-        """As `current`, of every symbol; an order under way is waited for only shortly, and on this machine not at all."""
+    def look(self) -> Look:
+        """An order under way is waited for only shortly, and on this machine not at all."""
         if isinstance(self.section, LocalTargetSection):
-            return Releases(Path(self._folder())).all_current()
+            return look_at_folder(Path(self._folder()))
         with self.open_link() as link:
-            return self._ask(link, patience=_SHORT_PATIENCE).current
+            state = self._ask(link, patience=_SHORT_PATIENCE)
+        return Look(state.current, {hold.symbol: hold for hold in state.holds}, state.health)
 
     def deploy(self, release: Release) -> str:
         """Brings the bundle, has it verified, rehearsed, switched to and watched.

@@ -13,6 +13,7 @@ from models_lib.config.targets import FolderTargetSection, LocalTargetSection, S
 from models_lib.deployment.folder import FolderTarget
 from models_lib.deployment.host import HostTarget
 from models_lib.deployment.host_link import HostLink, LocalLink
+from models_lib.deployment.look import Look
 from models_lib.deployment.release import Release
 from models_lib.errors import ConfigError, DeployError
 
@@ -37,8 +38,8 @@ class DeploymentTarget(Protocol):
             TransientError: it does not answer now.
         """
 
-    def all_current(self) -> Mapping[str, str]:
-        """Symbol -> the hash that is in use there, of all symbols that have one; answered without waiting long.
+    def look(self) -> Look:
+        """Everything that is seen of it at once, answered without waiting long.
 
         Raises:
             DeployError, TransientError: as `current`.
@@ -72,6 +73,20 @@ class DeploymentTarget(Protocol):
             TransientError: it does not answer now.
         """
 
+    def hold(self, symbol: str, *, reason: str) -> str:
+        """Silences the symbol there from the next bar on; one sentence of what that came to.
+
+        Raises:
+            DeployError, TransientError: as `current`; the symbol may speak on.
+        """
+
+    def release_hold(self, symbol: str) -> str:
+        """Ends the symbol's hold there; one sentence of what that came to.
+
+        Raises:
+            DeployError, TransientError: as `current`.
+        """
+
 
 def open_target(
     section: DeploymentSection,
@@ -99,7 +114,7 @@ def open_target(
         return None
     match section.targets.get(name):
         case FolderTargetSection() as folder:
-            return FolderTarget(folder.folder, keep=section.keep_releases, name=name)
+            return FolderTarget(folder.folder, keep=section.keep_releases, name=name, who=who)
         case LocalTargetSection() as local:
             placed = local.model_copy(update={"folder": local.folder or home.absolute() / "host"})
             return HostTarget(name, placed, section, LocalLink, who, say)

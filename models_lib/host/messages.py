@@ -103,7 +103,7 @@ class Fate(Message):
     reason: str
     """Why it is not deployed; empty when it is."""
     on_hold: bool = False
-    """The symbol was put on hold on the host, because its new model broke a limit of the watch."""
+    """The symbol is on hold on the host: its new model broke a limit of the watch, or an earlier one did."""
     notes: tuple[str, ...] = ()
     """What was measured on the way."""
 

@@ -138,7 +138,7 @@ def _watched(work: Work, order: Activation, moves: Sequence[Move]) -> list[Move]
         with work.step("roll back"):
             fault = _restored(work, {move.symbol: move.before for move in back})
         for move in back:
-            _decide_return(work, move, broken[move.symbol], fault, broke_a_limit=True)
+            _decide_return(work, move, broken[move.symbol], fault, on_hold=True)
     return [move for move in moves if move.symbol not in broken]
 
 
@@ -193,8 +193,8 @@ def _put(work: Work, releases: dict[str, str | None]) -> str | None:
     return None
 
 
-def _decide_return(work: Work, move: Move, reason: str, fault: str | None, *, broke_a_limit: bool = False) -> None:
+def _decide_return(work: Work, move: Move, reason: str, fault: str | None, *, on_hold: bool = False) -> None:
     if fault:
-        work.decide(move, "unhealthy", f"{reason}; and after going back {fault}", broke_a_limit=broke_a_limit)
+        work.decide(move, "unhealthy", f"{reason}; and after going back {fault}", on_hold=on_hold)
     else:
-        work.decide(move, "rolled_back", reason, broke_a_limit=broke_a_limit)
+        work.decide(move, "rolled_back", reason, on_hold=on_hold)

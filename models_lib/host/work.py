@@ -112,15 +112,15 @@ class Work:
         self.notes.setdefault(move.symbol, []).append(sentence)
         self.host.say(f"{move.symbol}: {sentence}")
 
-    def decide(self, move: Move, outcome: FateName, reason: str = "", *, broke_a_limit: bool = False) -> None:
+    def decide(self, move: Move, outcome: FateName, reason: str = "", *, on_hold: bool = False) -> None:
         """Settles the symbol; a model that broke a limit of the watch puts it on hold."""
-        on_hold = broke_a_limit and self._hold(move, reason)
+        placed = on_hold and self._hold(move, reason)
         self.fates[move.symbol] = Fate(
             symbol=move.symbol,
             outcome=outcome,
             release=self.host.releases.current(move.symbol),
             reason=reason,
-            on_hold=on_hold,
+            on_hold=placed,
             notes=tuple(self.notes.get(move.symbol, ())),
         )
         self.host.say(f"{move.symbol}: {outcome.replace('_', ' ')}{f', {reason}' if reason else ''}")

@@ -90,7 +90,14 @@ class SymbolHealth(_Part):
     latency_ms: Latency
     live: dict[str, JsonValue] | None
     """Accuracy, ECE and edge of what was said, beside the bundle's test figures."""
+    live_line: str | None = None
+    """The same in a line for people; None: nothing is measured yet."""
     shadow_difference: ShadowDifference | None
+
+    def sentence(self) -> str:
+        """How much it did since its start, for people."""
+        silent = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.refusals.items()))
+        return f"{self.bars:,} bars, {self.signals:,} signals; silent: {silent or 'never'}"
 
 
 class Health(_Part):

@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def deploy_champions(
             settle_symbol(home, symbol, who=who, ssh=ssh)
         releases = [_champion(home, open_registry(home), symbol) for symbol in symbols]
         for release in releases:
-            bring_local_candles(place, release.symbol, lambda symbol=release.symbol: candles(symbol))  # type: ignore[misc]
+            bring_local_candles(place, release.symbol, partial(candles, release.symbol))
         answers = _asked(home, place, releases, who=who)
     return tuple(
         ChampionDeployed(
@@ -111,7 +112,7 @@ def deployment_notices(deployed: Sequence[ChampionDeployed], *, run_id: str, now
     """One a symbol."""
     return [
         Notice(
-            event={"deployed": "deployed", "rolled_back": "rolled_back"}.get(each.outcome, "failed"),  # type: ignore[arg-type]
+            event={"deployed": "deployed", "rolled_back": "rolled_back"}.get(each.outcome, "failed"),
             run_id=run_id,
             symbol=each.symbol,
             stage=_STAGE,
@@ -147,9 +148,22 @@ def _champion(home: Path, registry: Registry, symbol: str) -> Release:
     if hold is not None:
         raise ConfigError(f"{symbol}: {hold.sentence()}. `crpbot release-hold {symbol}` ends it.")
     champion = registry.champion(symbol)
-    if champion is None:
+    if champion is None or champion.bundle is None:
         raise ConfigError(f"{symbol}: there is no champion to deploy. `crpbot run` makes one.")
     return release_of(registry, symbol, champion.bundle)
+
+
+def champions(home: Path, symbols: Sequence[str]) -> tuple[str, ...]:
+    """Those of the symbols that have a champion.
+
+    Raises:
+        ConfigError: none has one.
+    """
+    registry = open_registry(home)
+    found = tuple(symbol for symbol in symbols if registry.champion(symbol) is not None)
+    if not found:
+        raise ConfigError(f"{home}: no symbol has a champion to deploy. `crpbot run` makes them.")
+    return found
 
 
 def newest_candles_of(config: RunConfig) -> Callable[[str], pd.DataFrame]:

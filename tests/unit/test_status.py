@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from models_lib.errors import BundleError, TransientError
+from models_lib.deployment.look import Look
+from models_lib.deployment.release import Release
+from models_lib.errors import BundleError, DeployError, TransientError
 from models_lib.holds import place_hold
 from models_lib.registry import LocalStore, open_registry
 from models_lib.run_history import RUNS_LOOKED_AT
@@ -188,10 +191,19 @@ class Target:
             raise self._failure
         return f"x of {symbol}"
 
-    def all_current(self) -> dict[str, str]:
-        return {symbol: self.current(symbol) or "" for symbol in ("BTC-USD", "ETH-USD")}
+    def look(self) -> Look:
+        return Look({symbol: self.current(symbol) or "" for symbol in ("BTC-USD", "ETH-USD")}, {}, None)
 
-    def deploy(self, symbol: str, bundle: Path) -> str:
+    def deploy(self, release: Release) -> str:
+        raise NotImplementedError
+
+    def deploy_all(self, releases: Sequence[Release]) -> dict[str, DeployError | None]:
+        raise NotImplementedError
+
+    def hold(self, symbol: str, *, reason: str) -> str:
+        raise NotImplementedError
+
+    def release_hold(self, symbol: str) -> str:
         raise NotImplementedError
 
     def put_back(self, symbol: str, bundle_hash: str | None) -> None:
