@@ -1,7 +1,8 @@
 """Compiles what serving needs before it is needed: `python -m models_lib.runtime.warm`, once after an installation.
 
-The kernels of features and labels (which score what was said) are compiled by numba at their first call and kept beside
-their source (`__pycache__`). Without this the first start of a new version would spend its time on them, and the deployment that restarted it would take it for ill.
+The kernels of features and labels are compiled by numba at their first call and kept beside their source (`__pycache__`).
+Without this the first start of a new version would spend its time on them, and the deployment that restarted it would take
+it for ill.
 
 What does not belong here: candles of a market; these are a plain random walk, and their features mean nothing.
 """

@@ -28,7 +28,7 @@ LEFT_OUT = {
 }
 """What a module of the wheel imports only where the whole project is installed."""
 
-WITH_AN_EXTRA = {"tasks.adapters.slack"}
+WITH_AN_EXTRA = {"tasks.adapters.slack_webhook"}
 """Modules that are imported only where an extra is installed."""
 
 
