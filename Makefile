@@ -19,6 +19,7 @@ RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 # Several processes share the cores: one thread each, or OpenMP's spin barriers eat them.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=2
+RUNTIME_DIST := dist/runtime
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .PHONY: install run server test test-long check fix bench runtime-wheel clean
@@ -65,11 +66,11 @@ bench: $(DEV_READY)
 	@$(ONE_THREAD) $(BIN)/python -m tests.benchmarks $(BENCH)
 
 runtime-wheel: $(BIN)/python
-	@rm -rf dist/runtime && mkdir -p dist/runtime
+	@rm -rf $(RUNTIME_DIST) && mkdir -p $(RUNTIME_DIST)
 	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps \
-		--wheel-dir dist/runtime ./deployments/runtime
-	@cp constraints.txt $(addprefix deployments/runtime/,install.sh crpbot-runtime.service runtime.yaml) dist/runtime/
-	@echo "Copy dist/runtime to the host and run there: bash runtime/install.sh"
+		--wheel-dir $(RUNTIME_DIST) ./deployments/runtime
+	@cp constraints.txt $(addprefix deployments/runtime/,install.sh crpbot-runtime.service runtime.yaml) $(RUNTIME_DIST)/
+	@echo "Copy $(RUNTIME_DIST) to the host and run there: bash runtime/install.sh"
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist

@@ -53,13 +53,14 @@ def _host(words: list[str]) -> int:
     from models_lib.host.command_line import main as host_main
     from models_lib.runtime.configuration import read_runtime_config
     from models_lib.runtime.health import runtime_version
-    from models_lib.runtime.newest import newest_candles
 
     named = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     named.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
     folder = named.parse_known_args(words)[0].folder.expanduser().absolute()
 
     def of_its_source(symbol: str, minutes: int) -> Any:
+        from models_lib.runtime.newest import newest_candles
+
         section = read_runtime_config(folder).runtime
         source = _live_source(section) if section.source == "http" else _replay_source(section, folder)
         return newest_candles(source, symbol, minutes, fill_no_trade_minutes_up_to=section.fill_no_trade_minutes)

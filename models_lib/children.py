@@ -13,15 +13,17 @@ from typing import Any
 def end_session(process: "subprocess.Popen[Any]", patience_seconds: float) -> None:
     """Ends the child and what it started: SIGTERM, and SIGKILL for those that do not hear it in time."""
     if process.returncode is not None:
-        return  # waited for already: its number may be somebody else's by now
+        return
     signal_session(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(patience_seconds)
-    signal_session(process, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # also those of its children that did not hear
     process.wait()
 
 
 def signal_session(process: "subprocess.Popen[Any]", number: signal.Signals) -> None:
-    """Sends a signal to the child and what it started, as far as they are still there."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
+    """Sends a signal to the child and what it started, unless the child was waited for: its number may be reused."""
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)

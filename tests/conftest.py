@@ -1,9 +1,12 @@
 """Fixtures that every room of the tests may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.sshd import Sshd, need_sshd
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import ONNX Runtime themselves, as others would
 
@@ -18,3 +21,11 @@ def real_candles() -> Path:
     if not path.is_dir():
         pytest.fail(f"CRPBOT_TEST_CANDLES={folder} is not a folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """A real SSH server of this machine, for this user; the test is skipped, loudly, without one."""
+    need_sshd()
+    with Sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server

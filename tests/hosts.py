@@ -14,8 +14,10 @@ from typing import Any
 
 import pandas as pd
 
-from models_lib.config.targets import SshTargetSection, WatchSection
-from models_lib.deployment.host_link import HostLink
+from models_lib.config import DeploymentSection
+from models_lib.config.targets import LocalTargetSection, SshTargetSection, WatchSection
+from models_lib.deployment.host import HostTarget
+from models_lib.deployment.host_link import HostLink, LocalLink
 from models_lib.host.messages import Activation, Move, Outcome, Return, Service
 from models_lib.host.releases import Releases
 from models_lib.host.transaction import activate, put_back, settle
@@ -147,3 +149,13 @@ class TestHost:
     def settle(self) -> Outcome | None:
         with self.host.alone(within_seconds=0.0):
             return settle(self.host)
+
+
+def host_target(folder: Path, **watch: Any) -> HostTarget:
+    """A host on this machine whose runtime is the stand-in; no rehearsal unless `watch` asks for one."""
+    host = TestHost(folder)
+    section = LocalTargetSection(
+        kind="local", folder=folder, restart=host.service.restart, health_timeout_seconds=host.service.health_seconds
+    )
+    rules = DeploymentSection(lock_seconds=0.0, watch=WATCH.model_copy(update=watch))
+    return HostTarget("host", section, rules, LocalLink, "tester@here", host.said.append)

@@ -80,6 +80,8 @@ class Proxy:
             while True:
                 client, _ = self._listener.accept()
                 host = socket.create_connection(("127.0.0.1", self._target_port))
+                for one in (client, host):
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._pairs.append((client, host))
                 broken = threading.Event()
                 self._start(self._pass_on, client, host, broken, True)

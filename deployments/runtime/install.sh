@@ -50,15 +50,15 @@ while [ $# -gt 0 ]; do
 done
 
 # What can be refused is refused before anything is written.
-[ "$(id -u)" != 0 ] || [ -n "$allow_root" ] ||
+if [ "$(id -u)" = 0 ] && [ -z "$allow_root" ]; then
   fail 'this is root.' 'Run it as the user that shall run the service; in a container add --allow-root.'
+fi
 if [ -z "$wheel" ]; then
   found=("$here"/crpbot_runtime-*.whl)
-  [ ${#found[@]} = 1 ] && [ -f "${found[0]}" ] ||
-    fail "$here holds not exactly one crpbot_runtime-*.whl." 'Name the wheel. `make runtime-wheel` builds it.'
+  [ ${#found[@]} = 1 ] || fail "$here holds more than one crpbot_runtime-*.whl." 'Name one of them.'
   wheel=${found[0]}
 fi
-[ -f "$wheel" ] || fail "$wheel: no such file." '`make runtime-wheel` builds it on the training machine.'
+[ -f "$wheel" ] || fail "$wheel: no such file." 'Name the wheel; make runtime-wheel builds it on the training machine.'
 case ${wheel##*/} in
   crpbot_runtime-*-py3-none-any.whl) ;;
   *) fail "$wheel is no wheel of crpbot-runtime." 'Name crpbot_runtime-VERSION-py3-none-any.whl.' ;;
@@ -102,11 +102,11 @@ fi
 if [ "$before" != "$fresh" ]; then
   ln -s "$fresh" "$folder/.venv.$$"
   mv -T "$folder/.venv.$$" "$folder/venv"
+  # This one and the one before stay; a way back costs no download.
+  for old in "$folder"/venv-*; do
+    case ${old##*/} in "$fresh" | "$before") ;; *) rm -rf "$old" ;; esac
+  done
 fi
-# This one and the one before stay; a way back costs no download.
-for old in "$folder"/venv-*; do
-  case ${old##*/} in "$fresh" | "$before") ;; *) rm -rf "$old" ;; esac
-done
 
 if [ ! -e "$folder/runtime.yaml" ] && [ -f "$here/runtime.yaml" ]; then
   cp "$here/runtime.yaml" "$folder/runtime.yaml"
@@ -125,7 +125,9 @@ if [ -z "$without_service" ] && systemctl --user show-environment >/dev/null 2>&
   lasting="loginctl enable-linger $(id -un)    # once, or it ends when you log out"
 fi
 echo "crpbot-runtime $version is installed in $folder."
-[ -z "$before" ] || [ "$before" = "$fresh" ] || echo "The way back: ln -sfn $before $folder/venv, and a restart."
+if [ -n "$before" ] && [ "$before" != "$fresh" ]; then
+  echo "The way back: ln -sfn $before $folder/venv, and a restart."
+fi
 cat <<TEXT
 What remains:
   $folder/runtime.yaml    say where candles come from, and what may be risked

@@ -10,11 +10,12 @@ What does not belong here: starting a runtime and asking it for its health.
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from models_lib.bundle.hashes import verify_hashes
+from models_lib.deployment.release import Release
 from models_lib.errors import BundleError, ConfigError, DeployError
 from models_lib.host.releases import Releases
 
@@ -42,13 +43,15 @@ class FolderTarget:
         """As `current`, of every symbol with a link."""
         return self._releases.all_current()
 
-    def deploy(self, symbol: str, bundle: Path) -> str:
+    def deploy(self, release: Release) -> str:
         """Copies the bundle, verifies the copy, then switches the link."""
+        symbol, bundle = release.symbol, release.bundle
         before = self.current(symbol)
         try:
             with self._alone(symbol):
                 self._releases.adopt(symbol, bundle.name, partial(shutil.copytree, bundle))
                 self._releases.switch(symbol, bundle.name)
+                self._releases.renew(symbol, bundle.name, release.judged_at)
                 self._releases.forget_old(symbol, {bundle.name, before}, at_least=self._keep)
         except (OSError, BundleError, ConfigError) as error:
             raise DeployError(
@@ -56,6 +59,18 @@ class FolderTarget:
                 f"{_still(before)} Mend the folder, then run again."
             ) from error
         return bundle.name
+
+    def deploy_all(self, releases: Sequence[Release]) -> dict[str, DeployError | None]:
+        """As `deploy`, one after the other; symbol -> why it is not deployed, None when it is."""
+        answers: dict[str, DeployError | None] = {}
+        for release in releases:
+            try:
+                self.deploy(release)
+            except DeployError as error:
+                answers[release.symbol] = error
+            else:
+                answers[release.symbol] = None
+        return answers
 
     def put_back(self, symbol: str, bundle_hash: str | None) -> None:
         """Verifies the earlier release's hashes, then switches the link to it."""

@@ -3,7 +3,7 @@
 The steps of a deployment, each of which may be repeated:
 
     ask      version, bundle schema, free space, what is current; what a killed order left is settled by this already
-    bring    each bundle to incoming/<token>/<SYMBOL>, unless the host has the release already
+    bring    each bundle to incoming/<token>/<SYMBOL>
     order    `crpbot-runtime host order`: verify, load, rehearse, switch, restart, health, watch (models_lib.host)
     answer   what each symbol came to. A link that breaks meanwhile ends nothing on the host: it is asked again by token
 
@@ -27,6 +27,7 @@ from models_lib.bundle.parsing import parse_json
 from models_lib.config import DeploymentSection
 from models_lib.config.targets import LocalTargetSection, SshTargetSection
 from models_lib.deployment.host_link import NOT_FOUND, Answer, HostLink
+from models_lib.deployment.release import Release
 from models_lib.errors import BusyError, DeployError, RolledBackError, TransientError, UnhealthyError
 from models_lib.host.messages import (
     BUSY,
@@ -88,7 +89,7 @@ class HostTarget:
         with self.open_link() as link:
             return self._ask(link, patience=_SHORT_PATIENCE).current
 
-    def deploy(self, symbol: str, bundle: Path) -> str:
+    def deploy(self, release: Release) -> str:
         """Brings the bundle, has it verified, rehearsed, switched to and watched.
 
         Raises:
@@ -97,9 +98,20 @@ class HostTarget:
             DeployError: refused; nothing was moved. Its `hold_reason`, as of the others, says that the symbol is on hold.
             TransientError: the host does not answer now, or another deployment is at work.
         """
-        fate = self.deploy_all({symbol: bundle}).of(symbol)
-        raise_unless_deployed(fate, self.name)
-        return bundle.name
+        error = self.deploy_all([release])[release.symbol]
+        if error is not None:
+            raise error
+        return release.bundle.name
+
+    def deploy_all(self, releases: Sequence[Release]) -> dict[str, DeployError | None]:
+        """As `deploy`, with one restart for all; symbol -> why it is not deployed, None when it is.
+
+        Raises:
+            DeployError, TransientError: nothing was moved for any of them; or, where the message says so, the host does not
+                tell what it did.
+        """
+        outcome = self.order(releases)
+        return {release.symbol: failure_of(outcome.of(release.symbol), self.name) for release in releases}
 
     def put_back(self, symbol: str, bundle_hash: str | None) -> None:
         """Makes the release current again that the host still has; None leaves the symbol without one."""
@@ -111,18 +123,13 @@ class HostTarget:
                 why="put back by the deployer",
             )  # fmt: skip
             outcome = self._carried_out(link, order)
-        raise_unless_deployed(outcome.of(symbol), self.name)
+        error = failure_of(outcome.of(symbol), self.name)
+        if error is not None:
+            raise error
 
-    def deploy_all(self, bundles: Mapping[str, Path]) -> Outcome:
-        """Deploys several symbols with one restart; what each came to.
-
-        Args:
-            bundles: symbol -> bundle folder, named by its hash.
-
-        Raises:
-            DeployError, TransientError: nothing was moved for any of them; or, where the message says so, the host does not
-                tell what it did.
-        """
+    def order(self, releases: Sequence[Release]) -> Outcome:
+        """What the host made of an activation of these releases, in its own words; raises as `deploy_all`."""
+        bundles = {release.symbol: release.bundle for release in releases}
         token = _token()
         with self.open_link() as link:
             state = self._ask(link)
@@ -132,8 +139,13 @@ class HostTarget:
                 token=token,
                 who=self.who,
                 moves=tuple(
-                    Move(symbol=symbol, bundle=bundle.name, before=state.current.get(symbol))
-                    for symbol, bundle in bundles.items()
+                    Move(
+                        symbol=release.symbol,
+                        bundle=release.bundle.name,
+                        before=state.current.get(release.symbol),
+                        judged_at=release.judged_at,
+                    )
+                    for release in releases
                 ),
                 service=self._service(),
                 lock_seconds=self.rules.lock_seconds,
@@ -173,18 +185,17 @@ class HostTarget:
         return self._parsed(HostState, "state", answer)
 
     def _bring(self, link: HostLink, state: HostState, token: str, bundles: Mapping[str, Path]) -> None:
-        missing = {s: bundle for s, bundle in bundles.items() if bundle.name not in state.releases.get(s, ())}
-        needed = sum(path.stat().st_size for bundle in missing.values() for path in bundle.rglob("*") if path.is_file())
-        if missing and state.free_bytes < 2 * needed + _ROOM_BYTES:  # once as it comes, once as the release
+        """Also what the host has already: its copy may be damaged, and a bundle is small."""
+        needed = sum(path.stat().st_size for bundle in bundles.values() for path in bundle.rglob("*") if path.is_file())
+        if state.free_bytes < 2 * needed + _ROOM_BYTES:  # once as it comes, once as the release
             raise DeployError(
                 f"{self._where()}: {state.free_bytes / 1e6:,.0f} MB are free and {(2 * needed + _ROOM_BYTES) / 1e6:,.0f} MB are "
                 f"needed. Nothing was brought. Make room there, or lower deployment.keep_releases."
             )
         folder = PurePosixPath(self._folder()) / "incoming" / token
         for symbol, bundle in bundles.items():
-            if symbol in missing:
-                self.say(f"{symbol}: bringing release {bundle.name[:12]} to {self._where()}")
-                link.send(bundle, folder / symbol, timeout_seconds=self.section.transfer_timeout_seconds)
+            self.say(f"{symbol}: bringing release {bundle.name[:12]} to {self._where()}")
+            link.send(bundle, folder / symbol, timeout_seconds=self.section.transfer_timeout_seconds)
 
     def _carried_out(self, link: HostLink, order: Activation | Return) -> Outcome:
         try:
@@ -254,6 +265,8 @@ class HostTarget:
         if state.protocol_version != PROTOCOL_VERSION:
             raise self._other_version(f"version {state.runtime_version} speaks protocol {state.protocol_version}")
         for symbol, bundle in bundles.items():
+            if not bundle.is_dir():
+                raise DeployError(f"{symbol}: {bundle} is no bundle folder. Restore the store from a backup.")
             schema = parse_json((bundle / MANIFEST_FILE).read_bytes(), name=MANIFEST_FILE).get("schema_version")
             if schema not in state.schema_versions:
                 raise self._other_version(
@@ -301,16 +314,13 @@ class HostTarget:
         return self.section.runtime_command or (sys.executable, "-m", "flows.runtime_cli")
 
 
-def raise_unless_deployed(fate: Fate, target: str) -> None:
-    """Returns when the symbol runs its new release.
-
-    Raises:
-        RolledBackError, UnhealthyError, DeployError: it does not; as `HostTarget.deploy` says.
-    """
+def failure_of(fate: Fate, target: str) -> DeployError | None:
+    """Why the symbol does not run its new release; None when it does."""
     runs = f"release {fate.release[:12]}" if fate.release else "no release"
+    error: DeployError
     match fate.outcome:
         case "deployed":
-            return
+            return None
         case "refused":
             error = DeployError(f"{fate.symbol}: target {target} refuses it and still runs {runs}: {fate.reason}.")
         case "rolled_back":
@@ -321,7 +331,7 @@ def raise_unless_deployed(fate: Fate, target: str) -> None:
                 f"Look at the host now."
             )
     error.hold_reason = fate.reason if fate.on_hold else None
-    raise error
+    return error
 
 
 def _token() -> str:

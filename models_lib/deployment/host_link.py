@@ -112,7 +112,7 @@ class HostLink(Protocol):
         """
 
     def close(self) -> None:
-        """Ends the connection; closing twice is closing once."""
+        """Ends the connection; closing twice is closing once, and a later call connects anew."""
 
     def __enter__(self) -> Self:
         """Connects with the first call, not here."""
@@ -373,6 +373,6 @@ def _copy(folder: Path, fresh: Path, luggage: Luggage, deadline: float) -> None:
 def _failed(where: str, error: OSError) -> TransientError | DeployError:
     if error.errno in DISK_IS_FULL:
         return disk_full(where)
-    if error.errno in {errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST}:
+    if error.errno in {errno.ENOENT, errno.ENOTEMPTY}:
         return disturbed(where)
     return DeployError(f"{where}: the files cannot be written ({error.strerror}). Mend the folder, or its owner.")

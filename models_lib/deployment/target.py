@@ -4,7 +4,7 @@ What does not belong here: any particular place, and the order of promotion and 
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +13,8 @@ from models_lib.config.targets import FolderTargetSection, LocalTargetSection, S
 from models_lib.deployment.folder import FolderTarget
 from models_lib.deployment.host import HostTarget
 from models_lib.deployment.host_link import HostLink, LocalLink
-from models_lib.errors import ConfigError
+from models_lib.deployment.release import Release
+from models_lib.errors import ConfigError, DeployError
 
 _log = logging.getLogger(__name__)
 
@@ -43,21 +44,24 @@ class DeploymentTarget(Protocol):
             DeployError, TransientError: as `current`.
         """
 
-    def deploy(self, symbol: str, bundle: Path) -> str:
-        """Puts a bundle to use and returns the release's name.
+    def deploy(self, release: Release) -> str:
+        """Puts a bundle to use and returns its hash.
 
         Start state: anything that an earlier call left, finished or not.
         Steps: the bundle's files are brought there and verified there; then one atomic switch.
         End state, on return: the bundle is current, and the one before it can be put back. On an error: whatever was
         current before is still current.
 
-        Args:
-            symbol: whose release.
-            bundle: a bundle folder of the store, named by its hash.
-
         Raises:
             DeployError: refused or failed.
             TransientError: it does not answer now.
+        """
+
+    def deploy_all(self, releases: Sequence[Release]) -> Mapping[str, DeployError | None]:
+        """As `deploy`, of several symbols at once; symbol -> why it is not deployed, None when it is.
+
+        Raises:
+            DeployError, TransientError: of none of them, for a reason that is not one symbol's.
         """
 
     def put_back(self, symbol: str, bundle_hash: str | None) -> None:

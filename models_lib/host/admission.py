@@ -11,7 +11,6 @@ from functools import partial
 from models_lib.errors import BundleError, ConfigError, DataError
 from models_lib.holds import held
 from models_lib.host.messages import Activation, Move
-from models_lib.host.rehearsal import load_release, rehearse
 from models_lib.host.watch import Answers, breach
 from models_lib.host.work import Host, Work
 
@@ -68,12 +67,16 @@ def _admit(work: Work, order: Activation, move: Move) -> None:
 
 def _answers(work: Work, order: Activation, move: Move, bundle: str) -> Answers | None:
     """What the release answers to the newest day, after it was adopted and loaded; None without a rehearsal."""
+    from models_lib.host.rehearsal import load_release, rehearse  # noqa: PLC0415 - a return must not wait for numba
+
     host, symbol, minutes = work.host, move.symbol, order.watch.rehearsal_minutes
     with work.step("adopt"):
         incoming = host.incoming(order.token, symbol)
         host.releases.adopt(symbol, bundle, partial(shutil.copytree, incoming, symlinks=True))
     with work.step("load"):
         loaded = load_release(host.releases.path(symbol, bundle), symbol, bundle)
+    if move.judged_at is not None:
+        host.releases.renew(symbol, bundle, move.judged_at)
     host.say(f"{symbol}: release {bundle[:12]} is complete and answers as recorded")
     if not minutes:
         return None

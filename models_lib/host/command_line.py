@@ -81,7 +81,6 @@ def _state(host: Host, arguments: argparse.Namespace, version: str) -> None:
             python=sys.version.split()[0],
             free_bytes=shutil.disk_usage(host.folder).free,
             current=host.releases.all_current(),
-            releases=_complete_releases(host.folder),
             holds=tuple(hold for hold in (held(host.folder, symbol) for symbol in held_symbols(host.folder)) if hold),
             health=health_of(host.folder),
             asked=host.journal.outcome(arguments.token) if arguments.token else None,
@@ -122,13 +121,6 @@ def _change_shadow(host: Host, arguments: argparse.Namespace) -> None:
             )
         shadow.switch(arguments.symbol, arguments.bundle)
     _say(f"{arguments.symbol}: shadow {arguments.bundle[:12] if arguments.bundle else 'none'}")
-
-
-def _complete_releases(folder: Path) -> dict[str, tuple[str, ...]]:
-    found: dict[str, tuple[str, ...]] = {}
-    for path in sorted((folder / "releases").glob("*")):
-        found[path.name] = tuple(sorted(release.name for release in path.iterdir() if release.name[0] != "."))
-    return found
 
 
 def _say(sentence: str) -> None:

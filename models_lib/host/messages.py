@@ -39,6 +39,8 @@ class Move(Message):
     """What shall be current; None: nothing."""
     before: Sha256 | None
     """What was current when the move was planned."""
+    judged_at: AwareDatetime | None = None
+    """When the bundle was last found good: its days count from here. None keeps what its own facts say."""
 
 
 class Service(Message):
@@ -131,8 +133,6 @@ class HostState(Message):
     python: str
     free_bytes: int
     current: dict[SymbolName, Sha256]
-    releases: dict[SymbolName, tuple[Sha256, ...]]
-    """Complete ones; their files are not verified for this answer."""
     holds: tuple[Hold, ...]
     health: Health | None
     """As last written, however old; None: never, or not readable."""

@@ -2,6 +2,7 @@
 
     releases/<SYMBOL>/<hash>/    bundles, each complete and verified before it got that name
     current/<SYMBOL>             a link to one of them; the switch replaces the link in one step
+    judged/<SYMBOL>/<hash>.json  when that one was last found good, which a night can renew
 
 What does not belong here: locks, journals and who else must know (the callers).
 """
@@ -11,11 +12,12 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from models_lib.bundle.hashes import verify_hashes
 from models_lib.errors import BundleError, ConfigError, DeployError
-from models_lib.files import fsync_folder, fsync_tree
+from models_lib.files import fsync_folder, fsync_tree, write_json
 
 
 class Releases:
@@ -106,6 +108,10 @@ class Releases:
         fresh.symlink_to(Path("..") / "releases" / symbol / bundle_hash, target_is_directory=True)
         fresh.replace(link)
         fsync_folder(link.parent)
+
+    def renew(self, symbol: str, bundle_hash: str, judged_at: datetime) -> None:
+        """Writes down when the release was last found good; its days count from then (models_lib.runtime.releases)."""
+        write_json(self._folder / "judged" / symbol / f"{bundle_hash}.json", {"judged_at": judged_at.isoformat()})
 
     def forget_old(self, symbol: str, keep: set[str | None], *, at_least: int) -> None:
         """Removes the oldest releases beyond `keep` and the pieces of killed deployments; what cannot go harms nobody.

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from models_lib.holds import BY_THE_SYSTEM, place_hold
 from models_lib.host.journal import HostJournal
@@ -24,7 +23,10 @@ _log = logging.getLogger(__name__)
 _LONGEST_REASON = 500
 
 Say = Callable[[str], None]
-NewestCandles = Callable[[str, int], pd.DataFrame]
+if TYPE_CHECKING:  # a return must not wait for pandas
+    import pandas as pd
+
+NewestCandles = Callable[[str, int], "pd.DataFrame"]
 """The newest candles of a symbol, checked and filled, at most so many; from the runtime's own source."""
 
 

@@ -1,7 +1,7 @@
 """Compiles what serving needs before it is needed: `python -m models_lib.runtime.warm`, once after an installation.
 
-The kernels of features and labels are compiled by numba at their first call and kept beside their source (`__pycache__`). Without this
-the first start of a new version would spend its time on them, and the deployment that restarted it would take it for ill.
+The kernels of features and labels (which score what was said) are compiled by numba at their first call and kept beside
+their source (`__pycache__`). Without this the first start of a new version would spend its time on them, and the deployment that restarted it would take it for ill.
 
 What does not belong here: candles of a market; these are a plain random walk, and their features mean nothing.
 """
@@ -23,7 +23,7 @@ SEED = 7
 
 
 def warm_up() -> float:
-    """Computes one serving window's features and labels; returns the seconds that it took."""
+    """Computes the features and labels of one serving window; returns the seconds that it took."""
     begun = time.perf_counter()
     candles = _random_walk(SERVING_BARS)
     features = compute_features(candles)

@@ -24,9 +24,10 @@ import pandas as pd
 from models_lib.deployment.journal import Journal, Switch, symbols_under_way
 from models_lib.deployment.local_candles import bring_local_candles
 from models_lib.deployment.record import recorded
+from models_lib.deployment.release import Release
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
-from models_lib.errors import CrpbotError, DeployError, RecordError
-from models_lib.registry import open_registry
+from models_lib.errors import BundleError, CrpbotError, DeployError, RecordError
+from models_lib.registry import Registry, open_registry
 from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import StoredRef
@@ -62,11 +63,7 @@ def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOp
     """
     journal = Journal(plan.home, symbol)
     with journal.held(wait=True):
-        left = _settle(plan.home, journal, who=plan.who, ssh=ssh)
-        if left is not None:
-            _log.warning("%s", left.sentence, extra={"symbol": symbol})
-            if left.what == "unsettled":
-                raise DeployError(left.sentence)
+        settle_symbol(plan.home, symbol, who=plan.who, ssh=ssh)
         switch = _switch(plan, symbol, stored, ssh=ssh)
         journal.write(switch)
         try:
@@ -100,7 +97,7 @@ def deploy(
         return Deployment(target=None, outcome="not_configured", release=None)
     bring_local_candles(target, symbol, candles)
     with recorded(plan.home, symbol, stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
-        release = target.deploy(symbol, open_registry(plan.home).store.bundle(stored.bundle))
+        release = target.deploy(release_of(open_registry(plan.home), symbol, stored.bundle))
     return Deployment(target=target.name, outcome="deployed", release=release)
 
 
@@ -108,6 +105,21 @@ def target_of(plan: RunPlan, *, ssh: SshOpener) -> DeploymentTarget | None:
     """The target of the run."""
     section = plan.config.deployment
     return open_target(section, section.target, home=plan.home, ssh=ssh, who=plan.who)
+
+
+def settle_symbol(home: Path, symbol: str, *, who: str, ssh: SshOpener) -> None:
+    """Puts right what a killed process left of this symbol, whose journal's lock the caller holds.
+
+    Raises:
+        DeployError: it cannot be settled now.
+        RecordError: the journal is damaged.
+    """
+    left = _settle(home, Journal(home, symbol), who=who, ssh=ssh)
+    if left is None:
+        return
+    _log.warning("%s", left.sentence, extra={"symbol": symbol})
+    if left.what == "unsettled":
+        raise DeployError(left.sentence)
 
 
 def settle(home: Path, *, who: str, ssh: SshOpener) -> tuple[Settled, ...]:
@@ -210,3 +222,16 @@ def _undo(home: Path, switch: Switch, target: DeploymentTarget | None, *, who: s
         registry.undo_promotion(switch.symbol, switch.bundle, who=who, why=why, now=datetime.now(UTC))
         changed = True
     return changed
+
+def release_of(registry: Registry, symbol: str, bundle_hash: str) -> Release:
+    """The stored bundle as a release.
+
+    Raises:
+        BundleError: it is not in the store, or no verdict allows it.
+    """
+    good = [facts.judged_at for facts in registry.store.verdicts(bundle_hash) if not facts.failed_blocking()]
+    if not good:
+        raise BundleError(
+            f"{symbol}: bundle {bundle_hash[:12]} has no verdict that allows it, so it is not deployed. Train again."
+        )
+    return Release(symbol, registry.store.bundle(bundle_hash), max(good))

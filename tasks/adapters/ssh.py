@@ -10,6 +10,7 @@ What does not belong here: what is run and brought (models_lib.deployment), and 
 
 import asyncio
 import contextlib
+import logging
 import os
 import queue
 import shlex
@@ -50,7 +51,10 @@ _FULL_BELOW_BYTES = 1 << 20
 _OUT_OF_TIME = frozenset({124, 128 + signal.SIGKILL, -signal.SIGKILL})
 """How timeout(1) ends when it had to end the command."""
 _GRACE_SECONDS = 2.0
+_LAST_WORDS_SECONDS = 0.5
+"""A command that ended and says nothing for so long has said all."""
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class SshLink:
@@ -137,21 +141,22 @@ class SshLink:
             answer.cancel()
             loop.call_soon_threadsafe(self._abort)
 
-        with ended_by_stop(end):
-            try:
+        try:
+            with ended_by_stop(end):
                 if lines is not None:
                     answer.add_done_callback(lambda _: lines.put(None))
                     while (line := lines.get()) is not None:
                         if on_line is not None:
                             on_line(line)
                 return answer.result()
-            except BaseException:
-                end()
-                raise
+        except BaseException:
+            end()
+            raise
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
+            self._loop.set_exception_handler(_of_nobody)
             self._thread = threading.Thread(target=self._loop.run_forever, name=f"ssh {self.name}", daemon=True)
             self._thread.start()
         return self._loop
@@ -176,7 +181,8 @@ class SshLink:
                 raise out_of_time(self.name, what, limit_seconds) from error
             if isinstance(error, CrpbotError):
                 raise
-            raise meaning(error, self.name) from error
+            lost = self._connection is None or self._connection.is_closed()
+            raise meaning(error, self.name, lost=lost) from error
         finally:
             limit.cancel()
 
@@ -234,24 +240,28 @@ class SshLink:
         await asyncio.gather(*others, return_exceptions=True)
         if self._connection is not None:
             await self._connection.wait_closed()
+        for _ in range(3):  # what was aborted closes its socket some turns of the loop later
+            await asyncio.sleep(0)
 
     async def _run(self, arguments: Sequence[str], given: bytes, seconds: float, on_line: OnLine | None) -> Answer:
         assert self._connection is not None
         began = time.monotonic()
         guard = ("timeout", "-k", str(KILL_AFTER_SECONDS), f"{seconds:.3f}")
         # The only string that a shell reads: SSH has no other way. Every argument is quoted.
-        async with self._connection.create_process(shlex.join([*guard, *arguments]), encoding=None) as command:
-            with contextlib.suppress(BrokenPipeError):  # it need not read
-                command.stdin.write(given)
-                command.stdin.write_eof()
-            stdout, stderr = await asyncio.gather(_said(command, on_line), command.stderr.read())
-            await command.wait_closed()
-        status = command.returncode
+        command = shlex.join([*guard, *arguments])
+        session = _Command(on_line)
+        channel, _ = await self._connection.create_session(lambda: session, command, encoding=None)
+        with contextlib.suppress(BrokenPipeError):  # it need not read
+            channel.write(given)
+            channel.write_eof()
+        await session.end()
+        channel.close()
+        status = channel.get_returncode()
         if status is None:
             raise asyncssh.ConnectionLost("the command has no exit status")
         if status in _OUT_OF_TIME and time.monotonic() - began >= seconds:
             raise out_of_time(self.name, arguments[0], seconds)
-        return Answer(status, stdout, stderr)
+        return Answer(status, session.stdout.end(), bytes(session.stderr))
 
     async def _send(self, folder: Path, luggage: Luggage, destination: PurePosixPath, seconds: float) -> None:
         assert self._connection is not None
@@ -299,11 +309,50 @@ class SshLink:
             )
 
 
-async def _said(command: "asyncssh.SSHClientProcess[bytes]", on_line: OnLine | None) -> bytes:
-    stdout = Stdout(on_line)
-    while piece := await command.stdout.read(_BLOCK_BYTES):
-        stdout.take(piece)
-    return stdout.end()
+def _of_nobody(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An aborted transfer leaves tasks behind that nobody asks for their end; the call itself tells of it."""
+    log.debug("%s: %r", context.get("message"), context.get("exception"))
+
+
+class _Command(asyncssh.SSHClientSession[bytes]):
+    """What a command on the host says until it ends."""
+
+    def __init__(self, on_line: OnLine | None) -> None:
+        self.stdout = Stdout(on_line)
+        self.stderr = bytearray()
+        self._num_bytes = 0
+        self._ended = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        self._num_bytes += len(data)
+        if datatype == asyncssh.EXTENDED_DATA_STDERR:
+            self.stderr += data
+        else:
+            self.stdout.take(data)
+
+    def exit_status_received(self, status: int) -> None:  # noqa: ARG002  the channel keeps it
+        self._ended.set()
+
+    def exit_signal_received(self, signal: str, core_dumped: bool, msg: str, lang: str) -> None:  # noqa: ARG002
+        self._ended.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the channel has no exit status then
+        self._ended.set()
+        self._closed.set()
+
+    async def end(self) -> None:
+        """Returns when the command ended and its last words are here.
+
+        They may come after its exit status; what it left in the background may keep its stdout open for ever.
+        """
+        await self._ended.wait()
+        heard = -1
+        while heard < self._num_bytes:
+            heard = self._num_bytes
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), _LAST_WORDS_SECONDS)
+                return
 
 
 async def _put(sftp: asyncssh.SFTPClient, folder: Path, luggage: Luggage, fresh: PurePosixPath) -> None:

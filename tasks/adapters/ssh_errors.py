@@ -40,18 +40,21 @@ _MEANINGS: tuple[tuple[tuple[type[BaseException], ...], type[TransientError | De
 )
 
 
-def meaning(error: BaseException, where: str) -> TransientError | DeployError:
+def meaning(error: BaseException, where: str, *, lost: bool = False) -> TransientError | DeployError:
     """The error for the caller.
 
     Args:
         error: one of `RAISED`; HostKeyNotVerifiable and PermissionDenied have remedies of their own, at the log-in.
         where: whom it is about.
+        lost: whether the connection is gone.
     """
     if isinstance(error, _FULL) or getattr(error, "errno", None) in DISK_IS_FULL:
         return disk_full(where)
     if isinstance(error, _CAME_OR_WENT):
         return disturbed(where)
     said = _said(error)
+    if lost or (isinstance(error, asyncssh.ChannelOpenError) and error.code == asyncssh.OPEN_CONNECT_FAILED):
+        error = asyncssh.ConnectionLost(said)  # what broke first is not always told
     if _is_crowded(error):
         return TransientError(f"{where}: the host has too many connections or sessions ({said}). Try again.")
     kind, sentence = next((kind, text) for classes, kind, text in _MEANINGS if isinstance(error, classes))

@@ -8,7 +8,9 @@ import pytest
 from models_lib.bundle import load_bundle
 from models_lib.config import load_config
 from models_lib.deployment import FolderTarget, open_target
+from models_lib.deployment.release import Release
 from models_lib.errors import DeployError
+from tests.bundles import T0
 from tests.hosts import in_folder, no_ssh
 from tests.judged import judged
 
@@ -25,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_reader_finds_the_whole_bundle_behind_the_link(folder: Path, bundles: list[Path], tmp_path: Path) -> None:
-    FolderTarget(folder, keep=5).deploy("BTC-USD", bundles[0])
+    FolderTarget(folder, keep=5).deploy(Release("BTC-USD", bundles[0], T0))
     moved = folder.rename(tmp_path / "mounted elsewhere")
     behind = (moved / "current" / "BTC-USD").resolve()
     assert load_bundle(behind, symbol="BTC-USD").hash == bundles[0].name
@@ -34,7 +36,7 @@ def test_reader_finds_the_whole_bundle_behind_the_link(folder: Path, bundles: li
 def test_oldest_releases_go_but_never_the_current_one_nor_the_one_before(folder: Path, bundles: list[Path]) -> None:
     target = FolderTarget(folder, keep=2)
     for age, bundle in enumerate(bundles):
-        target.deploy("BTC-USD", bundle)
+        target.deploy(Release("BTC-USD", bundle, T0))
         # The clock was set back by a day in between.
         os.utime(folder / "releases" / "BTC-USD" / bundle.name, (1e9 - 86_400 * age,) * 2)
     assert {path.name for path in (folder / "releases" / "BTC-USD").iterdir()} == {path.name for path in bundles[1:]}
@@ -47,21 +49,21 @@ def test_folder_that_cannot_take_releases_says_what_is_still_current(folder: Pat
     (folder / "releases").mkdir(parents=True)
     (folder / "releases" / "BTC-USD").write_text("a file where a folder must be")
     with pytest.raises(DeployError, match=r"BTC-USD: release .* There is still no release\. Mend the folder"):
-        target.deploy("BTC-USD", bundles[0])
+        target.deploy(Release("BTC-USD", bundles[0], T0))
     assert target.current("BTC-USD") is None
     (folder / "releases" / "BTC-USD").unlink()
-    target.deploy("BTC-USD", bundles[0])
+    target.deploy(Release("BTC-USD", bundles[0], T0))
     (folder / "releases" / "BTC-USD").rename(folder / "releases" / "aside")
     (folder / "releases" / "BTC-USD").write_text("again")
     with pytest.raises(DeployError, match=f"Release {bundles[0].name[:12]} is still current"):
-        target.deploy("BTC-USD", bundles[1])
+        target.deploy(Release("BTC-USD", bundles[1], T0))
 
 
 def test_what_is_no_link_is_left_alone(folder: Path, bundles: list[Path]) -> None:
     stranger = folder / "current" / "BTC-USD"
     stranger.mkdir(parents=True)
     with pytest.raises(DeployError, match="is no link to a release"):
-        FolderTarget(folder, keep=5).deploy("BTC-USD", bundles[0])
+        FolderTarget(folder, keep=5).deploy(Release("BTC-USD", bundles[0], T0))
     assert stranger.is_dir()
 
 
@@ -72,7 +74,7 @@ def test_left_pieces_of_a_killed_deployment_are_no_release_and_go(folder: Path, 
     piece.mkdir(parents=True)
     (piece / "model.safetensors").write_bytes(b"half")
     assert target.current("BTC-USD") is None
-    target.deploy("BTC-USD", bundles[0])
+    target.deploy(Release("BTC-USD", bundles[0], T0))
     assert [path.name for path in releases.iterdir()] == [bundles[0].name]
 
 

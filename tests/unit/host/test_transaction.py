@@ -260,7 +260,7 @@ def test_order_that_is_killed_anywhere_is_settled(tmp_path: Path, bundles: Bundl
         with host.host.alone(within_seconds=0.0):
             activate(host.host, host.activation({symbol: made[1] for symbol, made in bundles.items()}))
 
-    for step, killed in killed_at_each(9, act, before=before):
+    for step, killed in killed_at_each(23, act, before=before):
         host = hosts[step]
         settled = host.settle()
         ran = {

@@ -16,7 +16,7 @@ from models_lib.deployment.journal import Journal
 from models_lib.errors import DeployError, RecordError
 from models_lib.registry import open_registry
 from models_lib.steps.refs import StoredRef
-from models_lib.steps.release import both_or_neither, settle
+from models_lib.steps.release import both_or_neither, release_of, settle
 from tests.hosts import no_ssh
 from tests.unit.steps.releases import Place, Reign, reign
 
@@ -112,7 +112,7 @@ def within_a_switch(made: Reign, body: Callable[[], object]) -> None:
 
 
 def deploy(made: Reign) -> None:
-    made.place.target.deploy("BTC-USD", open_registry(made.place.home).store.bundle(made.b))
+    made.place.target.deploy(release_of(open_registry(made.place.home), "BTC-USD", made.b))
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), RuntimeError("a fault of ours"), SystemExit(1)])

@@ -1,0 +1,160 @@
+"""Deploying champions without a training: what `crpbot deploy` and the flow `deploy` do.
+
+Champion and release are changed by one process at a time a symbol: each symbol's journal lock is held meanwhile, and what
+a killed run left is settled first (models_lib.steps.release).
+
+What does not belong here: how a place takes releases (models_lib.deployment).
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from models_lib.config import RunConfig
+from models_lib.deployment.journal import Journal
+from models_lib.deployment.local_candles import bring_local_candles
+from models_lib.deployment.record import outcome_of, record_deployment
+from models_lib.deployment.release import Release
+from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
+from models_lib.errors import ConfigError, CrpbotError, DeployError
+from models_lib.holds import held
+from models_lib.notifications.message import Notice
+from models_lib.registry import Registry, open_registry
+from models_lib.steps.release import release_of, settle_symbol
+
+_STAGE = "deploy"
+
+
+@dataclass(frozen=True)
+class ChampionDeployed:
+    """What the deployment of one symbol's champion came to.
+
+    Attributes:
+        symbol: whose.
+        target: where.
+        bundle: the champion's hash.
+        outcome: deployed, rolled_back, unhealthy or failed.
+        reason: why it is not deployed; empty when it is.
+    """
+
+    symbol: str
+    target: str
+    bundle: str
+    outcome: str
+    reason: str
+
+    def line(self) -> str:
+        """For people."""
+        return f"{self.symbol}  {self.outcome.replace('_', ' ')}  {self.reason or self.bundle[:12]}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def deploy_champions(
+    home: Path,
+    config: RunConfig,
+    symbols: Sequence[str],
+    *,
+    target: str,
+    who: str,
+    ssh: SshOpener,
+    candles: Callable[[str], pd.DataFrame],
+    say: Callable[[str], None],
+) -> tuple[ChampionDeployed, ...]:
+    """Deploys the champions of these symbols with one restart; what each came to.
+
+    Args:
+        home: the state folder.
+        config: whose `deployment` section names the target.
+        symbols: known ones.
+        target: name of the target.
+        who: user@host.
+        ssh: opens the way to a host behind SSH.
+        candles: the newest candles of a symbol, for a target on this machine without a source of its own.
+        say: takes progress.
+
+    Raises:
+        ConfigError: a symbol has no champion, or is on hold; no such target.
+        TransientError: the target does not answer now. Nothing was moved.
+        DeployError: the target takes none of them, for a reason that is not one symbol's.
+    """
+    place = open_target(config.deployment, target, home=home, ssh=ssh, who=who, say=say)
+    assert place is not None, "a name was given"
+    with contextlib.ExitStack() as turns:
+        for symbol in sorted(symbols):
+            turns.enter_context(Journal(home, symbol).held(wait=True))
+            settle_symbol(home, symbol, who=who, ssh=ssh)
+        releases = [_champion(home, open_registry(home), symbol) for symbol in symbols]
+        for release in releases:
+            bring_local_candles(place, release.symbol, lambda symbol=release.symbol: candles(symbol))  # type: ignore[misc]
+        answers = _asked(home, place, releases, who=who)
+    return tuple(
+        ChampionDeployed(
+            symbol=release.symbol,
+            target=target,
+            bundle=release.bundle.name,
+            outcome=outcome_of(answers[release.symbol]),
+            reason=str(answers[release.symbol] or ""),
+        )
+        for release in releases
+    )
+
+
+def deployment_notices(deployed: Sequence[ChampionDeployed], *, run_id: str, now: datetime) -> list[Notice]:
+    """One a symbol."""
+    return [
+        Notice(
+            event={"deployed": "deployed", "rolled_back": "rolled_back"}.get(each.outcome, "failed"),  # type: ignore[arg-type]
+            run_id=run_id,
+            symbol=each.symbol,
+            stage=_STAGE,
+            reason=each.reason or f"{each.target} runs release {each.bundle}",
+            time=now,
+        )
+        for each in deployed
+    ]
+
+
+def _asked(
+    home: Path, place: DeploymentTarget, releases: Sequence[Release], *, who: str
+) -> Mapping[str, DeployError | None]:
+    """What the target came to with each, recorded; also when it took none."""
+    try:
+        answers = place.deploy_all(releases)
+    except CrpbotError as error:
+        for release in releases:
+            _record(home, place, release, error, who=who)
+        raise
+    for release in releases:
+        _record(home, place, release, answers[release.symbol], who=who)
+    return answers
+
+
+def _record(home: Path, place: DeploymentTarget, release: Release, error: CrpbotError | None, *, who: str) -> None:
+    bundle = release.bundle.name
+    record_deployment(home, release.symbol, bundle, target=place.name, who=who, run_id=None, error=error)
+
+
+def _champion(home: Path, registry: Registry, symbol: str) -> Release:
+    hold = held(home, symbol)
+    if hold is not None:
+        raise ConfigError(f"{symbol}: {hold.sentence()}. `crpbot release-hold {symbol}` ends it.")
+    champion = registry.champion(symbol)
+    if champion is None:
+        raise ConfigError(f"{symbol}: there is no champion to deploy. `crpbot run` makes one.")
+    return release_of(registry, symbol, champion.bundle)
+
+
+def newest_candles_of(config: RunConfig) -> Callable[[str], pd.DataFrame]:
+    """The candles of the configured source, checked and filled."""
+    from models_lib.candles.sources import load_candles, source_of  # noqa: PLC0415 - only a target without a source needs it
+
+    source = source_of(config.data)
+    return lambda symbol: load_candles(source, symbol, config.data, now=datetime.now(UTC))[0]
