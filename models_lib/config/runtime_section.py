@@ -31,7 +31,8 @@ class RuntimeSection(Section):
     clock_tolerance_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0
     """A bar that closes further than this in the future is refused; live mode only."""
     fill_no_trade_minutes: Annotated[int, Field(ge=0, le=60)] = 5
-    """Longest run of missing minutes that is filled; the same as `data.fill_no_trade_minutes` of the training."""
+    """Longest run of missing minutes that is filled. For bundles whose run does not say its own
+    `data.fill_no_trade_minutes`: the others are served as they were trained."""
     pace_seconds: Annotated[float, Field(ge=0.0, le=3600.0)] = 0.0
     """Time between two minutes of a replay; 0: as fast as possible."""
     newest_minutes: PositiveInt | None = None

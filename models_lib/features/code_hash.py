@@ -9,7 +9,7 @@ from typing import Final
 
 from models_lib.features.definitions import FEATURE_NAMES, FEATURE_SET, FEATURE_SET_VERSION
 
-SOURCES: Final = ("kernels.py", "measures.py", "definitions.py", "compute.py")
+SOURCES: Final = ("kernels.py", "measures.py", "definitions.py", "compute.py", "newest.py")
 """Modules whose text decides the values."""
 
 

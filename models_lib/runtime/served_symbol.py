@@ -29,12 +29,12 @@ class ServedSymbol:
     Args:
         name: of the symbol.
         folder: the host folder.
-        fill_no_trade_minutes: longest run of missing minutes that is filled.
+        fill_no_trade_minutes: longest run of missing minutes that is filled, where the bundle's run does not say what its
+            candles were filled with.
     """
 
     def __init__(self, name: str, folder: Path, *, fill_no_trade_minutes: int) -> None:
         self.name = name
-        self.window = BarWindow(fill_no_trade_minutes=fill_no_trade_minutes)
         self.tally = Tally()
         self.decided_ms: int | None = None
         """Open time of the newest bar that was decided on, in this process or an earlier one."""
@@ -42,6 +42,8 @@ class ServedSymbol:
         self.model = self._loaded(folder, "current")
         self.shadow = self._loaded(folder, "shadow")
         self.terms = terms_of(self.model) if self.model is not None else None
+        trained = trained_fill_minutes(self.model) if self.model is not None else None
+        self.window = BarWindow(fill_no_trade_minutes=fill_no_trade_minutes if trained is None else trained)
 
     def _loaded(self, folder: Path, role: Role) -> ServedModel | None:
         if current_release(folder, self.name, role=role) is None:
@@ -83,3 +85,11 @@ def terms_of(model: ServedModel) -> Terms:
         valid_days=bundle.manifest.valid_days,
         max_outside=envelope.max_outside if envelope is not None else None,
     )
+
+
+def trained_fill_minutes(model: ServedModel) -> int | None:
+    """The longest run of missing minutes that was filled in the bundle's training; None where its run does not say."""
+    facts = model.bundle.facts
+    data = facts.config.get("data") if facts is not None else None
+    minutes = data.get("fill_no_trade_minutes") if isinstance(data, dict) else None
+    return minutes if type(minutes) is int else None

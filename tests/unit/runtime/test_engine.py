@@ -14,7 +14,7 @@ from models_lib.runtime.proposal import propose
 from models_lib.runtime.refusal import RefusalKind
 from models_lib.runtime.sources import FolderSource, Given, Trouble
 from models_lib.runtime.state import RuntimeState
-from tests.bundles import T0, reseal, walk_candles
+from tests.bundles import T0, edit_json, reseal, walk_candles
 from tests.unit.runtime.host_folders import NOW, TALKATIVE, Host, ListSource, given, raws_of, write_candles
 
 CANDLES = walk_candles(1_700)
@@ -193,6 +193,17 @@ def test_hole_refuses_until_the_features_are_there_again(btc: Host) -> None:
     assert symbol.refusals["gapped"] == 180
     assert symbol.last_refusal is not None
     assert "10 minutes from 2026-01-02T01:10Z are missing; 1,261 more bars" in symbol.last_refusal
+
+
+@pytest.mark.parametrize(("trained", "filled", "gapped"), [(2, 0, 10), (3, 3, 0)])
+def test_minutes_are_filled_as_in_the_bundles_training(btc: Host, trained: int, filled: int, gapped: int) -> None:
+    """Whatever the host's own setting is."""
+    release = (btc.folder / "current" / "BTC-USD").resolve()
+    edit_json(release / "run.json", lambda tree: tree["config"].update(data={"fill_no_trade_minutes": trained}))
+    reseal(release)
+    raws = [*RAWS[: PAST + 10], *RAWS[PAST + 13 : PAST + 23]]
+    symbol = btc.run(ListSource(given(raws, past=PAST)), fill_no_trade_minutes=5).symbols["BTC-USD"]
+    assert (symbol.filled_minutes, symbol.refusals.get("gapped", 0), symbol.bars) == (filled, gapped, 20)
 
 
 def test_fault_of_one_bar_silences_that_bar_alone(btc: Host, caplog: pytest.LogCaptureFixture) -> None:

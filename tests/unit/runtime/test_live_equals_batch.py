@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models_lib.bundle import load_bundle
+from models_lib.bundle import add_run_facts, load_bundle
 from models_lib.candles.fill import fill_no_trade_minutes
 from models_lib.candles.schema import epoch_ms
 from models_lib.candles.simulated import simulate_candles
@@ -19,6 +19,7 @@ from models_lib.features import SERVING_BARS, compute_features
 from models_lib.runtime.bars import BarWindow
 from models_lib.runtime.serving import ServedModel
 from models_lib.runtime.sources import FolderSource, Given, Trouble
+from tests.bundles import example_facts, write_example
 from tests.unit.features.markets import with_hole
 from tests.unit.runtime.host_folders import Host, raws_of
 
@@ -92,20 +93,24 @@ class Watched:
 @pytest.mark.candles
 @pytest.mark.timeout(400)
 def test_memory_stays_flat_over_1000_hours_and_bars_are_quick(
-    real_candles: Path, btc_bundle: Path, host: Host, capsys: pytest.CaptureFixture[str]
+    real_candles: Path, tmp_path: Path, host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    host.release(btc_bundle)
+    candles = read_parquet(real_candles / "perp-50d" / "BTC-USD.parquet", symbol="BTC-USD")
+    bundle = write_example(tmp_path / "bundle", candles=candles.iloc[:12_000].reset_index(drop=True))
+    add_run_facts(tmp_path / "bundle", facts=example_facts(bundle), reports={})
+    host.release((tmp_path / "bundle").rename(tmp_path / bundle))
     source = Watched(FolderSource(real_candles / "perp-50d", newest_minutes=60_000), every=5_000)
     health = host.run(source)
     symbol = health.symbols["BTC-USD"]
     assert symbol.bars == 60_000
     assert symbol.errors == 0
+    assert symbol.signals > 1_000
     # The state keeps 14 days of bars, 20,160: from then on nothing may grow.
     settled, end = source.resident_mb[5], max(source.resident_mb[-3:])
     with capsys.disabled():
         print(
             f"\n1,000 hours: {symbol.latency_ms.median:.2f} ms a bar (p99 {symbol.latency_ms.p99:.2f}), "
-            f"resident {settled:.0f} MB after 25,000 bars, {end:.0f} MB at the end"
+            f"{symbol.signals:,} signals, resident {settled:.0f} MB after 25,000 bars, {end:.0f} MB at the end"
         )
     assert end - settled < 8.0
 
