@@ -139,6 +139,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serves the symbols of `arguments.folder` until the candles end or the process is told to."""
+    from models_lib.host.abandoned import undo_abandoned
     from models_lib.locks import locked
     from models_lib.runtime.configuration import read_runtime_config
     from models_lib.runtime.logs import set_up_logs
@@ -147,6 +148,7 @@ def serve(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder.expanduser().absolute()
     config = read_runtime_config(folder)
     section = _laid_over(config.runtime, arguments)
+    undo_abandoned(folder)
     symbols = _symbols(
         arguments.symbols, released_symbols(folder), folder, may_wait=arguments.mode == "live" or arguments.again
     )
@@ -168,6 +170,7 @@ def _run(
 ) -> int:
     from functools import partial
 
+    from models_lib.host.abandoned import undo_abandoned
     from models_lib.runtime.engine import Engine
     from models_lib.runtime.health import HealthServer
     from models_lib.runtime.proposal import propose
@@ -188,6 +191,7 @@ def _run(
             propose=partial(propose, settings=config.signals),
             clock=lambda: datetime.now(UTC),
             again=arguments.again,
+            mend=partial(undo_abandoned, folder),
         )
         port = config.runtime.health_port
         server = HealthServer(port, engine.content) if port is not None else contextlib.nullcontext()

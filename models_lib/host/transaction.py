@@ -79,10 +79,8 @@ def settle(host: Host) -> Outcome | None:
     if order is None:
         return None
     work = Work.on(host, order)
-    # A killed return is finished: what it left is not wanted. Also when the links are right already, the runtime is
-    # restarted: the kill may have come between the two.
-    wanted = {move.symbol: move.bundle if isinstance(order, Return) else move.before for move in order.moves}
-    fault = _restored(work, wanted)
+    # Also when the links are right already, the runtime is restarted: the kill may have come between the two.
+    fault = _restored(work, _as_before(order))
     for move in order.moves:
         reason = f"{order.who} was killed during this deployment{f'; and after going back {fault}' if fault else ''}"
         work.decide(move, "unhealthy" if fault else "rolled_back", reason)
@@ -96,6 +94,29 @@ def _sweep(host: Host) -> None:
         for upload in (host.folder / "incoming").iterdir():
             if time.time() - upload.stat().st_mtime > _UPLOAD_SECONDS:
                 shutil.rmtree(upload, ignore_errors=True)
+
+
+def undo_links(host: Host) -> Outcome | None:
+    """As `settle`, by the runtime itself, which restarts nothing: the links lead to what it has loaded again.
+
+    Raises:
+        RecordError: the journal cannot be read.
+    """
+    order = host.journal.read()
+    if order is None:
+        return None
+    work = Work.on(host, order)
+    for symbol, bundle in _as_before(order).items():
+        host.releases.switch(symbol, bundle)
+    for move in order.moves:
+        work.decide(move, "rolled_back", f"{order.who} was killed during this deployment; the runtime undid it")
+    host.journal.clear()
+    return work.recorded()
+
+
+def _as_before(order: Activation | Return) -> dict[str, str | None]:
+    """What shall be current after a killed order: the releases of before. A return is finished: what it left is unwanted."""
+    return {move.symbol: move.bundle if isinstance(order, Return) else move.before for move in order.moves}
 
 
 @contextlib.contextmanager

@@ -69,6 +69,7 @@ class Engine:
         propose: makes a signal of an intent.
         clock: gives the time, aware, UTC.
         again: predict also what an earlier process decided on, to see a release at work; nothing is said twice.
+        mend: called when a release is current that is not loaded: undoes a deployment that was killed.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class Engine:
         propose: Proposing,
         clock: Callable[[], datetime],
         again: bool = False,
+        mend: Callable[[], None] = lambda: None,
     ) -> None:
+        self._mend = mend
         self._folder = folder
         self._section = config.runtime
         self._rules = Rules(
@@ -215,6 +218,8 @@ class Engine:
         )
         decision = decide(prediction, around, terms, self._rules)
         if isinstance(decision, Refusal):
+            if decision.kind is RefusalKind.SWAPPED:
+                self._mend()  # from the next bar on, where it can be mended
             return prediction, decision
         assert prediction is not None, "an intent comes from a prediction"
         return prediction, self._propose(decision, prediction, bar, window, model)

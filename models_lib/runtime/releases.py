@@ -2,17 +2,29 @@
 
     current/<SYMBOL>   a link to releases/<SYMBOL>/<hash>: what speaks
     shadow/<SYMBOL>    the same: a candidate that runs beside it and says nothing
+    judged/<SYMBOL>/<hash>.json   when that release was last found good; a night that comes to it again renews it
 
 What does not belong here: switching them (models_lib.host), and what is in a release.
 """
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from models_lib.config.sections import SYMBOL_PATTERN
 
 Role = Literal["current", "shadow"]
+
+
+class _Judged(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    judged_at: AwareDatetime
+
+
 _SYMBOL = re.compile(SYMBOL_PATTERN)
 
 
@@ -36,3 +48,11 @@ def released_symbols(folder: Path) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(sorted(name for name in names if _SYMBOL.fullmatch(name)))
+
+
+def renewed_at(folder: Path, symbol: str, bundle: str) -> datetime | None:
+    """When the release was last found good, as the deployment wrote it down; None when it did not, or nobody can read it."""
+    try:
+        return _Judged.model_validate_json((folder / "judged" / symbol / f"{bundle}.json").read_bytes()).judged_at
+    except (OSError, ValidationError):  # then the bundle's own facts count, which are older
+        return None

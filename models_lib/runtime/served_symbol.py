@@ -4,6 +4,7 @@ What does not belong here: what happens to a bar (engine.py).
 """
 
 import logging
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from models_lib.runtime.bars import BarWindow
 from models_lib.runtime.decide import Terms
 from models_lib.runtime.health import SymbolHealth
 from models_lib.runtime.refusal import Refusal, RefusalKind
-from models_lib.runtime.releases import Role, current_release, release_folder
+from models_lib.runtime.releases import Role, current_release, release_folder, renewed_at
 from models_lib.runtime.scoring import Scorer
 from models_lib.runtime.serving import ServedModel
 from models_lib.runtime.tally import Tally
@@ -41,7 +42,8 @@ class ServedSymbol:
         self.silence = Refusal(RefusalKind.NO_RELEASE, "the symbol has no release; deploy one")
         self.model = self._loaded(folder, "current")
         self.shadow = self._loaded(folder, "shadow")
-        self.terms = terms_of(self.model) if self.model is not None else None
+        self._folder = folder
+        self._terms = terms_of(self.model) if self.model is not None else None
         trained = trained_fill_minutes(self.model) if self.model is not None else None
         self.window = BarWindow(fill_no_trade_minutes=fill_no_trade_minutes if trained is None else trained)
 
@@ -63,6 +65,16 @@ class ServedSymbol:
         """Hash of the loaded release."""
         return self.model.bundle.hash if self.model is not None else None
 
+    @property
+    def terms(self) -> Terms | None:
+        """What the loaded release promises; a night that judged it good again has renewed its days."""
+        if self._terms is None:
+            return None
+        renewed = renewed_at(self._folder, self.name, self._terms.bundle)
+        if renewed is None or self._terms.judged_at is None or renewed <= self._terms.judged_at:
+            return self._terms
+        return replace(self._terms, judged_at=renewed)
+
     def health(self, scorer: Scorer, now: datetime) -> SymbolHealth:
         """How it stands now."""
         figures = scorer.live(self.name)
@@ -71,6 +83,7 @@ class ServedSymbol:
             bundle=self.bundle,
             shadow=self.shadow.bundle.hash if self.shadow is not None else None,
             live=figures.model_dump(mode="json") if figures is not None else None,
+            live_line=figures.line() if figures is not None else None,
             now=now,
         )
 

@@ -77,6 +77,7 @@ class Tally:
         bundle: str | None,
         shadow: str | None,
         live: dict[str, JsonValue] | None,
+        live_line: str | None,
         now: datetime,
     ) -> SymbolHealth:
         """The counts as health.json has them."""
@@ -100,6 +101,7 @@ class Tally:
             filled_minutes=window.filled_minutes,
             latency_ms=self._latency(),
             live=live,
+            live_line=live_line,
             shadow_difference=self._difference(),
         )
 
