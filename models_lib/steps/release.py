@@ -223,6 +223,7 @@ def _undo(home: Path, switch: Switch, target: DeploymentTarget | None, *, who: s
         changed = True
     return changed
 
+
 def release_of(registry: Registry, symbol: str, bundle_hash: str) -> Release:
     """The stored bundle as a release.
 
