@@ -68,3 +68,30 @@ class RetrainParams(BaseModel):
     @staticmethod
     def _unless_configured(choice: str) -> str | None:
         return None if choice == "as configured" else choice
+
+
+class DeployParams(BaseModel):
+    """Choices of one deployment of champions; everything has a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: Path | None = Field(
+        default=None,
+        title="Configuration file",
+        description="YAML file on the worker. Empty: the one that CRPBOT_CONFIG names there, else the built-in defaults.",
+    )
+    symbols: tuple[Symbol, ...] | None = Field(
+        default=None,
+        title="Symbols",
+        description="Symbols whose champions are deployed, such as BTC-USD. Empty: every one that has a champion.",
+    )
+    target: Annotated[str, Field(json_schema_extra={"pattern": r"^[a-z0-9][a-z0-9_-]{0,39}$"})] | None = Field(
+        default=None,
+        title="Target",
+        description="Name under deployment.targets of the configuration. Empty: deployment.target.",
+    )
+    settings: tuple[Setting, ...] = Field(
+        default=(),
+        title="Settings",
+        description="Values over the configuration, one dotted.key=value each.",
+    )

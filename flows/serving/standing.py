@@ -7,6 +7,7 @@ What does not belong here: what the automations say (automations.py), and the en
 """
 
 import hashlib
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -81,13 +82,13 @@ async def _ensure_limit(client: PrefectClient, name: str) -> str:
 async def _ensure_deployments(client: PrefectClient) -> str:
     """Deploys when one is missing, or something that makes them up is new."""
     fingerprint = deployments_fingerprint()
-    before = {deployment.name: deployment for deployment in await client.read_deployments()}
+    before = await standing_deployments(client)
     variable = await client.read_variable_by_name(_VARIABLE)
     remembered = variable.value if variable is not None and isinstance(variable.value, dict) else {}
     if remembered.get("fingerprint") == fingerprint and named_in_the_file() <= set(before):
         return f"found {len(before)}"
     _deploy()
-    after = {deployment.name: deployment for deployment in await client.read_deployments()}
+    after = await standing_deployments(client)
     deployed = {name: operators_part(deployment) for name, deployment in after.items()}
     for name in set(before) & set(after):
         chosen = operators_choices(operators_part(before[name]), remembered.get("deployed", {}).get(name, {}))
@@ -95,6 +96,12 @@ async def _ensure_deployments(client: PrefectClient) -> str:
             await client.update_deployment(after[name].id, DeploymentUpdate.model_validate(chosen))
     await _remember(client, {"fingerprint": fingerprint, "deployed": deployed}, variable)
     return f"created {len(set(after) - set(before))}, deployed again {len(before)}"
+
+
+async def standing_deployments(client: PrefectClient) -> dict[str, DeploymentResponse]:
+    """The server's deployments by flow and name, as `prefect deployment ls` shows them; two flows may share a name."""
+    flows = {flow.id: flow.name for flow in await client.read_flows()}
+    return {f"{flows[found.flow_id]}/{found.name}": found for found in await client.read_deployments()}
 
 
 def operators_part(deployment: DeploymentResponse) -> dict[str, Any]:
@@ -123,8 +130,10 @@ def operators_choices(standing: dict[str, Any], deployed: dict[str, Any]) -> dic
 
 
 def named_in_the_file() -> set[str]:
-    """The names of the deployments that must stand."""
-    return {deployment["name"] for deployment in yaml.safe_load((ROOT / _PREFECT_FILE).read_text())["deployments"]}
+    """The deployments that must stand, by flow and name. A flow's name is that of its function, with hyphens."""
+    deployments = yaml.safe_load((ROOT / _PREFECT_FILE).read_text())["deployments"]
+    flows = [re.split("[:.]", deployment["entrypoint"])[-1].replace("_", "-") for deployment in deployments]
+    return {f"{flow}/{deployment['name']}" for flow, deployment in zip(flows, deployments, strict=True)}
 
 
 def deployments_fingerprint() -> str:

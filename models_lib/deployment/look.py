@@ -9,8 +9,7 @@ from pathlib import Path
 
 from models_lib.holds import Hold, held, held_symbols
 from models_lib.host.releases import Releases
-from models_lib.host.service import health_of
-from models_lib.runtime.health import Health
+from models_lib.runtime.health import Health, read_health
 
 
 @dataclass(frozen=True)
@@ -34,5 +33,5 @@ def look_at_folder(folder: Path) -> Look:
     return Look(
         current=Releases(folder).all_current(),
         holds={symbol: hold for symbol, hold in holds.items() if hold is not None},
-        health=health_of(folder),
+        health=read_health(folder),
     )

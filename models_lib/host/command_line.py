@@ -31,9 +31,9 @@ from models_lib.errors import ConfigError, CrpbotError, TransientError
 from models_lib.holds import held, held_symbols, place_hold, release_hold
 from models_lib.host.messages import BUSY, Activation, HostState, Outcome, Return
 from models_lib.host.releases import Releases
-from models_lib.host.service import health_of
 from models_lib.host.transaction import activate, put_back, settle
 from models_lib.host.work import Host, NewestCandles
+from models_lib.runtime.health import read_health
 
 _ORDER: TypeAdapter[Activation | Return] = TypeAdapter(Annotated[Activation | Return, Field(discriminator="kind")])
 
@@ -82,7 +82,7 @@ def _state(host: Host, arguments: argparse.Namespace, version: str) -> None:
             free_bytes=shutil.disk_usage(host.folder).free,
             current=host.releases.all_current(),
             holds=tuple(hold for hold in (held(host.folder, symbol) for symbol in held_symbols(host.folder)) if hold),
-            health=health_of(host.folder),
+            health=read_health(host.folder),
             asked=host.journal.outcome(arguments.token) if arguments.token else None,
         )
     _line("state", state.model_dump_json())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from models_lib.errors import ConfigError, DataError, DeployError
+from models_lib.errors import DeployError
 from models_lib.host import messages
 from models_lib.runtime.health import Health, read_health
 
@@ -51,7 +51,7 @@ class RuntimeService:
             DeployError: the health command fails.
         """
         if self._order.health is None:
-            return health_of(self._folder)
+            return read_health(self._folder)
         answer = self._run(self._order.health, self._order.health_seconds, what="the health command")
         try:
             return Health.model_validate_json(answer)
@@ -110,14 +110,6 @@ class RuntimeService:
             said = (done.stderr or done.stdout)[-_TOLD_BYTES:].decode(errors="replace").strip()
             raise DeployError(f"{what} {command[0]} ended with status {done.returncode} ({said or 'no word'})")
         return done.stdout
-
-
-def health_of(folder: Path) -> Health | None:
-    """What the runtime of the folder wrote last; None: nothing, or nothing readable."""
-    try:
-        return read_health(folder)
-    except (ConfigError, DataError):
-        return None
 
 
 def _missing(health: Health, releases: Mapping[str, str | None]) -> str | None:

@@ -64,6 +64,8 @@ def _of_symbol(plan: RunPlan, outcome: SymbolOutcome, link: str | None, now: dat
             notices.append(notice("deployed", f"{target} runs release {outcome.deployment.release}", _STAGE))
         case "rolled_back":
             notices.append(notice("rolled_back", f"{target} runs the earlier release again: {outcome.reason}", _STAGE))
+        case "failed" if outcome.deployment.unhealthy:
+            notices.append(notice("failed", f"LOOK AT {target} NOW: {outcome.reason}", _STAGE))
         case "failed":
             notices.append(notice("failed", f"the deployment to {target} failed: {outcome.reason}", _STAGE))
         case "not_configured":

@@ -26,6 +26,7 @@ from models_lib.errors import ConfigError, CrpbotError, DeployError
 from models_lib.holds import held
 from models_lib.notifications.message import Notice
 from models_lib.registry import Registry, open_registry
+from models_lib.registry.commands import check_known, known_symbols
 from models_lib.steps.release import release_of, settle_symbol
 
 _STAGE = "deploy"
@@ -61,33 +62,37 @@ class ChampionDeployed:
 def deploy_champions(
     home: Path,
     config: RunConfig,
-    symbols: Sequence[str],
+    symbols: Sequence[str] | None,
     *,
-    target: str,
+    target: str | None,
     who: str,
     ssh: SshOpener,
-    candles: Callable[[str], pd.DataFrame],
     say: Callable[[str], None],
 ) -> tuple[ChampionDeployed, ...]:
     """Deploys the champions of these symbols with one restart; what each came to.
 
     Args:
         home: the state folder.
-        config: whose `deployment` section names the target.
-        symbols: known ones.
-        target: name of the target.
+        config: whose `deployment` section names the target; a target on this machine without a source of its own gets
+            the newest candles of its `data` section.
+        symbols: known ones; None: every one that has a champion.
+        target: name of the target; None: the configured one.
         who: user@host.
         ssh: opens the way to a host behind SSH.
-        candles: the newest candles of a symbol, for a target on this machine without a source of its own.
         say: takes progress.
 
     Raises:
-        ConfigError: a symbol has no champion, or is on hold; no such target.
+        ConfigError: a symbol is unknown, has no champion, or is on hold; no such target, or none is configured.
         TransientError: the target does not answer now. Nothing was moved.
         DeployError: the target takes none of them, for a reason that is not one symbol's.
     """
-    place = open_target(config.deployment, target, home=home, ssh=ssh, who=who, say=say)
-    assert place is not None, "a name was given"
+    for symbol in symbols or ():
+        check_known(home, symbol, config.symbols)
+    place = open_target(config.deployment, target or config.deployment.target, home=home, ssh=ssh, who=who, say=say)
+    if place is None:
+        raise ConfigError("no target: name one, or set deployment.target in the configuration.")
+    symbols = tuple(dict.fromkeys(symbols or _champions(home, known_symbols(home, config.symbols))))
+    candles = _newest_candles(config)
     with contextlib.ExitStack() as turns:
         for symbol in sorted(symbols):
             turns.enter_context(Journal(home, symbol).held(wait=True))
@@ -99,7 +104,7 @@ def deploy_champions(
     return tuple(
         ChampionDeployed(
             symbol=release.symbol,
-            target=target,
+            target=place.name,
             bundle=release.bundle.name,
             outcome=outcome_of(answers[release.symbol]),
             reason=str(answers[release.symbol] or ""),
@@ -116,11 +121,21 @@ def deployment_notices(deployed: Sequence[ChampionDeployed], *, run_id: str, now
             run_id=run_id,
             symbol=each.symbol,
             stage=_STAGE,
-            reason=each.reason or f"{each.target} runs release {each.bundle}",
+            reason=_told(each),
             time=now,
         )
         for each in deployed
     ]
+
+
+def _told(each: ChampionDeployed) -> str:
+    match each.outcome:
+        case "deployed":
+            return f"{each.target} runs release {each.bundle}"
+        case "unhealthy":
+            return f"LOOK AT {each.target} NOW: {each.reason}"
+        case _:
+            return each.reason
 
 
 def _asked(
@@ -153,7 +168,7 @@ def _champion(home: Path, registry: Registry, symbol: str) -> Release:
     return release_of(registry, symbol, champion.bundle)
 
 
-def champions(home: Path, symbols: Sequence[str]) -> tuple[str, ...]:
+def _champions(home: Path, symbols: Sequence[str]) -> tuple[str, ...]:
     """Those of the symbols that have a champion.
 
     Raises:
@@ -166,7 +181,7 @@ def champions(home: Path, symbols: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def newest_candles_of(config: RunConfig) -> Callable[[str], pd.DataFrame]:
+def _newest_candles(config: RunConfig) -> Callable[[str], pd.DataFrame]:
     """The candles of the configured source, checked and filled."""
     from models_lib.candles.sources import load_candles, source_of  # noqa: PLC0415 - only a target without a source needs it
 

@@ -118,6 +118,7 @@ def test_named_deployments_are_those_of_the_file() -> None:
         "train-all/on-demand",
         "train-symbol/on-pool",
         "train-symbol/on-gpu",
+        "deploy/on-demand",
         "night-watch/every-10-minutes",
     }
     assert all(name in README for name in flows)

@@ -30,7 +30,7 @@ def deployed(prefect: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         patch.setenv("PREFECT_API_URL", url)
         patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("shell")))
         lines = asked(_ensured())
-    assert [line for line in lines if not line.endswith("created") and "deployments: created 5" not in line] == []
+    assert [line for line in lines if not line.endswith("created") and "deployments: created 6" not in line] == []
     return asked(_read_deployments())
 
 
@@ -50,22 +50,35 @@ def asked(question: Coroutine[Any, Any, Answer]) -> Answer:
 async def _read_deployments() -> dict[str, Any]:
     from prefect.client.orchestration import get_client
 
+    from flows.serving.standing import standing_deployments
+
     async with get_client() as client:
-        return {deployment.name: deployment for deployment in await client.read_deployments()}
+        return await standing_deployments(client)
 
 
 def test_deployments_stand_with_their_schedules_pools_and_limits(deployed: dict[str, Any]) -> None:
-    assert set(deployed) == {"nightly", "on-demand", "on-pool", "on-gpu", "every-10-minutes"}
-    (nightly,) = deployed["nightly"].schedules
+    assert set(deployed) == {
+        "train-all/nightly",
+        "train-all/on-demand",
+        "train-symbol/on-pool",
+        "train-symbol/on-gpu",
+        "deploy/on-demand",
+        "night-watch/every-10-minutes",
+    }
+    (nightly,) = deployed["train-all/nightly"].schedules
     assert (nightly.schedule.cron, nightly.schedule.timezone, nightly.active) == ("0 2 * * *", "UTC", True)
-    assert deployed["on-demand"].schedules == deployed["on-pool"].schedules == []
+    assert deployed["train-all/on-demand"].schedules == deployed["train-symbol/on-pool"].schedules == []
     pools = {name: one.work_pool_name for name, one in deployed.items()}
-    assert {pools[name] for name in ("nightly", "on-demand", "every-10-minutes")} == {"crpbot"}
-    assert (pools["on-pool"], pools["on-gpu"]) == ("crpbot-symbols", "gpu"), "a parent must not wait for its own place"
+    assert {pools[name] for name in ("train-all/nightly", "deploy/on-demand", "night-watch/every-10-minutes")} == {
+        "crpbot"
+    }
+    assert (pools["train-symbol/on-pool"], pools["train-symbol/on-gpu"]) == ("crpbot-symbols", "gpu"), (
+        "a parent must not wait for its own place"
+    )
     limited = {name for name, one in deployed.items() if one.global_concurrency_limit is not None}
-    assert limited == {"every-10-minutes"}, "a limit would cancel a run that a person has just approved"
-    assert deployed["every-10-minutes"].concurrency_options.collision_strategy.value == "CANCEL_NEW"
-    assert deployed["on-gpu"].pull_steps == [], "that machine has no working tree"
+    assert limited == {"night-watch/every-10-minutes"}, "a limit would cancel a run that a person has just approved"
+    assert deployed["night-watch/every-10-minutes"].concurrency_options.collision_strategy.value == "CANCEL_NEW"
+    assert deployed["train-symbol/on-gpu"].pull_steps == [], "that machine has no working tree"
     assert {one.job_variables["stream_output"] for one in deployed.values()} == {False}, "a run survives its worker"
     heartbeats = {one.job_variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] for one in deployed.values()}
     assert heartbeats == {"30"}, "the automation takes a run that is silent for longer for dead"
@@ -94,7 +107,7 @@ def test_new_plan_or_flow_is_deployed_again(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_form_explains_every_choice(deployed: dict[str, Any]) -> None:
-    schema = deployed["on-demand"].parameter_openapi_schema
+    schema = deployed["train-all/on-demand"].parameter_openapi_schema
     choices = schema["definitions"]["RetrainParams"]
     assert set(choices["properties"]) == {"config", "symbols", "settings", "days", "fanout", "approval"}
     assert all(field["description"] and field["title"] for field in choices["properties"].values())
@@ -119,7 +132,9 @@ def test_bad_choice_is_refused_before_a_run_is_made(
 
     async def ask() -> None:
         async with get_client() as client:
-            await client.create_flow_run_from_deployment(deployed["on-demand"].id, parameters={"params": params})
+            await client.create_flow_run_from_deployment(
+                deployed["train-all/on-demand"].id, parameters={"params": params}
+            )
 
     with pytest.raises(PrefectHTTPStatusError, match="409") as refused:
         asked(ask())
@@ -139,7 +154,7 @@ def test_of_several_late_nights_only_the_latest_is_left(deployed: dict[str, Any]
 
     from flows.serving.late_runs import SUPERSEDED, cancel_superseded
 
-    nightly, by_hand = deployed["nightly"].id, deployed["on-demand"].id
+    nightly, by_hand = deployed["train-all/nightly"].id, deployed["train-all/on-demand"].id
     later = datetime.now(UTC) + timedelta(days=4)
 
     async def ask() -> tuple[list[Any], list[Any]]:
@@ -201,7 +216,9 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
     now = datetime.now(UTC)
     with get_client(sync_client=True) as client:
         runs = {name: client.create_flow_run(parent, name=name, state=Running()) for name in (*ends, "alive")}
-        nightly = client.create_flow_run_from_deployment(deployed["nightly"].id, name="nightly", state=Running())
+        nightly = client.create_flow_run_from_deployment(
+            deployed["train-all/nightly"].id, name="nightly", state=Running()
+        )
         by_hand = client.create_flow_run(parent, name="by hand", state=Running())
         left = _child_of(client, runs["killed"].id, child)
         kept = [_child_of(client, run.id, child) for run in (runs["alive"], nightly, by_hand)]

@@ -1,0 +1,42 @@
+"""`deploy`: the champions of some symbols are put to use at a target, as `crpbot deploy` does.
+
+In order: the deployment, with one restart of the host's runtime; then people are told. A symbol that the host refuses or
+rolls back fails the run, and the host runs what it ran before.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.home import config_file, crpbot_home, operator, prepare_home
+from flows.parameters import DeployParams
+from models_lib.config import load_config
+from models_lib.errors import DeployError
+from models_lib.steps.champions import deployment_notices
+from tasks.deploy_champions import deploy_champions
+from tasks.notify import tell_now
+from tasks.ui.log_lines import hear_the_library
+
+
+@flow(name="deploy", flow_run_name="deploy-{params.target}", validate_parameters=True)
+def deploy(params: DeployParams = DeployParams()) -> State[Any]:  # noqa: B008 - frozen
+    """Deploys champions.
+
+    Args:
+        params: configuration, symbols and target; the defaults deploy every champion to the configured target.
+    """
+    hear_the_library()
+    home = crpbot_home()
+    prepare_home(home)
+    config = load_config(config_file(params.config), params.settings)
+    deployed = deploy_champions(home, config, params.symbols, params.target, operator())
+    notices = deployment_notices(deployed, run_id=flow_run.name, now=datetime.now(UTC))
+    tell_now(home, config.notifications, notices)
+    lines = "; ".join(each.line() for each in deployed)
+    if all(each.outcome == "deployed" for each in deployed):
+        return Completed(name="Deployed", message=lines, data=deployed)
+    return Failed(name="NotDeployed", message=lines, data=DeployError(lines))
