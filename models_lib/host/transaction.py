@@ -53,9 +53,10 @@ def put_back(host: Host, order: Return) -> Outcome:
     Only hashes are verified: these releases were loaded and watched when they came.
     """
     work = Work.on(host, order)
+    damaged = _damaged(work, {move.symbol: move.bundle for move in order.moves})
     moves = []
     for move in order.moves:
-        if move.bundle is not None and not host.releases.is_sound(move.symbol, move.bundle):
+        if move.bundle is not None and move.symbol in damaged:
             work.decide(move, "refused", f"release {move.bundle[:12]} is not there any more, or is damaged")
         elif host.releases.current(move.symbol) not in (move.before, move.bundle):
             work.decide(move, "refused", changed_meanwhile(host, move))
@@ -191,12 +192,19 @@ def _broken_limits(work: Work, order: Activation, moves: Sequence[Move]) -> dict
 
 def _restored(work: Work, releases: dict[str, str | None]) -> str | None:
     """Makes these releases current and restarts the runtime; what is wrong afterwards, None when nothing is."""
-    damaged = [
-        f"{symbol}: release {bundle[:12]} is damaged"
-        for symbol, bundle in releases.items()
-        if bundle is not None and not work.host.releases.is_sound(symbol, bundle)
-    ]
-    return _put(work, releases) or "; ".join(damaged) or None
+    damaged = _damaged(work, releases)
+    sentences = [f"{symbol}: release {bundle[:12]} is damaged" for symbol, bundle in damaged.items()]
+    return _put(work, releases) or "; ".join(sentences) or None
+
+
+def _damaged(work: Work, releases: dict[str, str | None]) -> dict[str, str]:
+    """Those whose files are not as they were written, or not there."""
+    with work.step("verify"):
+        return {
+            symbol: bundle
+            for symbol, bundle in releases.items()
+            if bundle is not None and not work.host.releases.is_sound(symbol, bundle)
+        }
 
 
 def _put(work: Work, releases: dict[str, str | None]) -> str | None:
