@@ -12,9 +12,9 @@
     |   `-- UnhealthyError   it does not answer for what it runs: a person must look at once
     |-- NotificationError  the endpoint refuses the message: mend the channel's address, password or certificate
     |-- VerdictError       some symbols failed: read the summary, which the error names
-    |-- StoppedError       someone stopped the run; start it again when it suits
-    `-- TransientError     try again later: network, throttling, a busy lock
-        `-- BusyError      somebody else is at work there; nothing was begun
+    |-- TransientError     try again later: network, throttling, a busy lock
+    |   `-- BusyError      somebody else is at work there; nothing was begun
+    `-- StoppedError       someone stopped the run; start it again when it suits
 
 A message is one readable sentence or two: the subject, the fact with its limit, where and when, the remedy.
 Adapters translate at the edge (`raise DataError(...) from error`). Every error survives pickling, because errors

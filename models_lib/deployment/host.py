@@ -166,12 +166,16 @@ class HostTarget:
             return self._ask(link)
 
     def hold(self, symbol: str, *, reason: str) -> str:
-        """Silences the symbol on the host, from the next bar on; the host's sentence."""
-        return self._told("hold", symbol, reason)
+        """Silences the symbol on the host, from the next bar on; the host's sentence. Empty where nothing runs yet."""
+        return "" if self._is_nowhere() else self._told("hold", symbol, reason)
 
     def release_hold(self, symbol: str) -> str:
-        """Ends the symbol's hold on the host; the host's sentence."""
-        return self._told("release-hold", symbol, "")
+        """Ends the symbol's hold on the host; the host's sentence. Empty where nothing runs yet."""
+        return "" if self._is_nowhere() else self._told("release-hold", symbol, "")
+
+    def _is_nowhere(self) -> bool:
+        """Whether this is a folder of this machine that no deployment has made yet."""
+        return isinstance(self.section, LocalTargetSection) and not Path(self._folder()).exists()
 
     def _told(self, command: str, symbol: str, reason: str) -> str:
         with self.open_link() as link:

@@ -20,10 +20,13 @@ def release_at(targets: Sequence[DeploymentTarget], symbol: str) -> tuple[list[s
 
 
 def _told(targets: Sequence[DeploymentTarget], tell: Callable[[DeploymentTarget], str]) -> tuple[list[str], list[str]]:
-    done, failed = [], []
+    done: list[str] = []
+    failed: list[str] = []
     for target in targets:
         try:
-            done.append(f"target {target.name}: {tell(target)}")
+            sentence = tell(target)
         except (CrpbotError, OSError) as error:
             failed.append(f"target {target.name}: {error}")
+        else:
+            done += [f"target {target.name}: {sentence}"] if sentence else []
     return done, failed
