@@ -11,7 +11,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_lib.errors import RecordError, TransientError
+from models_lib.errors import CrpbotError, TransientError
 from models_lib.host.transaction import undo_links
 from models_lib.host.work import Host
 
@@ -34,7 +34,7 @@ def undo_abandoned(folder: Path) -> None:
             outcome = undo_links(host)
     except TransientError:
         return  # the deployment is at work
-    except (RecordError, OSError) as error:
+    except (CrpbotError, OSError) as error:
         _log.error("a killed deployment cannot be undone: %s", error)
         return
     if outcome is not None:
