@@ -53,8 +53,8 @@ _ASKED_AGAIN = 3
 _SHORT_PATIENCE = 3.0
 """Of somebody who only looks."""
 _TOLD_BYTES = 600
-_REPLAY = ("--mode", "replay", "--newest-minutes", "1440", "--again")
-"""How a host without a service manager runs its releases: the newest day, once."""
+_REPLAY = ("--mode", "replay", "--newest-minutes", "480", "--again")
+"""How a host without a service manager runs its releases: the newest hours, bar by bar, once."""
 PartT = TypeVar("PartT", bound=BaseModel)
 
 
@@ -165,6 +165,26 @@ class HostTarget:
         with self.open_link() as link:
             return self._ask(link)
 
+    def shadow(self, symbol: str, bundle: Path | None) -> str:
+        """Has a bundle run beside the current release without speaking, from the next bar on; None ends that.
+
+        Returns:
+            The host's sentence.
+
+        Raises:
+            DeployError, TransientError: the earlier shadow stays.
+        """
+        with self.open_link() as link:
+            named: tuple[str, ...] = ()
+            if bundle is not None:
+                token, bundles = _token(), {symbol: bundle}
+                state = self._ask(link)
+                self._check_schema(state, bundles)
+                self._bring(link, state, token, bundles)
+                named = (bundle.name, "--token", token)
+            answer = self._run(link, ("shadow", symbol, "--lock-seconds", f"{self.rules.lock_seconds:g}", *named))
+        return _last_sentence(answer)
+
     def hold(self, symbol: str, *, reason: str) -> str:
         """Silences the symbol on the host, from the next bar on; the host's sentence. Empty where nothing runs yet."""
         return "" if self._is_nowhere() else self._told("hold", symbol, reason)
@@ -180,8 +200,7 @@ class HostTarget:
     def _told(self, command: str, symbol: str, reason: str) -> str:
         with self.open_link() as link:
             answer = self._run(link, (command, symbol, "--who", self.who), input_=reason.encode())
-        sentences = [str(line["progress"]) for line in _lines(answer.stdout) if "progress" in line]
-        return sentences[-1] if sentences else ""
+        return _last_sentence(answer)
 
     def _ask(self, link: HostLink, *, about: str | None = None, patience: float | None = None) -> HostState:
         seconds = self.rules.lock_seconds if patience is None else patience
@@ -337,6 +356,11 @@ def failure_of(fate: Fate, target: str) -> DeployError | None:
             )
     error.hold_reason = fate.reason if fate.on_hold else None
     return error
+
+
+def _last_sentence(answer: Answer) -> str:
+    sentences = [str(line["progress"]) for line in _lines(answer.stdout) if "progress" in line]
+    return sentences[-1] if sentences else ""
 
 
 def _token() -> str:

@@ -40,7 +40,7 @@ def activate(host: Host, order: Activation) -> Outcome:
                 moves = _watched(work, order, moves) if _moved(work, moves) else []
         for move in moves:
             work.decide(move, "deployed")
-            kept: set[str | None] = {move.bundle, move.before}
+            kept = {move.bundle, move.before, host.shadows.current(move.symbol)}
             host.releases.forget_old(move.symbol, kept, at_least=order.keep_releases)
     finally:
         shutil.rmtree(host.folder / "incoming" / order.token, ignore_errors=True)
