@@ -182,7 +182,7 @@ class HostTarget:
                 self._check_schema(state, bundles)
                 self._bring(link, state, token, bundles)
                 named = (bundle.name, "--token", token)
-            answer = self._run(link, ("shadow", symbol, "--lock-seconds", f"{self.rules.lock_seconds:g}", *named))
+            answer = self._run(link, ("shadow", symbol, *named, "--lock-seconds", f"{self.rules.lock_seconds:g}"))
         return _last_sentence(answer)
 
     def hold(self, symbol: str, *, reason: str) -> str:
