@@ -50,6 +50,8 @@ _STEPS_SECONDS = 120.0
 """Of one symbol: adopting, loading and rehearsing take seconds; a slow host has this long."""
 _ASKED_AGAIN = 3
 """Times that a host is asked what became of an order whose link broke."""
+_BY_A_SIGNAL = 128
+"""Shells add it to the number of the signal that ended a command; links know such an end by a negative status."""
 _SHORT_PATIENCE = 3.0
 """Of somebody who only looks."""
 _TOLD_BYTES = 600
@@ -237,8 +239,8 @@ class HostTarget:
         return self._parsed(Outcome, "outcome", answer)
 
     def _asked_again(self, order: Activation | Return, error: TransientError) -> Outcome:
-        """What became of an order after the link broke: the host goes on without it."""
-        self.say(f"the link to {self._where()} broke ({error}); asking what became of the deployment")
+        """What became of an order after the link broke: the host goes on without it. Or after it was killed: that settles it."""
+        self.say(f"no answer of {self._where()} ({error}); asking what became of the deployment")
         for attempt in range(_ASKED_AGAIN):
             try:
                 with self.open_link() as fresh:
@@ -247,7 +249,7 @@ class HostTarget:
                 _log.info("asked %s again, attempt %d: %s", self.name, attempt + 1, second)
                 continue
             if asked is None:
-                raise TransientError(f"{error} Nothing was moved there: the order never began.") from error
+                raise TransientError(f"{error} Nothing was moved there.") from error
             return asked
         raise TransientError(
             f"{error} It does not tell what became of the deployment either. It goes on or undoes it by itself; "
@@ -270,6 +272,8 @@ class HostTarget:
             raise BusyError(f"{self._where()}: {said}")
         if answer.status == NOT_FOUND:
             raise DeployError(f"{self._where()}: there is no {command[0]} ({said}). {self._upgrade()}")
+        if answer.status < 0 or answer.status > _BY_A_SIGNAL:
+            raise TransientError(f"{self._where()}: `{command[0]} host {arguments[0]}` was killed there. Try again.")
         if answer.status != 0:
             raise DeployError(
                 f"{self._where()}: {' '.join(command[:1])} host {arguments[0]} says: {said or answer.status}"
