@@ -15,6 +15,7 @@ from models_lib.steps.plan import RunPlan
 from models_lib.steps.release import Settled
 from tasks.clean import clean_home
 from tasks.dead_man import ping_dead_man
+from tasks.live import show_live
 from tasks.notify import tell
 from tasks.tell_verdicts import tell_verdicts
 from tasks.ui.publish import harmless
@@ -47,10 +48,11 @@ def tell_question(plan: RunPlan, outcomes: Mapping[str, SymbolOutcome], waiting:
 
 
 def after_the_verdicts(plan: RunPlan, outcomes: Mapping[str, SymbolOutcome]) -> None:
-    """Tells the verdicts and which champions expire soon; a run of a deployment also cleans up."""
+    """Tells the verdicts and which champions expire soon; a run of a deployment also shows the live figures and cleans up."""
     harmless(tell_verdicts, plan, dict(outcomes), link_of_run())
     ping_after_a_night(plan)
     if deployment.id is not None:
+        harmless(show_live, plan)
         harmless(clean_home, plan)
 
 

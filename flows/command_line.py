@@ -285,9 +285,10 @@ def _add_signals(commands: _Commands) -> None:
 The runtime of the trading host, `crpbot-runtime`, on this machine. Each closed bar of each
 symbol ends in a signal or in a reason for silence. It places no orders.
 
-Serves the folder that --folder names, or CRPBOT_HOME/host where something was deployed to.
-Otherwise, or with --bundle, it replays the champions of CRPBOT_HOME, or that bundle, over
---candles: this remembers nothing, and says the same each time.
+A replay is of the champions of CRPBOT_HOME, or of --bundle, over --candles, or over those that
+the last deployment to this machine brought: it remembers nothing, and says the same each time.
+With --folder it serves that host's folder, and --mode live serves CRPBOT_HOME/host without it:
+then what was said is remembered, and nothing is said twice.
 
 examples:
   crpbot signals --mode replay --newest-minutes 1440
@@ -297,7 +298,7 @@ examples:
 exit status: 0 done, also by Ctrl-C; 1 no release can be used; 2 nothing was started;
 3 another runtime works in the folder.""",
     )
-    command.add_argument("--folder", type=Path, metavar="F", help="a host's folder (default: CRPBOT_HOME/host)")
+    command.add_argument("--folder", type=Path, metavar="F", help="a host's folder")
     command.add_argument("--bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash, to replay")
     add_options(command)
     _add_config(command)

@@ -26,11 +26,15 @@ if TYPE_CHECKING:
     from models_lib.runtime.configuration import RuntimeConfig
     from models_lib.runtime.engine import Engine
     from models_lib.runtime.sources import BarSource, FolderSource
+    from models_lib.runtime.speaking import Channel
     from models_lib.signals import Signal
     from tasks.adapters.http_candles import HttpCandles
 
 DONE, NO, NOTHING_STARTED, LATER = 0, 1, 2, 3
 DEFAULT_FOLDER = Path("~/crpbot-runtime")
+_SLACK = "CRPBOT_SLACK_WEBHOOK_URL"
+_SLACK_SECONDS = 5.0
+"""The longest silence of Slack's server."""
 _LOCK_SECONDS = 5.0
 """A runtime that is being restarted ends its bar within this time."""
 
@@ -154,7 +158,9 @@ def serve(arguments: argparse.Namespace) -> int:
     )
     source = _source(arguments, section, folder)
     (folder / "state").mkdir(parents=True, exist_ok=True)
-    end_logs = set_up_logs(folder / "logs", max_bytes=section.log_max_bytes, keep=section.log_keep)
+    end_logs = set_up_logs(
+        folder / "logs", max_bytes=section.log_max_bytes, keep=section.log_keep, secrets=[os.environ.get(_SLACK, "")]
+    )
     busy = (
         f"{folder}: another runtime serves this folder (waited {_LOCK_SECONDS:g} s). Stop it first, or try again later."
     )
@@ -179,7 +185,9 @@ def _run(
 
     stop = Event()
     with RuntimeState.open(folder / "state" / "runtime.sqlite") as state, _ended_by_signals(stop):
-        speaker = Speaker(folder, state, echo=_printer(config.signals.time_zone, as_json=arguments.json))
+        echo = _printer(config.signals.time_zone, as_json=arguments.json)
+        channels = _channels(config.signals.time_zone) if arguments.mode == "live" else []
+        speaker = Speaker(folder, state, echo=echo, channels=channels)
         engine = Engine(
             folder,
             config=config,
@@ -201,6 +209,26 @@ def _run(
         _print_summary(engine)
     usable = not symbols or any(symbol.model is not None for symbol in engine.symbols.values())
     return DONE if usable else NO
+
+
+def _channels(time_zone: str) -> "list[Channel]":
+    """Who is told besides the terminal: Slack, where the environment holds its webhook. A replay tells nobody."""
+    url = os.environ.get(_SLACK)
+    if not url:
+        return []
+    try:
+        from tasks.adapters.slack_webhook import SlackSignals
+    except ImportError as error:
+        from models_lib.errors import ConfigError
+
+        raise ConfigError(f"{_SLACK} is set, and this host has no slack_sdk. Install crpbot-runtime[slack].") from error
+    from models_lib.signals import signal_text
+
+    return [
+        SlackSignals(
+            url, timeout_seconds=_SLACK_SECONDS, text_of=lambda issued: signal_text(issued, time_zone=time_zone)
+        )
+    ]
 
 
 def _printer(time_zone: str, *, as_json: bool) -> "Callable[[Signal], None]":

@@ -231,7 +231,7 @@ def read_status(
                 runs=runs[symbol],
                 hold=hold,
                 releases=releases,
-                live=_live(looks, symbol),
+                live=live_lines(looks, symbol),
                 waiting=waits.get(symbol, ""),
                 faults=(
                     *unreadable,
@@ -302,7 +302,7 @@ def _looks(targets: Sequence[DeploymentTarget]) -> tuple[dict[str, Look], list[s
     return looks, faults
 
 
-def _live(looks: Mapping[str, Look], symbol: str) -> dict[str, str]:
+def live_lines(looks: Mapping[str, Look], symbol: str) -> dict[str, str]:
     """Target -> what its runtime says of itself, where one reports."""
     served = {target: look.health.symbols.get(symbol) for target, look in looks.items() if look.health is not None}
     return {target: health.live_line or health.sentence() for target, health in served.items() if health is not None}

@@ -6,6 +6,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from flows import prefect_environment
 from flows.home import crpbot_home, prepare_home
@@ -71,8 +72,23 @@ def _run(params: RetrainParams, own_server: OwnServer | None, *, as_json: bool) 
         print(json.dumps(content, indent=2, sort_keys=True))
     else:
         print("\n".join(outcome_lines(content)))
+        print("".join(f"{line}\n" for line in _spoken(content)), end="", file=sys.stderr)
         print(f"summary: {path}", file=sys.stderr)
     return 1 if isinstance(answer, VerdictError) else 0
+
+
+def _spoken(content: dict[str, Any]) -> list[str]:
+    """What the runtime on this machine said, where this run deployed to it."""
+    from models_lib.deployment.look import look_at_folder
+    from models_lib.deployment.target import EMBEDDED_HOST
+
+    host = crpbot_home() / EMBEDDED_HOST
+    deployed = [s for s, entry in content["symbols"].items() if entry["deployment"]["target"] == "local"]
+    health = look_at_folder(host).health if deployed else None
+    if health is None:
+        return []
+    lines = [f"{symbol}  {health.symbols[symbol].sentence()}" for symbol in deployed if symbol in health.symbols]
+    return [*lines, f"signals: {host / 'signals.jsonl'}"]
 
 
 def _load_what_a_run_needs() -> None:

@@ -1,4 +1,4 @@
-"""`crpbot signals`: the runtime, over a host's folder on this machine, or over the champions of this home."""
+"""`crpbot signals`: the runtime, over a host's folder on this machine, or a replay of the champions of this home."""
 
 import argparse
 import tempfile
@@ -8,20 +8,26 @@ from pathlib import Path
 from flows import runtime_cli
 from flows.home import crpbot_home
 
-_OF_THE_LOCAL_TARGET = "host"
-
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serves until the candles end or Ctrl-C; the runtime's own exit status."""
+    from models_lib.deployment.target import EMBEDDED_HOST
+
     home = crpbot_home()
-    deployed = arguments.folder or home / _OF_THE_LOCAL_TARGET
-    if arguments.bundle is None and (arguments.folder is not None or (deployed / "current").is_dir()):
-        arguments.folder = deployed
+    if arguments.folder is not None or (arguments.mode == "live" and arguments.bundle is None):
+        arguments.folder = arguments.folder or home / EMBEDDED_HOST
         return runtime_cli.serve(arguments)
+    arguments.candles = arguments.candles or _candles_beside(home / EMBEDDED_HOST)
     with tempfile.TemporaryDirectory(prefix="crpbot-signals-") as scratch:
         arguments.folder = Path(scratch)
         _lay_out(arguments, home, _bundles(arguments.bundle, home))
         return runtime_cli.serve(arguments)
+
+
+def _candles_beside(host: Path) -> Path | None:
+    """Those that the last deployment to this machine brought."""
+    candles = host / "candles"
+    return candles if candles.is_dir() else None
 
 
 def _bundles(reference: str | None, home: Path) -> Mapping[str, Path]:

@@ -32,6 +32,7 @@ NoticeEvent = Literal[
     "expiring",
     "approval_needed",
     "undone",
+    "live_alarm",
     "started",
     "progress",
 ]

@@ -63,6 +63,9 @@ class SignalsSection(Section):
     expiry_minutes: Annotated[int, Field(ge=1, le=1_440)] = 30
     """Life of a signal. The label's horizon (15) and as long again: when the time is up, the label has matured even of a
     fill in the middle."""
+    one_at_a_time: bool = True
+    """While a signal has not expired, no other of the same symbol and direction is issued: each would risk
+    `risk_per_trade` once more, and a steady trend gives one a minute."""
     levels: Literal["volatility", "fixed"] = "volatility"
     """`volatility`: entry range, stop and target are multiples of the move that is forecast for the signal's life;
     `fixed`: percentages of the price."""

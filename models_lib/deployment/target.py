@@ -19,6 +19,8 @@ from models_lib.errors import ConfigError, DeployError
 
 _log = logging.getLogger(__name__)
 
+EMBEDDED_HOST = "host"
+"""Where a local target without a folder of its own lies in the state folder."""
 SshOpener = Callable[[SshTargetSection], HostLink]
 """A new way to a host behind SSH. It comes from the adapters, for this library has no network."""
 
@@ -116,7 +118,7 @@ def open_target(
         case FolderTargetSection() as folder:
             return FolderTarget(folder.folder, keep=section.keep_releases, name=name, who=who)
         case LocalTargetSection() as local:
-            placed = local.model_copy(update={"folder": local.folder or home.absolute() / "host"})
+            placed = local.model_copy(update={"folder": local.folder or home.absolute() / EMBEDDED_HOST})
             return HostTarget(name, placed, section, LocalLink, who, say)
         case SshTargetSection() as remote:
             return HostTarget(name, remote, section, lambda: ssh(remote), who, say)

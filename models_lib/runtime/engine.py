@@ -90,6 +90,7 @@ class Engine:
         self._mend = mend
         self._folder = folder
         self._section = config.runtime
+        self._signals = config.signals
         self._rules = Rules(
             min_confidence=config.signals.min_confidence,
             stale_after=timedelta(seconds=config.runtime.stale_after_seconds),
@@ -222,7 +223,22 @@ class Engine:
                 self._mend()  # from the next bar on, where it can be mended
             return prediction, decision
         assert prediction is not None, "an intent comes from a prediction"
-        return prediction, self._propose(decision, prediction, bar, window, model)
+        return prediction, self._open_signal(symbol, bar, decision) or self._propose(
+            decision, prediction, bar, window, model
+        )
+
+    def _open_signal(self, symbol: ServedSymbol, bar: Bar, intent: Intent) -> Refusal | None:
+        """Why nothing is added to a signal that is still good; None when nothing is in the way."""
+        if not self._signals.one_at_a_time:
+            return None
+        life = timedelta(minutes=self._signals.expiry_minutes)
+        earlier = self._state.open_signal(symbol.name, intent.direction, bar_at=bar.opens_at, life=life)
+        if earlier is None:
+            return None
+        until = f"{earlier.expires_at:%Y-%m-%dT%H:%MZ}"
+        return Refusal(
+            RefusalKind.OPEN_SIGNAL, f"signal {earlier.number}, {earlier.direction} as well, is good until {until}"
+        )
 
     def _compare(self, symbol: ServedSymbol, shadow: ServedModel, prediction: Prediction) -> None:
         """The candidate's answer to the same features, counted and told to nobody; its faults are its own."""

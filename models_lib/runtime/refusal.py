@@ -34,6 +34,8 @@ class RefusalKind(StrEnum):
     """The likeliest class is no direction."""
     BELOW_CONFIDENCE = "below_confidence"
     """Less sure than `signals.min_confidence`."""
+    OPEN_SIGNAL = "open_signal"
+    """An earlier signal in the same direction has not expired (`signals.one_at_a_time`)."""
     SIZING = "sizing"
     """No position can be sized: exchange minimum, leverage, volatility."""
     SAID_BEFORE = "said_before"

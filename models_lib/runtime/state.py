@@ -28,6 +28,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models_lib.candles.schema import BAR_MS
 from models_lib.errors import ConfigError, TransientError
 from models_lib.runtime.moments import from_ms, to_ms
 from models_lib.runtime.outcomes import Ending, Outcome
@@ -282,6 +283,23 @@ class RuntimeState:
         """Signals with at least that number, in order."""
         rows = self._rows("SELECT json FROM signals WHERE number >= ? ORDER BY number", (number,))
         return [Signal.model_validate_json(row[0]) for row in rows]
+
+    def open_signal(self, symbol: str, direction: str, *, bar_at: datetime, life: timedelta) -> Signal | None:
+        """The newest signal of an earlier bar in that direction that has not expired when this bar closes; None without.
+
+        Args:
+            symbol: whose.
+            direction: LONG or SHORT.
+            bar_at: open time of the bar.
+            life: of a signal; older ones are not looked at.
+        """
+        bar_ms = to_ms(bar_at)
+        rows = self._rows(
+            "SELECT json FROM signals WHERE symbol = ? AND bar_ms BETWEEN ? AND ? AND expires_ms > ?"
+            " AND json_extract(json, '$.direction') = ? ORDER BY bar_ms DESC LIMIT 1",
+            (symbol, bar_ms - life // timedelta(milliseconds=1), bar_ms - 1, bar_ms + BAR_MS, direction),
+        )
+        return Signal.model_validate_json(rows[0][0]) if rows else None
 
     def adopt(self, signals: Iterable[Signal]) -> None:
         """Takes over signals that were told before this file was begun; their numbers stay theirs."""

@@ -25,8 +25,8 @@ from models_lib.runtime.sources import BarSource, Given, Trouble
 from models_lib.runtime.speaking import Speaker
 from models_lib.runtime.state import RuntimeState
 
-TALKATIVE = SignalsSection(min_confidence=0.34)
-"""The untrained network of the examples is sure of nothing, and shall speak all the same."""
+TALKATIVE = SignalsSection(min_confidence=0.34, one_at_a_time=False)
+"""The untrained network of the examples is sure of nothing, and shall speak all the same, at every bar."""
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,21 @@ def test_every_bar_ends_in_one_signal_or_one_refusal(btc: Host) -> None:
     assert symbol.live is not None
     assert recorded(btc) == CANDLES["timestamp"].iloc[-1]
     assert (health.ready, health.last_error, health.ended_at) == (True, None, NOW)
+
+
+def test_no_signal_is_added_to_one_that_is_good(btc: Host) -> None:
+    settings = TALKATIVE.model_copy(update={"one_at_a_time": True, "expiry_minutes": 10})
+    health = btc.run(ListSource(given(RAWS[: PAST + 100], past=PAST)), settings=settings)
+    # A restart knows of the signal that an earlier process issued.
+    again = btc.run(ListSource(given(RAWS, past=PAST + 100)), settings=settings)
+    issued = [(one["direction"], datetime.fromisoformat(one["bar_at"])) for one in btc.signals()]
+    for direction in ("LONG", "SHORT"):
+        bars = [bar_at for name, bar_at in issued if name == direction]
+        apart = [later - earlier for earlier, later in pairwise(bars)]
+        # A signal is good from its bar's close for 10 minutes: the bar that closes then is the first to speak again.
+        assert all(gap >= timedelta(minutes=10) for gap in apart), apart
+    assert min(one.symbols["BTC-USD"].refusals["open_signal"] for one in (health, again)) > 0
+    assert len(issued) > 5
 
 
 def test_signal_tells_what_moved_the_prediction(btc: Host) -> None:
