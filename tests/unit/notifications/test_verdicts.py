@@ -113,6 +113,14 @@ def test_deployment_that_did_not_work_is_told_beside_the_verdict(answer: str, ev
     assert "no answer" in notices[1].reason
 
 
+def test_host_that_does_not_answer_for_what_it_runs_is_told_the_loudest(tmp_path: Path) -> None:
+    deployment = Deployment(target="tokyo", outcome="failed", release=None, unhealthy=True)
+    notices = told(tmp_path, outcome("BTC-USD", "held", "deployment: no health", deployment=deployment))
+    assert events(notices)[1] == ("BTC-USD", "failed")
+    assert notices[1].reason.startswith("LOOK AT tokyo NOW: ")
+    assert notices[1].title().startswith("BTC-USD failed")
+
+
 def test_notes_of_any_length_and_lines_are_told(tmp_path: Path) -> None:
     gates = [gate("not_worse_than_champion", None, 0.0, note="the champion cannot be loaded:\n" + "x" * 5_000)]
     held, _ = told(tmp_path, outcome("BTC-USD", "held", "held\nby\x00 all", gates=gates))
