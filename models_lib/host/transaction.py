@@ -106,6 +106,7 @@ def _with_room(work: Work, moves: list[Move]) -> list[Move]:
     free = shutil.disk_usage(work.host.folder).free
     if free >= _LEAST_FREE_BYTES:
         return moves
+    shutil.rmtree(work.host.folder / "incoming" / work.order.token, ignore_errors=True)  # room for the record
     for move in moves:
         room = f"{free / 1e6:,.1f} MB are free on the host, and a restart needs {_LEAST_FREE_BYTES / 1e6:g} MB"
         work.decide(move, "refused", f"{room}. Make room there, then deploy again")

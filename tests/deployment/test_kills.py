@@ -84,7 +84,7 @@ def test_order_that_is_killed_behind_the_watch_is_undone_or_known(
     told = desk.release(new, ssh=lambda section: Meddling(section, heard=after_a_sentence("watched for", host)))
     (outcome,) = (outcome.of(BTC).outcome for outcome in host.outcomes())
     print(f"killed behind the watch: {outcome}, told {told.deployment.outcome}")
-    assert told.deployment.outcome == outcome
+    assert told.deployment.outcome == outcome, told.events
     host.speaks_with(candidates.champions(**{"BTC": new} if outcome == "deployed" else {}))
     assert desk.champion() == host.served().symbols[BTC].bundle
 
@@ -106,7 +106,7 @@ def test_order_that_is_killed_on_the_host_is_settled_and_the_deployer_learns_it(
         "switched": when_the_journal_stands(host),
     }[moment]
     told = desk.release(new, ssh=lambda section: Meddling(section, heard=hear))
-    assert told.deployment.outcome == outcome
+    assert told.deployment.outcome == outcome, told.events
     assert says in told.events["rolled_back" if outcome == "rolled_back" else "failed"]
     desk.nothing_moved(new.name, outcome=outcome)
     host.speaks_with(candidates.champions())
