@@ -125,6 +125,10 @@ class Releases:
             old = [path for path in by_age if path.name not in keep][max(0, at_least - len(keep)) :]
             for path in (*pieces, *old):
                 shutil.rmtree(path, ignore_errors=True)
+            kept = {path.name for path in by_age} - {path.name for path in old}
+            for facts in (self._folder / "judged" / symbol).iterdir():
+                if facts.stem not in kept:  # of a release that is gone, or a piece
+                    facts.unlink()
 
     def _link(self, symbol: str) -> Path:
         return self._folder / self._links / symbol

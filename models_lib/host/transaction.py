@@ -92,7 +92,8 @@ def settle(host: Host) -> Outcome | None:
         return None
     work = Work.on(host, order)
     # Also when the links are right already, the runtime is restarted: the kill may have come between the two.
-    fault = _restored(work, _as_before(order))
+    # Once more when that fails: the killed order's own restart command may still be at work, and the two collide.
+    fault = _restored(work, _as_before(order)) and _restored(work, _as_before(order))
     for move in order.moves:
         reason = f"{order.who} was killed during this deployment{f'; and after going back {fault}' if fault else ''}"
         work.decide(move, "unhealthy" if fault else "rolled_back", reason)

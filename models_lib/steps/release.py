@@ -23,10 +23,10 @@ import pandas as pd
 
 from models_lib.deployment.journal import Journal, Switch, symbols_under_way
 from models_lib.deployment.local_candles import bring_local_candles
-from models_lib.deployment.record import recorded
+from models_lib.deployment.record import record_deployment, recorded
 from models_lib.deployment.release import Release
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
-from models_lib.errors import BundleError, CrpbotError, DeployError, RecordError
+from models_lib.errors import BundleError, CrpbotError, DeployError, RecordError, TransientError
 from models_lib.registry import Registry, open_registry
 from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
@@ -64,7 +64,7 @@ def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOp
     journal = Journal(plan.home, symbol)
     with journal.held(wait=True):
         settle_symbol(plan.home, symbol, who=plan.who, ssh=ssh)
-        switch = _switch(plan, symbol, stored, ssh=ssh)
+        switch = _planned(plan, symbol, stored, ssh=ssh)
         journal.write(switch)
         try:
             yield
@@ -141,6 +141,19 @@ def _settle_if_readable(home: Path, journal: Journal, symbol: str, *, who: str, 
         return _settle(home, journal, who=who, ssh=ssh)
     except RecordError as error:
         return Settled(symbol, f"journal-{symbol}-{datetime.now(UTC):%Y-%m-%d}", "unsettled", str(error))
+
+
+def _planned(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOpener) -> Switch:
+    """As `_switch`; a target that does not tell what it runs is an attempt to deploy that failed, and is recorded."""
+    try:
+        return _switch(plan, symbol, stored, ssh=ssh)
+    except (DeployError, TransientError) as error:
+        target = plan.config.deployment.target
+        assert target is not None, "nobody else is asked"
+        record_deployment(
+            plan.home, symbol, stored.bundle, target=target, who=plan.who, run_id=plan.run_id, error=error
+        )
+        raise
 
 
 def _switch(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOpener) -> Switch:
