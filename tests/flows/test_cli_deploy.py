@@ -1,6 +1,7 @@
 """deploy, hold, release-hold and status with a trading host, through the front door."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from models_lib.holds import held, place_hold
 from models_lib.locks import locked
 from models_lib.registry import open_registry
 from tests.bundles import T0
+from tests.contracts.endpoints import HttpEndpoint
 from tests.flows.running import crpbot
 from tests.hosts import TestHost, at_host, in_folder
 from tests.judged import CANDIDATES, at, judged
@@ -24,6 +26,8 @@ BTC, ETH = "BTC-USD", "ETH-USD"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("CRPBOT_SLACK_WEBHOOK_URL", "CRPBOT_APPRISE_URLS", "CRPBOT_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "home"
     monkeypatch.setenv("CRPBOT_HOME", str(folder))
     return folder
@@ -163,6 +167,22 @@ def test_host_at_work_is_asked_again_later(home: Path, host: TestHost, capsys: H
     assert "another deployment is at work on this host (waited 0 s). Try again later." in heard.err
     assert host.restarts() == []
     assert [one.outcome for one in deployment_records(home)] == ["failed"]
+
+
+@pytest.fixture
+def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpEndpoint]:
+    endpoint = HttpEndpoint("healthy")
+    monkeypatch.setenv("CRPBOT_SLACK_WEBHOOK_URL", endpoint.url)
+    yield endpoint
+    endpoint.close()
+
+
+def test_people_are_told_of_each_symbol(home: Path, tmp_path: Path, slack: HttpEndpoint) -> None:
+    bundle = crowned(home)
+    events = ["--set", "notifications.events=[deployed, failed]"]
+    assert main(["deploy", *events, *folder_words(tmp_path / "releases")]) == 0
+    (message,) = slack.requests
+    assert f"{BTC} deployed: folder runs release {bundle}" in json.dumps(message)
 
 
 # hosts that do not answer
