@@ -265,12 +265,19 @@ its runtime once, waits for its health and watches the first bars. What goes wro
 examples:
   crpbot deploy
   crpbot deploy BTC-USD --target tokyo
+  crpbot deploy BTC-USD --target tokyo --shadow 3f2a9c01
 
 exit status: 0 all deployed; 1 one is not, and the host runs what it ran before; 2 nothing was
 started; 3 the host does not answer now, or another deployment is at work there.""",
     )
     command.add_argument("symbols", nargs="*", metavar="S", help="symbols, such as BTC-USD")
     command.add_argument("--target", metavar="NAME", help="of deployment.targets (default: deployment.target)")
+    command.add_argument(
+        "--shadow",
+        metavar="BUNDLE",
+        help="have this bundle (folder, or start of a kept hash) predict beside the symbol's release without speaking; "
+        "`none` ends that",
+    )
     _add_json(command, "what each came to")
     _add_config(command)
 

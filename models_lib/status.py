@@ -28,6 +28,7 @@ from models_lib.registry.registry import Champion, Registry
 from models_lib.registry.store import Store
 from models_lib.run_history import RunVerdict, SymbolRuns, read_runs
 from models_lib.running import running_runs
+from models_lib.runtime.health import SymbolHealth
 from models_lib.steps.admission import running_retrain
 
 WARN_DAYS = 2.0
@@ -305,7 +306,11 @@ def _looks(targets: Sequence[DeploymentTarget]) -> tuple[dict[str, Look], list[s
 def live_lines(looks: Mapping[str, Look], symbol: str) -> dict[str, str]:
     """Target -> what its runtime says of itself, where one reports."""
     served = {target: look.health.symbols.get(symbol) for target, look in looks.items() if look.health is not None}
-    return {target: health.live_line or health.sentence() for target, health in served.items() if health is not None}
+    return {target: _line(health) for target, health in served.items() if health is not None}
+
+
+def _line(health: SymbolHealth) -> str:
+    return f"{health.live_line}{health.shadow_sentence()}" if health.live_line else health.sentence()
 
 
 def _held_there(looks: Mapping[str, Look], symbol: str, hold: Hold | None) -> list[str]:

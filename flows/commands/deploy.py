@@ -4,8 +4,13 @@ import argparse
 import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.home import crpbot_home, make_home, operator
+
+if TYPE_CHECKING:
+    from models_lib.config import RunConfig
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -17,6 +22,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
     make_home(home)
+    if arguments.shadow is not None:
+        return _shadow(home, config, arguments)
     deployed = deploy_champions(
         home,
         config,
@@ -33,3 +40,25 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(each.line() for each in deployed))
     return 0 if all(each.outcome == "deployed" for each in deployed) else 1
+
+
+def _shadow(home: Path, config: "RunConfig", arguments: argparse.Namespace) -> int:
+    from models_lib.errors import ConfigError
+    from models_lib.registry.commands import find_bundle
+    from models_lib.steps.champions import change_shadow
+    from tasks.adapters.links import open_ssh
+
+    if len(arguments.symbols) != 1:
+        raise ConfigError("--shadow is of one symbol: name it, as in `crpbot deploy BTC-USD --shadow BUNDLE`.")
+    print(
+        change_shadow(
+            home,
+            config,
+            arguments.symbols[0],
+            None if arguments.shadow == "none" else find_bundle(home, arguments.shadow).absolute(),
+            target=arguments.target,
+            who=operator(),
+            ssh=open_ssh,
+        )
+    )
+    return 0

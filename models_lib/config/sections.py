@@ -305,7 +305,7 @@ class DeploymentSection(Section):
     targets: dict[TargetName, TargetSection] = Field(
         default_factory=lambda: {"local": LocalTargetSection(kind="local")}, validate_default=True
     )
-    """Every target by its name. `local`: a folder and a runtime on this machine, which answers the newest day and ends."""
+    """Every target by its name. `local`: a folder and a runtime on this machine, which answers the newest hours and ends."""
     keep_releases: Annotated[int, Field(ge=2)] = 5
     """Releases kept a symbol; the current one and the one before it always are."""
     lock_seconds: Annotated[float, Field(ge=0.0, le=7_200.0)] = 900.0

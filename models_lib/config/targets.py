@@ -44,7 +44,7 @@ class HostTargetSection(Section):
 
     restart: Command | None = None
     """Restarts the runtime, for example `[systemctl, --user, restart, crpbot-runtime]`; null: the releases answer the
-    newest day of the host's candles once, and the runtime ends."""
+    newest hours of the host's candles once, and the runtime ends."""
     health_command: Command | None = None
     """Prints the runtime's health as JSON on the host; null: its file health.json is read."""
     command_timeout_seconds: PositiveFloat = 120.0

@@ -50,11 +50,13 @@ _STEPS_SECONDS = 120.0
 """Of one symbol: adopting, loading and rehearsing take seconds; a slow host has this long."""
 _ASKED_AGAIN = 3
 """Times that a host is asked what became of an order whose link broke."""
+_BY_A_SIGNAL = 128
+"""Shells add it to the number of the signal that ended a command; links know such an end by a negative status."""
 _SHORT_PATIENCE = 3.0
 """Of somebody who only looks."""
 _TOLD_BYTES = 600
-_REPLAY = ("--mode", "replay", "--newest-minutes", "1440", "--again")
-"""How a host without a service manager runs its releases: the newest day, once."""
+_REPLAY = ("--mode", "replay", "--newest-minutes", "480", "--again")
+"""How a host without a service manager runs its releases: the newest hours, bar by bar, once."""
 PartT = TypeVar("PartT", bound=BaseModel)
 
 
@@ -165,6 +167,26 @@ class HostTarget:
         with self.open_link() as link:
             return self._ask(link)
 
+    def shadow(self, symbol: str, bundle: Path | None) -> str:
+        """Has a bundle run beside the current release without speaking, from the next bar on; None ends that.
+
+        Returns:
+            The host's sentence.
+
+        Raises:
+            DeployError, TransientError: the earlier shadow stays.
+        """
+        with self.open_link() as link:
+            named: tuple[str, ...] = ()
+            if bundle is not None:
+                token, bundles = _token(), {symbol: bundle}
+                state = self._ask(link)
+                self._check_schema(state, bundles)
+                self._bring(link, state, token, bundles)
+                named = (bundle.name, "--token", token)
+            answer = self._run(link, ("shadow", symbol, *named, "--lock-seconds", f"{self.rules.lock_seconds:g}"))
+        return _last_sentence(answer)
+
     def hold(self, symbol: str, *, reason: str) -> str:
         """Silences the symbol on the host, from the next bar on; the host's sentence. Empty where nothing runs yet."""
         return "" if self._is_nowhere() else self._told("hold", symbol, reason)
@@ -180,8 +202,7 @@ class HostTarget:
     def _told(self, command: str, symbol: str, reason: str) -> str:
         with self.open_link() as link:
             answer = self._run(link, (command, symbol, "--who", self.who), input_=reason.encode())
-        sentences = [str(line["progress"]) for line in _lines(answer.stdout) if "progress" in line]
-        return sentences[-1] if sentences else ""
+        return _last_sentence(answer)
 
     def _ask(self, link: HostLink, *, about: str | None = None, patience: float | None = None) -> HostState:
         seconds = self.rules.lock_seconds if patience is None else patience
@@ -218,8 +239,8 @@ class HostTarget:
         return self._parsed(Outcome, "outcome", answer)
 
     def _asked_again(self, order: Activation | Return, error: TransientError) -> Outcome:
-        """What became of an order after the link broke: the host goes on without it."""
-        self.say(f"the link to {self._where()} broke ({error}); asking what became of the deployment")
+        """What became of an order after the link broke: the host goes on without it. Or after it was killed: that settles it."""
+        self.say(f"no answer of {self._where()} ({error}); asking what became of the deployment")
         for attempt in range(_ASKED_AGAIN):
             try:
                 with self.open_link() as fresh:
@@ -228,7 +249,7 @@ class HostTarget:
                 _log.info("asked %s again, attempt %d: %s", self.name, attempt + 1, second)
                 continue
             if asked is None:
-                raise TransientError(f"{error} Nothing was moved there: the order never began.") from error
+                raise TransientError(f"{error} Nothing was moved there.") from error
             return asked
         raise TransientError(
             f"{error} It does not tell what became of the deployment either. It goes on or undoes it by itself; "
@@ -251,6 +272,8 @@ class HostTarget:
             raise BusyError(f"{self._where()}: {said}")
         if answer.status == NOT_FOUND:
             raise DeployError(f"{self._where()}: there is no {command[0]} ({said}). {self._upgrade()}")
+        if answer.status < 0 or answer.status > _BY_A_SIGNAL:
+            raise TransientError(f"{self._where()}: `{command[0]} host {arguments[0]}` was killed there. Try again.")
         if answer.status != 0:
             raise DeployError(
                 f"{self._where()}: {' '.join(command[:1])} host {arguments[0]} says: {said or answer.status}"
@@ -337,6 +360,11 @@ def failure_of(fate: Fate, target: str) -> DeployError | None:
             )
     error.hold_reason = fate.reason if fate.on_hold else None
     return error
+
+
+def _last_sentence(answer: Answer) -> str:
+    sentences = [str(line["progress"]) for line in _lines(answer.stdout) if "progress" in line]
+    return sentences[-1] if sentences else ""
 
 
 def _token() -> str:

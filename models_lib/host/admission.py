@@ -5,9 +5,6 @@ A symbol is judged alone: what is refused stays as it is, and the others go on.
 What does not belong here: the switch (transaction.py).
 """
 
-import shutil
-from functools import partial
-
 from models_lib.errors import BundleError, ConfigError, DataError
 from models_lib.holds import held
 from models_lib.host.messages import Activation, Move
@@ -72,8 +69,7 @@ def _answers(work: Work, order: Activation, move: Move, bundle: str) -> Answers 
 
     host, symbol, minutes = work.host, move.symbol, order.watch.rehearsal_minutes
     with work.step("adopt"):
-        incoming = host.incoming(order.token, symbol)
-        host.releases.adopt(symbol, bundle, partial(shutil.copytree, incoming, symlinks=True))
+        host.adopt(order.token, symbol, bundle)
     with work.step("load"):
         loaded = load_release(host.releases.path(symbol, bundle), symbol, bundle)
     if move.judged_at is not None:

@@ -3,7 +3,8 @@
     state [--token T] [--lock-seconds N]   what the host runs; what order T came to
     order                                  an Activation or Return on stdin, to its end
     hold SYMBOL / release-hold SYMBOL      silence a symbol at once; end that. The reason or nothing on stdin
-    shadow SYMBOL [HASH]                   a release that runs beside the current one without speaking; none ends that
+    shadow SYMBOL [HASH] [--token T]       a release that runs beside the current one without speaking; none ends that.
+                                           With T it is adopted from incoming/T first
 
 An order goes on to its end when the deployer is gone: a broken stdout and a hung-up terminal end nothing.
 
@@ -30,7 +31,6 @@ from models_lib.bundle.layout import READABLE_VERSIONS
 from models_lib.errors import ConfigError, CrpbotError, TransientError
 from models_lib.holds import held, held_symbols, place_hold, release_hold
 from models_lib.host.messages import BUSY, Activation, HostState, Outcome, Return
-from models_lib.host.releases import Releases
 from models_lib.host.transaction import activate, put_back, settle
 from models_lib.host.work import Host, NewestCandles
 from models_lib.runtime.health import read_health
@@ -113,14 +113,27 @@ def _change_hold(host: Host, arguments: argparse.Namespace, reason: str) -> None
 
 
 def _change_shadow(host: Host, arguments: argparse.Namespace) -> None:
-    shadow = Releases(host.folder, links="shadow")
+    """The runtime sees the link at its next bar; it needs no restart, for a shadow says nothing."""
+    symbol, bundle = arguments.symbol, arguments.bundle
     with host.alone(within_seconds=arguments.lock_seconds):
-        if arguments.bundle is not None and not host.releases.is_sound(arguments.symbol, arguments.bundle):
-            raise ConfigError(
-                f"{arguments.symbol}: release {arguments.bundle[:12]} is not on this host. Bring it there first."
-            )
-        shadow.switch(arguments.symbol, arguments.bundle)
-    _say(f"{arguments.symbol}: shadow {arguments.bundle[:12] if arguments.bundle else 'none'}")
+        try:
+            if bundle is not None:
+                _bring_shadow(host, symbol, bundle, arguments.token)
+            host.shadows.switch(symbol, bundle)
+        finally:
+            if arguments.token:
+                shutil.rmtree(host.incoming(arguments.token, symbol).parent, ignore_errors=True)
+    _say(f"{symbol}: shadow {bundle[:12] if bundle else 'none'}")
+
+
+def _bring_shadow(host: Host, symbol: str, bundle: str, token: str | None) -> None:
+    from models_lib.host.rehearsal import load_release  # noqa: PLC0415 - other commands must not wait for numba
+
+    if token is not None:
+        host.adopt(token, symbol, bundle)
+    elif not host.releases.is_sound(symbol, bundle):
+        raise ConfigError(f"{symbol}: release {bundle[:12]} is not on this host. Bring it there first.")
+    load_release(host.releases.path(symbol, bundle), symbol, bundle)
 
 
 def _say(sentence: str) -> None:
@@ -147,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     shadow = commands.add_parser("shadow", help="a release that runs beside the current one without speaking")
     shadow.add_argument("symbol")
     shadow.add_argument("bundle", nargs="?")
+    shadow.add_argument("--token", help="where its files were brought to")
     for name, summary in (("hold", "silences a symbol; the reason on stdin"), ("release-hold", "ends a hold")):
         hold = commands.add_parser(name, help=summary)
         hold.add_argument("symbol")

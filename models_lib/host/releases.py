@@ -86,7 +86,7 @@ class Releases:
             release.parent.mkdir(parents=True, exist_ok=True)
             fresh = release.with_name(f".{bundle_hash}.{os.getpid()}-{secrets.token_hex(4)}.partial")
             try:
-                bring(fresh)
+                _bring(bring, fresh)
                 verify_hashes(fresh, expected_hash=bundle_hash)
                 fsync_tree(fresh)
                 shutil.rmtree(release, ignore_errors=True)  # damaged, or not there
@@ -134,3 +134,10 @@ class Releases:
         if link.is_symlink():
             link.unlink()
             fsync_folder(link.parent)
+
+
+def _bring(bring: Callable[[Path], object], fresh: Path) -> None:
+    try:
+        bring(fresh)
+    except shutil.Error as error:  # copytree's own: a list of every file; the first says enough
+        raise OSError(error.args[0][0][2]) from error

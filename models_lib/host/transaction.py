@@ -23,6 +23,8 @@ from models_lib.runtime.health import Health
 
 _UPLOAD_SECONDS = 86_400.0
 """A day: no upload that an order may still come for is so old."""
+_LEAST_FREE_BYTES = 5_000_000
+"""A restarted runtime opens its state and its log anew. The one that runs survives a full disk; its successor would not."""
 
 
 def activate(host: Host, order: Activation) -> Outcome:
@@ -34,16 +36,21 @@ def activate(host: Host, order: Activation) -> Outcome:
     work = Work.on(host, order)
     _sweep(host)
     try:
-        moves = admitted(work, order)
-        if moves and not _runs_already(work, moves):
-            with _journaled(host, order):
-                moves = _watched(work, order, moves) if _moved(work, moves) else []
-        for move in moves:
-            work.decide(move, "deployed")
-            kept: set[str | None] = {move.bundle, move.before}
-            host.releases.forget_old(move.symbol, kept, at_least=order.keep_releases)
+        moves = _with_room(work, admitted(work, order))
+        if not moves or _runs_already(work, moves):
+            return _finished(work, order, moves)
+        with _journaled(host, order):
+            return _finished(work, order, _watched(work, order, moves) if _moved(work, moves) else [])
     finally:
         shutil.rmtree(host.folder / "incoming" / order.token, ignore_errors=True)
+
+
+def _finished(work: Work, order: Activation, moves: Sequence[Move]) -> Outcome:
+    """The outcome, in which these moves are deployed; it is recorded before the journal goes, or nobody could know it."""
+    for move in moves:
+        work.decide(move, "deployed")
+        kept = {move.bundle, move.before, work.host.shadows.current(move.symbol)}
+        work.host.releases.forget_old(move.symbol, kept, at_least=order.keep_releases)
     return work.recorded()
 
 
@@ -62,9 +69,13 @@ def put_back(host: Host, order: Return) -> Outcome:
             work.decide(move, "refused", changed_meanwhile(host, move))
         else:
             moves.append(move)
-    if moves and not _runs_already(work, moves):
-        with _journaled(host, order):
-            moves = moves if _moved(work, moves) else []
+    if not moves or _runs_already(work, moves):
+        return _returned(work, moves)
+    with _journaled(host, order):
+        return _returned(work, moves if _moved(work, moves) else [])
+
+
+def _returned(work: Work, moves: Sequence[Move]) -> Outcome:
     for move in moves:
         work.decide(move, "deployed")
     return work.recorded()
@@ -76,7 +87,7 @@ def settle(host: Host) -> Outcome | None:
     Raises:
         RecordError: its journal cannot be read.
     """
-    order = host.journal.read()
+    order = _left(host)
     if order is None:
         return None
     work = Work.on(host, order)
@@ -85,8 +96,20 @@ def settle(host: Host) -> Outcome | None:
     for move in order.moves:
         reason = f"{order.who} was killed during this deployment{f'; and after going back {fault}' if fault else ''}"
         work.decide(move, "unhealthy" if fault else "rolled_back", reason)
+    outcome = work.recorded()
     host.journal.clear()
-    return work.recorded()
+    return outcome
+
+
+def _with_room(work: Work, moves: list[Move]) -> list[Move]:
+    """The moves, when the host has room for a restart; without, each is refused."""
+    free = shutil.disk_usage(work.host.folder).free
+    if free >= _LEAST_FREE_BYTES:
+        return moves
+    for move in moves:
+        room = f"{free / 1e6:,.1f} MB are free on the host, and a restart needs {_LEAST_FREE_BYTES / 1e6:g} MB"
+        work.decide(move, "refused", f"{room}. Make room there, then deploy again")
+    return []
 
 
 def _sweep(host: Host) -> None:
@@ -103,7 +126,7 @@ def undo_links(host: Host) -> Outcome | None:
     Raises:
         RecordError: the journal cannot be read.
     """
-    order = host.journal.read()
+    order = _left(host)
     if order is None:
         return None
     work = Work.on(host, order)
@@ -111,8 +134,18 @@ def undo_links(host: Host) -> Outcome | None:
         host.releases.switch(symbol, bundle)
     for move in order.moves:
         work.decide(move, "rolled_back", f"{order.who} was killed during this deployment; the runtime undid it")
+    outcome = work.recorded()
     host.journal.clear()
-    return work.recorded()
+    return outcome
+
+
+def _left(host: Host) -> Activation | Return | None:
+    """The order that a killed process left half done; one whose outcome is recorded was done, only its journal was left."""
+    order = host.journal.read()
+    if order is not None and host.journal.outcome(order.token) is not None:
+        host.journal.clear()
+        return None
+    return order
 
 
 def _as_before(order: Activation | Return) -> dict[str, str | None]:

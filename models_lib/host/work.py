@@ -5,10 +5,12 @@ What does not belong here: the order of the steps (admission.py, transaction.py)
 
 import contextlib
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +59,15 @@ class Host:
     def incoming(self, token: str, symbol: str) -> Path:
         """Where the deployer put the symbol's bundle."""
         return self.folder / "incoming" / token / symbol
+
+    @property
+    def shadows(self) -> Releases:
+        """The links to releases that run beside the current ones without speaking."""
+        return Releases(self.folder, links="shadow")
+
+    def adopt(self, token: str, symbol: str, bundle: str) -> None:
+        """Makes a release of what the deployer brought; raises as `Releases.adopt`."""
+        self.releases.adopt(symbol, bundle, partial(shutil.copytree, self.incoming(token, symbol), symlinks=True))
 
     @contextlib.contextmanager
     def alone(self, *, within_seconds: float) -> Iterator[None]:

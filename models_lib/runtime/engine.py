@@ -207,6 +207,7 @@ class Engine:
         if model is None or terms is None:
             return None, symbol.silence
         prediction = model.predict(window) if window.warm else None
+        symbol.look_for_shadow()
         if prediction is not None and symbol.shadow is not None:
             self._compare(symbol, symbol.shadow, prediction)
         around = Circumstances(

@@ -97,7 +97,17 @@ class SymbolHealth(_Part):
     def sentence(self) -> str:
         """How much it did since its start, for people."""
         silent = ", ".join(f"{kind} {count:,}" for kind, count in sorted(self.refusals.items()))
-        return f"{self.bars:,} bars, {self.signals:,} signals; silent: {silent or 'never'}"
+        return f"{self.bars:,} bars, {self.signals:,} signals; silent: {silent or 'never'}{self.shadow_sentence()}"
+
+    def shadow_sentence(self) -> str:
+        """How a shadow differs, to follow another sentence; empty without one."""
+        apart = self.shadow_difference
+        if self.shadow is None:
+            return ""
+        if apart is None:
+            return f"; shadow {self.shadow[:12]}: nothing compared yet"
+        said = f"agrees in {apart.agreement:.1%} of {apart.bars:,} bars, mean difference {apart.mean_abs_dp:.3f}"
+        return f"; shadow {self.shadow[:12]} {said}"
 
 
 class Health(_Part):

@@ -36,16 +36,26 @@ class ServedSymbol:
 
     def __init__(self, name: str, folder: Path, *, fill_no_trade_minutes: int) -> None:
         self.name = name
+        self._folder = folder
         self.tally = Tally()
         self.decided_ms: int | None = None
         """Open time of the newest bar that was decided on, in this process or an earlier one."""
         self.silence = Refusal(RefusalKind.NO_RELEASE, "the symbol has no release; deploy one")
         self.model = self._loaded(folder, "current")
-        self.shadow = self._loaded(folder, "shadow")
-        self._folder = folder
+        self.shadow: ServedModel | None = None
+        self._shadow_link: str | None = None
+        self.look_for_shadow()
         self._terms = terms_of(self.model) if self.model is not None else None
         trained = trained_fill_minutes(self.model) if self.model is not None else None
         self.window = BarWindow(fill_no_trade_minutes=fill_no_trade_minutes if trained is None else trained)
+
+    def look_for_shadow(self) -> None:
+        """Loads the candidate that the shadow's link names, when it is another one than before. It needs no restart."""
+        link = current_release(self._folder, self.name, role="shadow")
+        if link != self._shadow_link:
+            self._shadow_link = link
+            self.shadow = self._loaded(self._folder, "shadow")
+            self.tally.compare_anew()
 
     def _loaded(self, folder: Path, role: Role) -> ServedModel | None:
         if current_release(folder, self.name, role=role) is None:

@@ -63,6 +63,11 @@ class Tally:
         """Remembers how long a predicted bar took; call after `predicted`."""
         self._latencies_ms[(self.predictions - 1) % _NEWEST] = milliseconds
 
+    def compare_anew(self) -> None:
+        """Another shadow begins: what was counted was about the one before."""
+        self._shadow_bars = self._shadow_agreed = 0
+        self._shadow_dp = 0.0
+
     def compared(self, champion: Prediction, shadow: Prediction) -> None:
         """Counts how a shadow differs from the champion."""
         self._shadow_bars += 1

@@ -7,6 +7,9 @@ What does not belong here: how a place takes releases (models_lib.deployment).
 """
 
 import contextlib
+import logging
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -16,7 +19,9 @@ from typing import Any
 
 import pandas as pd
 
+from models_lib.bundle import load_bundle
 from models_lib.config import RunConfig
+from models_lib.deployment.host import HostTarget
 from models_lib.deployment.journal import Journal
 from models_lib.deployment.local_candles import bring_local_candles
 from models_lib.deployment.record import outcome_of, record_deployment
@@ -30,6 +35,7 @@ from models_lib.registry.commands import check_known, known_symbols
 from models_lib.steps.release import release_of, settle_symbol
 
 _STAGE = "deploy"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,7 @@ def deploy_champions(
     """
     for symbol in symbols or ():
         check_known(home, symbol, config.symbols)
-    place = open_target(config.deployment, target or config.deployment.target, home=home, ssh=ssh, who=who, say=say)
-    if place is None:
-        raise ConfigError("no target: name one, or set deployment.target in the configuration.")
+    place = _place(config, target, home=home, ssh=ssh, who=who, say=say)
     symbols = tuple(dict.fromkeys(symbols or _champions(home, known_symbols(home, config.symbols))))
     candles = _newest_candles(config)
     with contextlib.ExitStack() as turns:
@@ -111,6 +115,37 @@ def deploy_champions(
         )
         for release in releases
     )
+
+
+def change_shadow(
+    home: Path, config: RunConfig, symbol: str, bundle: Path | None, *, target: str | None, who: str, ssh: SshOpener
+) -> str:
+    """Has a bundle predict beside the symbol's release without speaking; None ends that. The host's sentence.
+
+    Raises:
+        ConfigError: an unknown symbol, no such target, or one without a runtime of its own.
+        BundleError: the bundle is not sound, or is of another symbol.
+        DeployError, TransientError: the host refuses it, or does not answer.
+    """
+    check_known(home, symbol, config.symbols)
+    place = _place(config, target, home=home, ssh=ssh, who=who, say=_log.info)
+    if not isinstance(place, HostTarget):
+        raise ConfigError(f"target {place.name} has no runtime of its own, so nothing there can predict in the shadow.")
+    if bundle is None:
+        return place.shadow(symbol, None)
+    with tempfile.TemporaryDirectory(prefix="crpbot-shadow-") as scratch:
+        named = Path(scratch) / load_bundle(bundle, symbol=symbol).hash
+        shutil.copytree(bundle, named)
+        return place.shadow(symbol, named)
+
+
+def _place(
+    config: RunConfig, target: str | None, *, home: Path, ssh: SshOpener, who: str, say: Callable[[str], None]
+) -> DeploymentTarget:
+    place = open_target(config.deployment, target or config.deployment.target, home=home, ssh=ssh, who=who, say=say)
+    if place is None:
+        raise ConfigError("no target: name one, or set deployment.target in the configuration.")
+    return place
 
 
 def deployment_notices(deployed: Sequence[ChampionDeployed], *, run_id: str, now: datetime) -> list[Notice]:

@@ -19,7 +19,7 @@ from models_lib.config.targets import SshTargetSection, WatchSection
 from models_lib.deployment.host import HostTarget
 from models_lib.deployment.host_link import HostLink
 from models_lib.deployment.record import deployment_records
-from models_lib.deployment.release import Release, release_of
+from models_lib.deployment.release import Release
 from models_lib.errors import DeployError, TransientError
 from models_lib.notifications.message import Notice
 from models_lib.notifications.verdicts import notices_of
@@ -27,7 +27,7 @@ from models_lib.registry import open_registry
 from models_lib.steps.outcome import Deployment, failed_outcome, not_deployed
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.refs import PromotionRef, StoredRef
-from models_lib.steps.release import both_or_neither, deploy
+from models_lib.steps.release import both_or_neither, deploy, release_of
 from tasks.adapters.ssh import SshLink
 from tests.bundles import T0, example_facts, walk_candles, write_judged
 from tests.hosts import no_candles

@@ -2,9 +2,11 @@
 
 import json
 import sqlite3
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -309,3 +311,20 @@ def test_health_is_there_from_the_start_and_does_not_cost_a_write_a_bar(btc: Hos
     assert not any(ready for ready, _ in seen[: PAST + 1])
     assert all(ready for ready, _ in seen[PAST + 1 :])
     assert len({bars for _, bars in seen}) == 2  # at the start, and when it became ready
+
+
+def test_shadow_that_comes_later_is_compared_from_then_on(btc: Host, other_bundle: Path) -> None:
+    class Meanwhile(ListSource):
+        """A deployer links the shadow in the middle."""
+
+        def bars(self, decided: Mapping[str, int | None], stop: Event) -> Iterator[Given | Trouble | None]:
+            for place, event in enumerate(super().bars(decided, stop)):
+                if place == PAST + 150:
+                    btc.release(other_bundle, role="shadow")
+                yield event
+
+    health = btc.run(Meanwhile(given(RAWS, past=PAST))).symbols["BTC-USD"]
+    assert health.shadow == other_bundle.name
+    assert health.shadow_difference is not None
+    assert health.shadow_difference.bars == 50
+    assert health.bars == 200
