@@ -9,11 +9,11 @@ import pytest
 from models_lib.config import load_config
 from models_lib.deployment.journal import Journal, Switch
 from models_lib.deployment.record import deployment_records
-from models_lib.errors import ConfigError, RecordError, TransientError
+from models_lib.errors import BundleError, ConfigError, RecordError, TransientError
 from models_lib.holds import held, place_hold
 from models_lib.registry import open_registry
-from models_lib.steps.champions import ChampionDeployed, deploy_champions, deployment_notices
-from tests.hosts import TestHost, at_host
+from models_lib.steps.champions import ChampionDeployed, change_shadow, deploy_champions, deployment_notices
+from tests.hosts import TestHost, at_host, in_folder
 from tests.judged import CANDIDATES, at, judged
 from tests.unit.deployment.links import InProcessLink, NoLink
 
@@ -212,6 +212,35 @@ def test_damaged_journal_moves_nothing(home: Path, host: TestHost) -> None:
     with pytest.raises(RecordError, match="the journal of an unfinished switch cannot be read"):
         deploy(home, host)
     assert (host.restarts(), deployment_records(home)) == ([], ())
+
+
+# shadows
+
+
+def shadow(home: Path, host: TestHost, symbol: str, bundle: Path | None, *settings: str) -> str:
+    config = load_config(None, [*at_host(host), *settings])
+    return change_shadow(home, config, symbol, bundle, target=None, who="me@here", ssh=lambda section: InProcessLink())
+
+
+def test_bundle_of_any_folder_predicts_in_the_shadow(home: Path, host: TestHost, tmp_path: Path) -> None:
+    """Also one that is not named by its hash, and that nobody promoted."""
+    bundle = judged("B", tmp_path / "candidate")
+    assert shadow(home, host, BTC, tmp_path / "candidate") == f"{BTC}: shadow {bundle[:12]}"
+    assert (host.folder / "shadow" / BTC).resolve().name == bundle
+    assert (host.restarts(), deployment_records(home)) == ([], ())
+    assert shadow(home, host, BTC, None) == f"{BTC}: shadow none"
+    assert not (host.folder / "shadow" / BTC).exists()
+
+
+def test_shadow_that_cannot_be_meant_is_refused(home: Path, host: TestHost, tmp_path: Path) -> None:
+    judged("E", tmp_path / "eth")
+    with pytest.raises((BundleError, ConfigError), match="ETH-USD"):
+        shadow(home, host, BTC, tmp_path / "eth")
+    with pytest.raises(ConfigError, match="'DOGE-USD' is not a known symbol"):
+        shadow(home, host, "DOGE-USD", None)
+    with pytest.raises(ConfigError, match="target folder has no runtime of its own"):
+        shadow(home, host, BTC, None, *in_folder(tmp_path / "place"))
+    assert not (host.folder / "shadow").exists()
 
 
 # notices
