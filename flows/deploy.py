@@ -22,7 +22,7 @@ from tasks.notify import tell_now
 from tasks.ui.log_lines import hear_the_library
 
 
-@flow(name="deploy", flow_run_name="deploy-{params.target}", validate_parameters=True)
+@flow(name="deploy", flow_run_name="deploy-{params.where}", validate_parameters=True)
 def deploy(params: DeployParams = DeployParams()) -> State[Any]:  # noqa: B008 - frozen
     """Deploys champions.
 
@@ -34,7 +34,8 @@ def deploy(params: DeployParams = DeployParams()) -> State[Any]:  # noqa: B008 -
     prepare_home(home)
     config = load_config(config_file(params.config), params.settings)
     deployed = deploy_champions(home, config, params.symbols, params.target, operator())
-    notices = deployment_notices(deployed, run_id=flow_run.name, now=datetime.now(UTC))
+    # The id and not the name: two notices of the same name are one, and a deployment may be told every day.
+    notices = deployment_notices(deployed, run_id=f"deploy-{flow_run.id}", now=datetime.now(UTC))
     tell_now(home, config.notifications, notices)
     lines = "; ".join(each.line() for each in deployed)
     if all(each.outcome == "deployed" for each in deployed):

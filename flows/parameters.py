@@ -95,3 +95,8 @@ class DeployParams(BaseModel):
         title="Settings",
         description="Values over the configuration, one dotted.key=value each.",
     )
+
+    @property
+    def where(self) -> str:
+        """A short text for the run's name."""
+        return self.target or "configured-target"

@@ -37,6 +37,18 @@ def in_folder(folder: Path) -> tuple[str, ...]:
     )
 
 
+def at_host(host: "TestHost", kind: str = "ssh") -> tuple[str, ...]:
+    """Settings of a run that deploys to that host, whose runtime is the stand-in; `ssh` needs a link of the test's own."""
+    far: dict[str, Any] = {"host": "10.0.0.5", "user": "deploy", "key_file": "key", "known_hosts": "known"}
+    section = {"kind": kind, "folder": str(host.folder), "restart": host.service.restart, "health_timeout_seconds": 1}
+    return (
+        "deployment.target=host",
+        f"deployment.targets.host={json.dumps(section | (far if kind == 'ssh' else {}))}",
+        f"deployment.watch={WATCH.model_dump_json()}",
+        "deployment.lock_seconds=0",
+    )
+
+
 def no_ssh(section: SshTargetSection) -> HostLink:
     """For tests that deploy to no host behind SSH."""
     raise AssertionError(section)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -11,6 +12,7 @@ import pytest
 
 from models_lib.config.targets import SshTargetSection
 from models_lib.deployment.host import HostTarget, failure_of
+from models_lib.deployment.host_link import Answer
 from models_lib.deployment.release import Release
 from models_lib.errors import (
     BusyError,
@@ -20,7 +22,8 @@ from models_lib.errors import (
     UnhealthyError,
 )
 from models_lib.holds import held
-from models_lib.host.messages import Fate
+from models_lib.host.journal import HostJournal
+from models_lib.host.messages import Activation, Fate
 from models_lib.host.releases import Releases as HostReleases
 from models_lib.locks import locked
 from tests.bundles import T0, edit_json
@@ -239,7 +242,7 @@ def test_fate_of_an_order_whose_link_broke_is_the_hosts_own(
 
 def test_link_that_breaks_before_the_order_moved_nothing(target: HostTarget, folder: Path, releases: Releases) -> None:
     links = Breaking(before={"order": 1})
-    told = r"the connection was lost\. Nothing was moved there: the order never began\."
+    told = r"the connection was lost\. Nothing was moved there\."
     with pytest.raises(TransientError, match=told):
         replace(target, open_link=links).deploy(releases["A"])
     assert links.asked == ["state", "state"]
@@ -260,7 +263,7 @@ def test_host_that_answers_late_is_asked_until_it_does(target: HostTarget, relea
     assert away.deploy(releases["A"]) == releases["A"].bundle.name
     assert links.asked == ["state", "order", "state"]
     assert len(links.links) == 4
-    assert any(sentence.startswith("the link to target host broke (this machine: the connection") for sentence in said)
+    assert any(sentence.startswith("no answer of target host (this machine: the connection") for sentence in said)
 
 
 def test_host_that_is_away_for_good_says_where_to_look(target: HostTarget, releases: Releases) -> None:
@@ -278,6 +281,54 @@ def test_return_whose_link_breaks_is_asked_again(target: HostTarget, releases: R
     target.deploy(releases["B"])
     replace(target, open_link=Breaking(after={"order": 1})).put_back(BTC, releases["A"].bundle.name)
     assert target.current(BTC) == releases["A"].bundle.name
+
+
+@pytest.mark.parametrize("status", [-9, 137])
+def test_order_that_is_killed_on_the_host_is_settled_and_asked_about(
+    target: HostTarget, folder: Path, releases: Releases, status: int
+) -> None:
+    """What runs there dies after it switched: the next question puts the earlier release back."""
+    target.deploy(releases["A"])
+
+    class Killing(InProcessLink):
+        def run(self, arguments: Sequence[str], **how: Any) -> Answer:
+            if "order" not in arguments:
+                return super().run(arguments, **how)
+            HostJournal(folder).write(Activation.model_validate_json(how["input"]))
+            HostReleases(folder).switch(BTC, releases["B"].bundle.name)
+            return Answer(status, b"", b"")
+
+    with pytest.raises(RolledBackError, match="tester@here was killed during this deployment"):
+        replace(target, open_link=Killing).deploy(releases["B"])
+    assert target.current(BTC) == releases["A"].bundle.name
+
+
+# shadows
+
+
+def test_shadow_is_brought_and_ended_without_a_restart(target: HostTarget, folder: Path, releases: Releases) -> None:
+    target.deploy(releases["A"])
+    b = releases["B"].bundle
+    shadows = HostReleases(folder, links="shadow")
+    assert target.shadow(BTC, b) == f"{BTC}: shadow {b.name[:12]}"
+    assert (shadows.current(BTC), target.current(BTC)) == (b.name, releases["A"].bundle.name)
+    assert list((folder / "incoming").iterdir()) == []
+    assert target.shadow(BTC, None) == f"{BTC}: shadow none"
+    assert shadows.current(BTC) is None
+    assert restarts(folder) == 1
+
+
+def test_shadow_that_the_host_cannot_use_leaves_the_earlier_one(
+    target: HostTarget, folder: Path, releases: Releases
+) -> None:
+    target.shadow(BTC, releases["B"].bundle)
+    with pytest.raises(DeployError, match="ETH-USD"):
+        target.shadow(BTC, releases["E"].bundle)
+    assert HostReleases(folder, links="shadow").current(BTC) == releases["B"].bundle.name
+    older = replace(target, open_link=lambda: InProcessLink(lambda state: state.update(schema_versions=[1])))
+    with pytest.raises(DeployError, match="reads bundles of schema 1"):
+        older.shadow(BTC, releases["C"].bundle)
+    assert HostReleases(folder, links="shadow").current(BTC) == releases["B"].bundle.name
 
 
 # fates

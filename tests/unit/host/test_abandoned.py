@@ -78,6 +78,18 @@ def test_killed_return_is_finished(host: TestHost, bundles: Bundles) -> None:
     assert host.host.journal.read() is None
 
 
+def test_deployment_that_was_done_and_recorded_stays(host: TestHost, bundles: Bundles) -> None:
+    """Killed in the moment between its record and the end of its journal."""
+    order = host.activation({BTC: bundles[BTC][1]})
+    host.carry_out(order)
+    record = (host.folder / "deployments.jsonl").read_bytes()
+    host.host.journal.write(order)
+    undo_abandoned(host.folder)
+    assert host.current(BTC) == bundles[BTC][1].name
+    assert host.host.journal.read() is None
+    assert (host.folder / "deployments.jsonl").read_bytes() == record
+
+
 def test_damaged_journal_is_logged_and_changes_nothing(
     killed: TestHost, bundles: Bundles, caplog: pytest.LogCaptureFixture
 ) -> None:

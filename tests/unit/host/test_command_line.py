@@ -144,7 +144,7 @@ def test_hold_and_its_end_are_told_also_twice(host: TestHost, capsys: Heard) -> 
     assert held(host.folder, BTC) is None
 
 
-@pytest.mark.parametrize("reason", [b"", b" \n", b"x" * 501])
+@pytest.mark.parametrize("reason", [b"", b" \n", b"x" * 501], ids=["none", "blank", "too long"])
 def test_hold_without_a_reason_is_refused(host: TestHost, capsys: Heard, reason: bytes) -> None:
     assert ask(host, "hold", BTC, "--who", "me@here", stdin=reason) == 2
     assert "the reason of a hold must be 1 to 500 characters" in capsys.readouterr().err

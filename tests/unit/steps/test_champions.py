@@ -1,0 +1,262 @@
+"""Champions put to use without a training: who is asked for, what the host came to, and what is kept and told of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models_lib.config import load_config
+from models_lib.deployment.journal import Journal, Switch
+from models_lib.deployment.record import deployment_records
+from models_lib.errors import BundleError, ConfigError, RecordError, TransientError
+from models_lib.holds import held, place_hold
+from models_lib.registry import open_registry
+from models_lib.steps.champions import ChampionDeployed, change_shadow, deploy_champions, deployment_notices
+from tests.hosts import TestHost, at_host, in_folder
+from tests.judged import CANDIDATES, at, judged
+from tests.unit.deployment.links import InProcessLink, NoLink
+
+BTC, ETH = "BTC-USD", "ETH-USD"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> TestHost:
+    return TestHost(tmp_path / "host")
+
+
+def crowned(home: Path, *names: str) -> list[str]:
+    """These candidates promoted, one after the other; their hashes."""
+    registry = open_registry(home)
+    made = []
+    for name in names:
+        symbol = CANDIDATES[name][0]
+        before = registry.champion(symbol)
+        reigns = before.bundle if before else None
+        folder = home.parent / name
+        made.append(judged(name, folder, champion=reigns))
+        registry.store.put(folder)
+        registry.promote(symbol, made[-1], expected_champion=reigns, who="test", why="test", now=at(2))
+    return made
+
+
+def deploy(
+    home: Path,
+    host: TestHost,
+    symbols: Sequence[str] | None = None,
+    *settings: str,
+    target: str | None = None,
+    link: type[InProcessLink | NoLink] = InProcessLink,
+) -> tuple[ChampionDeployed, ...]:
+    config = load_config(None, [*at_host(host), *settings])
+    return deploy_champions(
+        home, config, symbols, target=target, who="me@here", ssh=lambda section: link(), say=host.said.append
+    )
+
+
+def told(deployed: Sequence[ChampionDeployed]) -> list[tuple[str, str]]:
+    return [(each.symbol, each.outcome) for each in deployed]
+
+
+def test_every_champion_is_deployed_with_one_restart(home: Path, host: TestHost) -> None:
+    a, e = crowned(home, "A", "E")
+    deployed = deploy(home, host)
+    assert [each.to_json() for each in deployed] == [
+        {"symbol": BTC, "target": "host", "bundle": a, "outcome": "deployed", "reason": ""},
+        {"symbol": ETH, "target": "host", "bundle": e, "outcome": "deployed", "reason": ""},
+    ]
+    assert [each.line() for each in deployed] == [f"{BTC}  deployed  {a[:12]}", f"{ETH}  deployed  {e[:12]}"]
+    assert host.restarts() == [{BTC: a, ETH: e}]
+    assert [(one.symbol, one.outcome, one.target, one.who, one.run_id) for one in deployment_records(home)] == [
+        (BTC, "deployed", "host", "me@here", None),
+        (ETH, "deployed", "host", "me@here", None),
+    ]
+    assert f"{BTC}: deployed" in host.said
+
+
+def test_named_symbols_alone_are_deployed_each_once(home: Path, host: TestHost) -> None:
+    crowned(home, "A", "E")
+    assert told(deploy(home, host, [ETH, ETH])) == [(ETH, "deployed")]
+    assert host.current(BTC) is None
+
+
+def test_symbol_whose_only_promotion_was_undone_keeps_no_other_from_going(home: Path, host: TestHost) -> None:
+    a, _ = crowned(home, "A", "E")
+    open_registry(home).undo_promotion(BTC, a, who="test", why="test", now=at(3))
+    assert told(deploy(home, host)) == [(ETH, "deployed")]
+    with pytest.raises(ConfigError, match=r"BTC-USD: there is no champion to deploy\. `crpbot run` makes one"):
+        deploy(home, host, [BTC])
+
+
+def test_refused_symbol_keeps_its_release_and_the_other_is_deployed(home: Path, host: TestHost) -> None:
+    a, e, b = crowned(home, "A", "E", "B")
+    place_hold(host.folder, BTC, placed_by="crpbot", reason="it broke a limit", now=at(3))
+    deployed = deploy(home, host)
+    assert told(deployed) == [(BTC, "failed"), (ETH, "deployed")]
+    assert deployed[0].bundle == b != a
+    assert deployed[0].line().startswith(f"{BTC}  failed  {BTC}: target host refuses it and still runs no release: on ")
+    assert (host.current(BTC), host.current(ETH)) == (None, e)
+    hold = held(home, BTC)
+    assert hold is not None, "what the host holds is on hold at home, too"
+    assert "it broke a limit" in hold.reason
+    assert [one.outcome for one in deployment_records(home)] == ["failed", "deployed"]
+
+
+@pytest.mark.parametrize(
+    ("always", "of_the_new_one", "outcome", "on_hold"),
+    [
+        ({}, {"ready": False}, "rolled_back", False),
+        ({}, {"figures": {"errors": 1}}, "rolled_back", True),
+        ({"fails": True}, {"fails": True}, "unhealthy", False),
+    ],
+)
+def test_release_that_does_not_stay_has_its_word(
+    home: Path, host: TestHost, always: dict[str, Any], of_the_new_one: dict[str, Any], outcome: str, on_hold: bool
+) -> None:
+    (a,) = crowned(home, "A")
+    deploy(home, host)
+    (b,) = crowned(home, "B")
+    host.runtime_says(always, **{b: of_the_new_one})
+    (deployed,) = deploy(home, host)
+    assert (deployed.outcome, deployed.bundle) == (outcome, b)
+    assert host.current(BTC) == a
+    assert deployment_records(home)[-1].outcome == outcome
+    assert (held(home, BTC) is not None) == on_hold
+
+
+@pytest.mark.parametrize(
+    ("symbols", "settings", "target", "told"),
+    [
+        (["DOGE-USD"], (), None, "'DOGE-USD' is not a known symbol; known are BTC-USD"),
+        ([BTC, "SOL-USD"], (), None, "SOL-USD: there is no champion to deploy. `crpbot run` makes one."),
+        (None, (), "tokyo", "'tokyo' is no configured target; configured are host, local."),
+        (None, ("deployment.target=null",), None, "no target: name one, or set deployment.target"),
+    ],
+)
+def test_what_cannot_be_meant_moves_nothing(
+    home: Path, host: TestHost, symbols: list[str] | None, settings: tuple[str, ...], target: str | None, told: str
+) -> None:
+    crowned(home, "A")
+    with pytest.raises(ConfigError) as refused:
+        deploy(home, host, symbols, *settings, target=target)
+    assert told in str(refused.value)
+    assert (host.restarts(), deployment_records(home)) == ([], ())
+
+
+def test_home_without_champions_says_how_to_get_them(home: Path, host: TestHost) -> None:
+    with pytest.raises(ConfigError, match=r"no symbol has a champion to deploy\. `crpbot run` makes them"):
+        deploy(home, host)
+
+
+def test_symbol_on_hold_is_not_deployed(home: Path, host: TestHost) -> None:
+    crowned(home, "A")
+    place_hold(home, BTC, placed_by="me@here", reason="odd prices", now=at(3))
+    with pytest.raises(ConfigError, match=r"odd prices\. `crpbot release-hold BTC-USD` ends it"):
+        deploy(home, host, [BTC])
+    assert (host.restarts(), deployment_records(home)) == ([], ())
+
+
+def test_host_that_is_away_is_told_and_kept(home: Path, host: TestHost) -> None:
+    crowned(home, "A", "E")
+    with pytest.raises(TransientError, match="does not answer"):
+        deploy(home, host, link=NoLink)
+    records = deployment_records(home)
+    assert [(one.symbol, one.outcome) for one in records] == [(BTC, "failed"), (ETH, "failed")]
+    assert "does not answer" in records[0].reason
+
+
+# what a killed run left
+
+
+def left_by_a_killed_run(home: Path, host: TestHost, new: str, old: str) -> None:
+    deployment = load_config(None, at_host(host)).deployment
+    Journal(home, BTC).write(
+        Switch(
+            symbol=BTC,
+            run_id="night-1",
+            who="night@here",
+            started_at=at(2),
+            bundle=new,
+            champion_before=old,
+            release_before=old,
+            deployment=deployment,
+        )
+    )
+
+
+def test_what_a_killed_run_left_is_settled_first(home: Path, host: TestHost) -> None:
+    """It had promoted B and not deployed it: A is champion again, and A is what is deployed."""
+    (a,) = crowned(home, "A")
+    deploy(home, host)
+    (b,) = crowned(home, "B")
+    left_by_a_killed_run(home, host, b, a)
+    (deployed,) = deploy(home, host)
+    assert (deployed.bundle, deployed.outcome) == (a, "deployed")
+    champion = open_registry(home).champion(BTC)
+    assert champion is not None
+    assert (champion.bundle, host.current(BTC)) == (a, a)
+    assert Journal(home, BTC).read() is None
+
+
+def test_damaged_journal_moves_nothing(home: Path, host: TestHost) -> None:
+    crowned(home, "A")
+    (home / "journal").mkdir()
+    (home / "journal" / f"{BTC}.json").write_text("{")
+    with pytest.raises(RecordError, match="the journal of an unfinished switch cannot be read"):
+        deploy(home, host)
+    assert (host.restarts(), deployment_records(home)) == ([], ())
+
+
+# shadows
+
+
+def shadow(home: Path, host: TestHost, symbol: str, bundle: Path | None, *settings: str) -> str:
+    config = load_config(None, [*at_host(host), *settings])
+    return change_shadow(home, config, symbol, bundle, target=None, who="me@here", ssh=lambda section: InProcessLink())
+
+
+def test_bundle_of_any_folder_predicts_in_the_shadow(home: Path, host: TestHost, tmp_path: Path) -> None:
+    """Also one that is not named by its hash, and that nobody promoted."""
+    bundle = judged("B", tmp_path / "candidate")
+    assert shadow(home, host, BTC, tmp_path / "candidate") == f"{BTC}: shadow {bundle[:12]}"
+    assert (host.folder / "shadow" / BTC).resolve().name == bundle
+    assert (host.restarts(), deployment_records(home)) == ([], ())
+    assert shadow(home, host, BTC, None) == f"{BTC}: shadow none"
+    assert not (host.folder / "shadow" / BTC).exists()
+
+
+def test_shadow_that_cannot_be_meant_is_refused(home: Path, host: TestHost, tmp_path: Path) -> None:
+    judged("E", tmp_path / "eth")
+    with pytest.raises((BundleError, ConfigError), match="ETH-USD"):
+        shadow(home, host, BTC, tmp_path / "eth")
+    with pytest.raises(ConfigError, match="'DOGE-USD' is not a known symbol"):
+        shadow(home, host, "DOGE-USD", None)
+    with pytest.raises(ConfigError, match="target folder has no runtime of its own"):
+        shadow(home, host, BTC, None, *in_folder(tmp_path / "place"))
+    assert not (host.folder / "shadow").exists()
+
+
+# notices
+
+
+@pytest.mark.parametrize(
+    ("outcome", "event", "reason"),
+    [
+        ("deployed", "deployed", "tokyo runs release " + "a" * 64),
+        ("rolled_back", "rolled_back", "why"),
+        ("unhealthy", "failed", "LOOK AT tokyo NOW: why"),
+        ("failed", "failed", "why"),
+    ],
+)
+def test_each_symbol_is_told(outcome: str, event: str, reason: str) -> None:
+    each = ChampionDeployed(BTC, "tokyo", "a" * 64, outcome, "" if outcome == "deployed" else "why")
+    (notice,) = deployment_notices([each], run_id="deploy-1", now=at(4))
+    assert (notice.event, notice.symbol, notice.stage, notice.reason) == (event, BTC, "deploy", reason)
+    assert (notice.run_id, notice.time) == ("deploy-1", at(4))
