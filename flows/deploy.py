@@ -15,8 +15,8 @@ from prefect.states import Completed, Failed
 from flows.home import config_file, crpbot_home, operator, prepare_home
 from flows.parameters import DeployParams
 from models_lib.config import load_config
-from models_lib.errors import DeployError
-from models_lib.steps.champions import deployment_notices
+from models_lib.errors import DeployError, TransientError
+from models_lib.steps.champions import deployment_notices, failure_notice
 from tasks.deploy_champions import deploy_champions
 from tasks.notify import tell_now
 from tasks.ui.log_lines import hear_the_library
@@ -33,10 +33,14 @@ def deploy(params: DeployParams = DeployParams()) -> State[Any]:  # noqa: B008 -
     home = crpbot_home()
     prepare_home(home)
     config = load_config(config_file(params.config), params.settings)
-    deployed = deploy_champions(home, config, params.symbols, params.target, operator())
     # The id and not the name: two notices of the same name are one, and a deployment may be told every day.
-    notices = deployment_notices(deployed, run_id=f"deploy-{flow_run.id}", now=datetime.now(UTC))
-    tell_now(home, config.notifications, notices)
+    run_id = f"deploy-{flow_run.id}"
+    try:
+        deployed = deploy_champions(home, config, params.symbols, params.target, operator())
+    except (DeployError, TransientError) as error:
+        tell_now(home, config.notifications, [failure_notice(error, run_id=run_id, now=datetime.now(UTC))])
+        raise
+    tell_now(home, config.notifications, deployment_notices(deployed, run_id=run_id, now=datetime.now(UTC)))
     lines = "; ".join(each.line() for each in deployed)
     if all(each.outcome == "deployed" for each in deployed):
         return Completed(name="Deployed", message=lines, data=deployed)

@@ -17,6 +17,7 @@ What does not belong here: the steps (transaction.py).
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -28,6 +29,7 @@ from typing import Annotated, BinaryIO
 from pydantic import Field, TypeAdapter, ValidationError
 
 from models_lib.bundle.layout import READABLE_VERSIONS
+from models_lib.config.sections import SYMBOL_PATTERN
 from models_lib.errors import ConfigError, CrpbotError, TransientError
 from models_lib.holds import held, held_symbols, place_hold, release_hold
 from models_lib.host.messages import BUSY, Activation, HostState, Outcome, Return
@@ -150,6 +152,12 @@ def _line(kind: str, content: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _symbol(text: str) -> str:
+    if not re.fullmatch(SYMBOL_PATTERN, text):
+        raise argparse.ArgumentTypeError(f"must be a symbol such as BTC-USD, was {text!r}")
+    return text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="crpbot-runtime host", description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="the host folder")
@@ -158,12 +166,12 @@ def _parser() -> argparse.ArgumentParser:
     state.add_argument("--token", help="an order to ask about")
     commands.add_parser("order", help="carries out the order on stdin")
     shadow = commands.add_parser("shadow", help="a release that runs beside the current one without speaking")
-    shadow.add_argument("symbol")
+    shadow.add_argument("symbol", type=_symbol)
     shadow.add_argument("bundle", nargs="?")
     shadow.add_argument("--token", help="where its files were brought to")
     for name, summary in (("hold", "silences a symbol; the reason on stdin"), ("release-hold", "ends a hold")):
         hold = commands.add_parser(name, help=summary)
-        hold.add_argument("symbol")
+        hold.add_argument("symbol", type=_symbol)
         hold.add_argument("--who", required=True)
     for waiting in (state, shadow):
         waiting.add_argument("--lock-seconds", type=float, default=0.0, help="how long to wait for an order under way")

@@ -67,7 +67,7 @@ def breach(answers: Answers, limits: WatchSection) -> str | None:
     if answers.over_99 >= _LEAST_OVER_99 and answers.over_99 > limits.max_share_over_99 * answers.predictions:
         share = answers.over_99 / answers.predictions
         limit = f"at most {limits.max_share_over_99:.0%} allowed"
-        return f"{share:.0%} of {answers.predictions} answers are above 99 % confidence ({limit})"
+        return f"{share:.1%} of {answers.predictions} answers are above 99 % confidence ({limit})"
     return _class_breach(answers, limits) or _pace_breach(answers, limits)
 
 
@@ -78,7 +78,7 @@ def _class_breach(answers: Answers, limits: WatchSection) -> str | None:
         share = count / answers.predictions
         if not limits.class_share_low <= share <= limits.class_share_high:
             allowed = f"{limits.class_share_low:.0%} to {limits.class_share_high:.0%} allowed"
-            return f"{name} is {share:.0%} of {answers.predictions} answers ({allowed})"
+            return f"{name} is {share:.1%} of {answers.predictions} answers ({allowed})"
     return None
 
 

@@ -81,7 +81,8 @@ def deploy_champions(
         home: the state folder.
         config: whose `deployment` section names the target; a target on this machine without a source of its own gets
             the newest candles of its `data` section.
-        symbols: known ones; None: every one that has a champion.
+        symbols: known ones; None: every one that has a champion and is
+            not on hold.
         target: name of the target; None: the configured one.
         who: user@host.
         ssh: opens the way to a host behind SSH.
@@ -163,6 +164,11 @@ def deployment_notices(deployed: Sequence[ChampionDeployed], *, run_id: str, now
     ]
 
 
+def failure_notice(error: CrpbotError, *, run_id: str, now: datetime) -> Notice:
+    """Of a deployment that came to nothing for any symbol, or of which the target does not tell what it came to."""
+    return Notice(event="failed", run_id=run_id, stage=_STAGE, reason=str(error), time=now)
+
+
 def _told(each: ChampionDeployed) -> str:
     match each.outcome:
         case "deployed":
@@ -204,15 +210,18 @@ def _champion(home: Path, registry: Registry, symbol: str) -> Release:
 
 
 def _champions(home: Path, symbols: Sequence[str]) -> tuple[str, ...]:
-    """Those of the symbols that have a champion.
+    """Those of the symbols that have a champion and are not on hold.
 
     Raises:
-        ConfigError: none has one.
+        ConfigError: there is none.
     """
     registry = open_registry(home)
-    found = tuple(symbol for symbol in symbols if registry.champion(symbol) is not None)
+    found = tuple(symbol for symbol in symbols if registry.champion(symbol) is not None and held(home, symbol) is None)
     if not found:
-        raise ConfigError(f"{home}: no symbol has a champion to deploy. `crpbot run` makes them.")
+        raise ConfigError(
+            f"{home}: no symbol has a champion to deploy that is not on hold. `crpbot run` makes champions, `crpbot status` "
+            f"shows holds."
+        )
     return found
 
 

@@ -50,13 +50,13 @@ def test_figures_within_their_limits_are_no_breach(figures: dict[str, Any]) -> N
     [
         ({"non_finite": 1}, "1 answers are not finite (at most 0 allowed)"),
         ({"errors": 1}, "1 bars ended in an error (at most 0 allowed)"),
-        ({"over_99": 3, "predictions": 29}, "10% of 29 answers are above 99 % confidence (at most 10% allowed)"),
-        ({"over_99": 3, "predictions": 3}, "100% of 3 answers are above 99 % confidence (at most 10% allowed)"),
+        ({"over_99": 3, "predictions": 29}, "10.3% of 29 answers are above 99 % confidence (at most 10% allowed)"),
+        ({"over_99": 3, "predictions": 3}, "100.0% of 3 answers are above 99 % confidence (at most 10% allowed)"),
         ({"latency_ms": 1_000.6}, "a bar takes 1001 ms (at most 1000 ms allowed)"),
         ({"bar_age_seconds": 300.6}, "the newest bar is 301 s old (at most 300 s allowed)"),
-        (shares(720, 0, 0), "DOWN is 100% of 720 answers (10% to 95% allowed)"),
-        (shares(960, 20, 20), "DOWN is 96% of 1000 answers (10% to 95% allowed)"),
-        (shares(99, 101, 800), "DOWN is 10% of 1000 answers (10% to 95% allowed)"),
+        (shares(720, 0, 0), "DOWN is 100.0% of 720 answers (10% to 95% allowed)"),
+        (shares(960, 20, 20), "DOWN is 96.0% of 1000 answers (10% to 95% allowed)"),
+        (shares(99, 101, 800), "DOWN is 9.9% of 1000 answers (10% to 95% allowed)"),
     ],
 )
 def test_figures_beyond_a_limit_are_told_with_it(figures: dict[str, Any], told: str) -> None:
