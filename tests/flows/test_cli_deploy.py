@@ -154,7 +154,7 @@ def test_what_cannot_be_meant_starts_nothing(home: Path, words: list[str], told:
 def test_symbol_on_hold_starts_nothing(home: Path, tmp_path: Path, capsys: Heard) -> None:
     crowned(home)
     place_hold(home, BTC, placed_by="me@here", reason="odd prices", now=T0)
-    assert main(["deploy", *folder_words(tmp_path / "releases")]) == 2
+    assert main(["deploy", BTC, *folder_words(tmp_path / "releases")]) == 2
     assert "odd prices. `crpbot release-hold BTC-USD` ends it." in capsys.readouterr().err
     assert not (tmp_path / "releases").exists()
 

@@ -151,7 +151,7 @@ def test_what_cannot_be_meant_moves_nothing(
 
 
 def test_home_without_champions_says_how_to_get_them(home: Path, host: TestHost) -> None:
-    with pytest.raises(ConfigError, match=r"no symbol has a champion to deploy\. `crpbot run` makes them"):
+    with pytest.raises(ConfigError, match=r"no symbol has a champion to deploy that is not on hold\."):
         deploy(home, host)
 
 
