@@ -165,6 +165,15 @@ def test_stop_ends_the_wait_and_refuses_the_next_call(link: HostLink, tree: Path
     assert files_of(place) == files_of(tree)
 
 
+@pytest.fixture
+def hears_ctrl_c() -> Iterator[None]:
+    """A shell's background job, which a test run may be, ignores SIGINT unless told otherwise."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_interrupt_ends_the_wait(link: HostLink) -> None:
     began = time.monotonic()
     interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))

@@ -124,6 +124,7 @@ def test_crpbot_signals_replays_a_bundle_and_remembers_nothing(
 
     monkeypatch.setenv("CRPBOT_HOME", str(tmp_path / "home"))
     words = ["signals", *REPLAY, "--candles", str(folder / "candles"), "--set", "signals.min_confidence=0.34", "--json"]
+    words += ["--set", "signals.one_at_a_time=false"]
     assert main([*words, "--bundle", str(bundle)]) == 0
     first = capsys.readouterr().out
     assert len(first.splitlines()) > 5

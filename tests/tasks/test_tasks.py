@@ -22,7 +22,7 @@ from models_lib.errors import (
 
 FOLDER = Path(tasks.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in {"__init__", "policies", "gpu_slot"})
-RUN_LEVEL = {"summary_table", "notify", "dead_man", "clean", "tell_verdicts"}
+RUN_LEVEL = {"summary_table", "notify", "dead_man", "clean", "tell_verdicts", "live", "deploy_champions"}
 """Steps of the whole run, which no symbol names."""
 
 

@@ -17,8 +17,13 @@ Heard = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def set_up(tmp_path: Path) -> Iterator[SetUp]:
+def set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SetUp]:
     """`set_up_logs` into tmp_path/logs; ended after the test."""
+    # As on a host: in this process another test's Prefect may have set the library's logger up for its own console.
+    library = logging.getLogger("models_lib")
+    monkeypatch.setattr(library, "handlers", [])
+    before = library.level
+    library.setLevel(logging.NOTSET)
     ends: list[Callable[[], None]] = []
 
     def start(folder: Path = tmp_path / "logs", **settings: object) -> None:
@@ -27,6 +32,7 @@ def set_up(tmp_path: Path) -> Iterator[SetUp]:
     yield start
     for end in ends:
         end()
+    library.setLevel(before)
 
 
 def lines(folder: Path) -> list[dict]:
