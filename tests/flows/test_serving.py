@@ -88,7 +88,7 @@ def test_second_one_beside_it_only_looks_at_what_stands_and_the_pages_are_served
     before = standing(up)
     assert {path: len(ids) for path, ids in before.items()} == {
         "work_pools/filter": 3,
-        "deployments/filter": 5,
+        "deployments/filter": 6,
         "automations/filter": 5,
         "v2/concurrency_limits/filter": 2,  # the GPU's and the night-watch's
     }
