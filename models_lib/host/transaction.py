@@ -92,8 +92,7 @@ def settle(host: Host) -> Outcome | None:
         return None
     work = Work.on(host, order)
     # Also when the links are right already, the runtime is restarted: the kill may have come between the two.
-    # Once more when that fails: the killed order's own restart command may still be at work, and the two collide.
-    fault = _restored(work, _as_before(order)) and _restored(work, _as_before(order))
+    fault = _restored_at_last(work, _as_before(order))
     for move in order.moves:
         reason = f"{order.who} was killed during this deployment{f'; and after going back {fault}' if fault else ''}"
         work.decide(move, "unhealthy" if fault else "rolled_back", reason)
@@ -240,6 +239,21 @@ def _damaged(work: Work, releases: dict[str, str | None]) -> dict[str, str]:
             for symbol, bundle in releases.items()
             if bundle is not None and not work.host.releases.is_sound(symbol, bundle)
         }
+
+
+def _restored_at_last(work: Work, releases: dict[str, str | None]) -> str | None:
+    """As `_restored`, where a killed order's own restart command may still be at work: the two can collide.
+
+    Then that one may bring the runtime up, so its health is waited for, and only then the restart is tried once more.
+    """
+    if _restored(work, releases) is None:
+        return None
+    try:
+        with work.step("health"):
+            work.service.wait_for(releases)
+    except DeployError:
+        return _restored(work, releases)
+    return None
 
 
 def _put(work: Work, releases: dict[str, str | None]) -> str | None:
