@@ -113,6 +113,7 @@ class Engine:
         self._content = b"{}"
         fill = config.runtime.fill_no_trade_minutes
         self.symbols = {name: ServedSymbol(name, folder, fill_no_trade_minutes=fill) for name in symbols}
+        self._ready = not self.symbols  # where nothing is released there is nothing to wait for
 
     def run(self, stop: Event) -> None:
         """Decides on bars until the source ends or `stop` is set; the bar at hand is finished."""

@@ -31,7 +31,7 @@ def test_poisoned_model_is_refused_by_the_rehearsal_and_held(
     host: TradingHost, desk: Desk, candidates: Candidates
 ) -> None:
     told = desk.release(candidates.poisoned)
-    assert "answers are above 99 % confidence (at most 10% allowed)" in told.events["failed"]
+    assert "answers are above 99 % confidence (at most 30% allowed)" in told.events["failed"]
     assert "held by deployment" in told.events["held"]
     desk.nothing_moved(candidates.poisoned.name)
     for folder in (desk.home, host.folder):

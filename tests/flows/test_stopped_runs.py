@@ -189,7 +189,7 @@ def test_run_killed_at_every_step_in_turn_resumes_and_ends_like_one_that_was_nev
     words = [word for one in settings for word in ("--set", one)]
     answer = crpbot(scarred_home, "run", "--symbols", "BTC-USD", *words)
     assert answer.returncode == 0, answer.stderr
-    uninterrupted = crpbot(tmp_path / "home", "run", "--symbols", "BTC-USD", *words[:-4])
+    uninterrupted = crpbot(tmp_path / "home", "run", "--symbols", "BTC-USD", *words[: -2 * len(in_folder(tmp_path))])
     assert uninterrupted.returncode == 0, uninterrupted.stderr
     champion = open_registry(scarred_home).champion("BTC-USD")
     assert champion is not None

@@ -128,7 +128,7 @@ def test_first_release_that_does_not_come_up_leaves_the_symbol_without_one(tmp_p
 @pytest.mark.parametrize(
     ("figures", "told"),
     [
-        ({"over_99": 5}, "100.0% of 5 answers are above 99 % confidence (at most 10% allowed)"),
+        ({"over_99": 5}, "100.0% of 5 answers are above 99 % confidence (at most 30% allowed)"),
         ({"non_finite": 1}, "1 answers are not finite (at most 0 allowed)"),
         ({"errors": 2}, "2 bars ended in an error (at most 0 allowed)"),
         ({"latency_ms": {"median": 9_000.0, "p99": 9_900.0}}, "a bar takes 9000 ms (at most 1000 ms allowed)"),

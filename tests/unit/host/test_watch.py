@@ -30,7 +30,7 @@ def shares(down: int, neutral: int, up: int) -> dict[str, Any]:
     [
         {},
         {"over_99": 2, "predictions": 5},  # two such minutes of five prove nothing
-        {"over_99": 3, "predictions": 30},  # exactly 10 %
+        {"over_99": 3, "predictions": 10},  # exactly 30 %
         {"latency_ms": 1_000.0},
         {"latency_ms": None},
         {"bar_age_seconds": 300.0},
@@ -50,8 +50,8 @@ def test_figures_within_their_limits_are_no_breach(figures: dict[str, Any]) -> N
     [
         ({"non_finite": 1}, "1 answers are not finite (at most 0 allowed)"),
         ({"errors": 1}, "1 bars ended in an error (at most 0 allowed)"),
-        ({"over_99": 3, "predictions": 29}, "10.3% of 29 answers are above 99 % confidence (at most 10% allowed)"),
-        ({"over_99": 3, "predictions": 3}, "100.0% of 3 answers are above 99 % confidence (at most 10% allowed)"),
+        ({"over_99": 3, "predictions": 9}, "33.3% of 9 answers are above 99 % confidence (at most 30% allowed)"),
+        ({"over_99": 3, "predictions": 3}, "100.0% of 3 answers are above 99 % confidence (at most 30% allowed)"),
         ({"latency_ms": 1_000.6}, "a bar takes 1001 ms (at most 1000 ms allowed)"),
         ({"bar_age_seconds": 300.6}, "the newest bar is 301 s old (at most 300 s allowed)"),
         (shares(720, 0, 0), "DOWN is 100.0% of 720 answers (10% to 95% allowed)"),

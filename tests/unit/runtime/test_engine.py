@@ -328,3 +328,8 @@ def test_shadow_that_comes_later_is_compared_from_then_on(btc: Host, other_bundl
     assert health.shadow_difference is not None
     assert health.shadow_difference.bars == 50
     assert health.bars == 200
+
+
+def test_host_without_releases_is_ready(host: Host) -> None:
+    """A first release that went back leaves the host so, and the deployment asks whether the runtime stands."""
+    assert host.run(ListSource([]), symbols=()).ready
