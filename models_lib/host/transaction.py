@@ -12,7 +12,7 @@ What does not belong here: which bundles may be switched to (admission.py), and 
 import contextlib
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from models_lib.errors import DeployError
 from models_lib.host.admission import admitted, changed_meanwhile
@@ -25,6 +25,8 @@ _UPLOAD_SECONDS = 86_400.0
 """A day: no upload that an order may still come for is so old."""
 _LEAST_FREE_BYTES = 5_000_000
 """A restarted runtime opens its state and its log anew. The one that runs survives a full disk; its successor would not."""
+Wanted = dict[str, str | None]
+"""Symbol -> what shall be current; None: nothing."""
 
 
 def activate(host: Host, order: Activation) -> Outcome:
@@ -87,18 +89,8 @@ def settle(host: Host) -> Outcome | None:
     Raises:
         RecordError: its journal cannot be read.
     """
-    order = _left(host)
-    if order is None:
-        return None
-    work = Work.on(host, order)
     # Also when the links are right already, the runtime is restarted: the kill may have come between the two.
-    fault = _restored_at_last(work, _as_before(order))
-    for move in order.moves:
-        reason = f"{order.who} was killed during this deployment{f'; and after going back {fault}' if fault else ''}"
-        work.decide(move, "unhealthy" if fault else "rolled_back", reason)
-    outcome = work.recorded()
-    host.journal.clear()
-    return outcome
+    return _undone(host, _restored_at_last, by="")
 
 
 def _with_room(work: Work, moves: list[Move]) -> list[Move]:
@@ -127,14 +119,25 @@ def undo_links(host: Host) -> Outcome | None:
     Raises:
         RecordError: the journal cannot be read.
     """
+    return _undone(host, _linked, by="; the runtime undid it")
+
+
+def _undone(host: Host, put: Callable[[Work, Wanted], str | None], *, by: str) -> Outcome | None:
+    """Undoes what a killed order left, with `put`, which answers what is wrong afterwards; None when nothing was left."""
     order = _left(host)
     if order is None:
         return None
     work = Work.on(host, order)
-    for symbol, bundle in _as_before(order).items():
-        host.releases.switch(symbol, bundle)
+    before = _as_before(host, order)
+    fault = put(work, before)
     for move in order.moves:
-        work.decide(move, "rolled_back", f"{order.who} was killed during this deployment; the runtime undid it")
+        if move.symbol not in before:
+            work.decide(move, "refused", changed_meanwhile(host, move))
+            continue
+        reason = (
+            f"{order.who} was killed during this deployment{by}{f'; and after going back {fault}' if fault else ''}"
+        )
+        work.decide(move, "unhealthy" if fault else "rolled_back", reason)
     outcome = work.recorded()
     host.journal.clear()
     return outcome
@@ -149,9 +152,16 @@ def _left(host: Host) -> Activation | Return | None:
     return order
 
 
-def _as_before(order: Activation | Return) -> dict[str, str | None]:
-    """What shall be current after a killed order: the releases of before. A return is finished: what it left is unwanted."""
-    return {move.symbol: move.bundle if isinstance(order, Return) else move.before for move in order.moves}
+def _as_before(host: Host, order: Activation | Return) -> Wanted:
+    """What shall be current after a killed order: the releases of before. A return is finished: what it left is unwanted.
+
+    A symbol that runs neither of the two is somebody else's deployment, which the order had refused to overwrite.
+    """
+    return {
+        move.symbol: move.bundle if isinstance(order, Return) else move.before
+        for move in order.moves
+        if host.releases.current(move.symbol) in (move.bundle, move.before)
+    }
 
 
 @contextlib.contextmanager
@@ -224,14 +234,14 @@ def _broken_limits(work: Work, order: Activation, moves: Sequence[Move]) -> dict
     return broken
 
 
-def _restored(work: Work, releases: dict[str, str | None]) -> str | None:
+def _restored(work: Work, releases: Wanted) -> str | None:
     """Makes these releases current and restarts the runtime; what is wrong afterwards, None when nothing is."""
     damaged = _damaged(work, releases)
     sentences = [f"{symbol}: release {bundle[:12]} is damaged" for symbol, bundle in damaged.items()]
     return _put(work, releases) or "; ".join(sentences) or None
 
 
-def _damaged(work: Work, releases: dict[str, str | None]) -> dict[str, str]:
+def _damaged(work: Work, releases: Wanted) -> dict[str, str]:
     """Those whose files are not as they were written, or not there."""
     with work.step("verify"):
         return {
@@ -241,7 +251,7 @@ def _damaged(work: Work, releases: dict[str, str | None]) -> dict[str, str]:
         }
 
 
-def _restored_at_last(work: Work, releases: dict[str, str | None]) -> str | None:
+def _restored_at_last(work: Work, releases: Wanted) -> str | None:
     """As `_restored`, where a killed order's own restart command may still be at work: the two can collide.
 
     Then that one may bring the runtime up, so its health is waited for, and only then the restart is tried once more.
@@ -256,11 +266,16 @@ def _restored_at_last(work: Work, releases: dict[str, str | None]) -> str | None
     return None
 
 
-def _put(work: Work, releases: dict[str, str | None]) -> str | None:
+def _linked(work: Work, releases: Wanted) -> None:
+    """The links alone."""
+    for symbol, bundle in releases.items():
+        work.host.releases.switch(symbol, bundle)
+
+
+def _put(work: Work, releases: Wanted) -> str | None:
     """Switch, restart, health; what is wrong afterwards."""
     with work.step("switch"):
-        for symbol, bundle in releases.items():
-            work.host.releases.switch(symbol, bundle)
+        _linked(work, releases)
     try:
         with work.step("restart"):
             work.service.restart()

@@ -279,6 +279,19 @@ def test_order_that_is_killed_anywhere_is_settled(tmp_path: Path, bundles: Bundl
     assert {(0, False), (0, True), (1, False)} == outcomes
 
 
+def test_killed_order_does_not_undo_somebody_elses_deployment(host: TestHost, bundles: Bundles) -> None:
+    planned = host.activation({BTC: bundles[BTC][1], ETH: bundles[ETH][1]})
+    host.deploy({BTC: bundles[BTC][2]})  # so the order refuses BTC
+    host.host.releases.adopt(ETH, bundles[ETH][1].name, lambda fresh: shutil.copytree(bundles[ETH][1], fresh))
+    host.host.journal.write(planned)
+    host.host.releases.switch(ETH, bundles[ETH][1].name)  # and here it is killed
+    settled = host.settle()
+    assert settled is not None
+    assert [(fate.symbol, fate.outcome) for fate in settled.fates] == [(BTC, "refused"), (ETH, "rolled_back")]
+    assert "somebody else deployed meanwhile" in settled.of(BTC).reason
+    assert (host.current(BTC), host.current(ETH)) == (bundles[BTC][2].name, bundles[ETH][0].name)
+
+
 def test_journal_that_cannot_be_read_stops_everything(host: TestHost, bundles: Bundles) -> None:
     (host.folder / "journal.json").write_text("{")
     with pytest.raises(RecordError, match="cannot be read"):
