@@ -17,11 +17,18 @@ Heard = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SetUp]:
+def set_up(tmp_path: Path) -> Iterator[SetUp]:
     """`set_up_logs` into tmp_path/logs; ended after the test."""
-    # As on a host: in this process another test's Prefect may have set the library's logger up for its own console.
+    # As on a host: in this process another test's Prefect may have set loggers up for its own console.
+    foreign = [
+        (logger, handler)
+        for logger in (logging.getLogger(), logging.getLogger("models_lib"))
+        for handler in logger.handlers
+        if type(handler).__module__.startswith("prefect.")
+    ]
+    for logger, handler in foreign:
+        logger.removeHandler(handler)
     library = logging.getLogger("models_lib")
-    monkeypatch.setattr(library, "handlers", [])
     before = library.level
     library.setLevel(logging.NOTSET)
     ends: list[Callable[[], None]] = []
@@ -33,6 +40,8 @@ def set_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SetUp]:
     for end in ends:
         end()
     library.setLevel(before)
+    for logger, handler in foreign:
+        logger.addHandler(handler)
 
 
 def lines(folder: Path) -> list[dict]:
@@ -170,6 +179,7 @@ def test_reader_of_stderr_that_went_away_stops_nothing(
         os.dup2(os.open(os.devnull, os.O_WRONLY), stderr.fileno())
 
 
+@pytest.mark.usefixtures("set_up")
 def test_after_the_end_nothing_is_written(tmp_path: Path) -> None:
     end = set_up_logs(tmp_path / "logs", max_bytes=1_000, keep=1)
     LOG.info("heard")
