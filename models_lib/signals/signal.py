@@ -81,7 +81,7 @@ class Signal(BaseModel):
     notional: Price
     """Value of `size` at the worst fill, in `currency`."""
     leverage: Annotated[int, Field(ge=1)]
-    """Leverage set at the exchange; the notional never exceeds the account times it."""
+    """Leverage set at the exchange; at no fill of the range is `size` worth more than the account times it."""
     currency: Words
     """Of the prices, the account and the amounts."""
     claim: Words
@@ -143,7 +143,7 @@ class Signal(BaseModel):
     @model_validator(mode="after")
     def _risks_what_it_says(self) -> Self:
         with localcontext(EXACT):
-            risk, value = self.size * abs(self.worst_entry - self.stop), self.size * self.worst_entry
+            risk, value = self.size * abs(self.worst_entry - self.stop), self.size * self.entry_high
             most = self.account_balance * self.leverage
         if risk > self.risk_amount:
             raise ValueError(

@@ -1,7 +1,8 @@
 """How much to buy or sell: the largest size that no fill of the entry range takes past the risk, nor past the leverage.
 
-Everything is judged at the **worst** fill, the end of the entry range that is farthest from the stop. Sizes are rounded
-down to the exchange's step. What cannot be sized is a refusal with its reason, not an error: the next bar may be sizable.
+Risk is judged at the **worst** fill, the end of the entry range that is farthest from the stop; leverage at the dearest,
+the upper end, which for SHORT is where the order is placed. Sizes are rounded down to the exchange's step. What cannot be
+sized is a refusal with its reason, not an error: the next bar may be sizable.
 
 What does not belong here: where entry, stop and target lie (build.py); fees and slippage, which come on top.
 """
@@ -89,7 +90,7 @@ def size_position(levels: Levels, rules: ExchangeRules, settings: SignalsSection
         risk_amount = plain(balance * decimal_of(settings.risk_per_trade))
         leverage = _leverage(levels, settings.max_leverage)
         by_risk = _sizable(risk_amount, levels.risk(levels.worst), rules)
-        by_leverage = _sizable(balance * leverage, levels.worst, rules)
+        by_leverage = _sizable(balance * leverage, max(levels.best, levels.worst), rules)
         size = min(by_risk, by_leverage)
         sized = Sized(
             size=size,

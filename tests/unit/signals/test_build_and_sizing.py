@@ -117,6 +117,15 @@ def test_leverage_cuts_the_size_and_says_so() -> None:
     assert cut.caveats[-1].startswith("the size is cut from 0.36")
 
 
+def test_leverage_carries_a_short_at_the_entry_where_its_order_is_placed() -> None:
+    """By hand: 100,000 buys 1.25678 of 79,568.14, and only 1.25647 at the entry 79,588.03."""
+    market = replace(REFERENCE_MARKET, volatility=5e-5)
+    settings = SignalsSection(risk_per_trade=0.02)
+    short = signal(market=market, settings=settings, direction="SHORT", probabilities=(0.7, 0.2, 0.1))
+    assert (short.entry, short.leverage) == (Decimal("79588.03"), 10)
+    assert short.size == short.size_best == Decimal("1.25647")
+
+
 def test_far_stop_lowers_the_leverage_below_the_configured_one() -> None:
     """By hand: a stop 10 % away is within half of the margin at leverage 5, of which the range takes a little."""
     far = SignalsSection(levels="fixed", stop_percent=10.0, target_percent=20.0, max_leverage=100)

@@ -46,10 +46,12 @@ def test_size_is_the_largest_that_risk_and_leverage_allow(drawn: Drawn) -> None:
     signal, case = drawn
     rules, section = rules_and_settings(case)
     larger = exact(signal.size) + exact(rules.size_step)
-    worst, most = exact(signal.worst_entry), exact(section.account_balance) * signal.leverage
-    too_risky = larger * abs(worst - exact(signal.stop)) > exact(signal.risk_amount)
-    assert exact(signal.size) * worst <= most <= exact(section.account_balance) * section.max_leverage
-    assert too_risky or larger * worst > most
+    fills = (exact(signal.entry_low), exact(signal.entry_high))
+    most = exact(section.account_balance) * signal.leverage
+    too_risky = any(larger * abs(fill - exact(signal.stop)) > exact(signal.risk_amount) for fill in fills)
+    assert all(exact(signal.size) * fill <= most for fill in fills)
+    assert most <= exact(section.account_balance) * section.max_leverage
+    assert too_risky or any(larger * fill > most for fill in fills)
     assert any("the size is cut" in caveat for caveat in signal.caveats) or too_risky
 
 
