@@ -1,12 +1,13 @@
 """Saying what was issued: one line in signals.jsonl, exactly once a number; and to people, at least once.
 
 The state is the source: a signal is in it, durably, before anything is said. signals.jsonl is brought up to it by number,
-so a kill at any moment neither loses a line nor repeats one. A line that a kill tore is completed when it holds the whole
+so neither a kill nor a full disk loses a line or repeats one. A line that was torn is completed when it holds the whole
 signal, and removed when not, because the state writes it again.
 
 The terminal is told before the line is written, a channel (Slack) by a thread of its own: a dead one delays no bar. A
-channel that fails is tried again at the next bar, five times at most, and never with a signal that has expired; that is
-then noted as missed. A kill while a channel takes a message can bring it twice; its number shows that.
+channel that fails is tried again, at most every half minute by the clock however many bars come, until the signal expires;
+that is then noted as missed. One that refuses for good is given up for that signal. A kill while a channel takes a message
+can bring it twice; its number shows that.
 
 Start: a state under the runtime's lock. When signals.jsonl knows more than the state (which was damaged and moved aside),
 the state adopts those signals, so that no number and no bar is used again.
@@ -19,7 +20,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -27,18 +28,19 @@ from typing import BinaryIO, Final, Protocol
 from pydantic import ValidationError
 
 from models_lib.attempts import SEND_SECONDS, tried
-from models_lib.errors import CrpbotError, DataError
+from models_lib.errors import CrpbotError, DataError, TransientError
 from models_lib.files import append_line
 from models_lib.runtime.health import ChannelHealth
 from models_lib.runtime.state import RuntimeState, ToldStatus, WaitingSignal
 from models_lib.signals.signal import Signal
 
 SIGNALS_FILE: Final = "signals.jsonl"
-MOST_ATTEMPTS: Final = 5
-"""Tries a channel gets for one signal, one a bar at most."""
 _LONGEST_LINE: Final = 1 << 20
 """Bytes at the end of signals.jsonl in which the last line is looked for; a line has some 3,000."""
+_BETWEEN_TRIES: Final = timedelta(seconds=30)
+"""From the beginning of a try that failed to the next; below a minute, so that the next bar of the symbol is one."""
 _LONGEST_PAUSE: Final = timedelta(hours=1)
+"""That a channel may ask for besides."""
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +49,7 @@ class Channel(Protocol):
     """One way to reach people.
 
     `send` tries once, waits no longer than its own time-out, and ends when the other side has taken the signal, or with
-    one of two errors, whose texts hold no secret: TransientError (may pass) or NotificationError (a person must mend it).
+    one of two errors, whose texts hold no secret: TransientError (may pass, and is tried again) or NotificationError (a person must mend it, and it is not).
     It runs on a thread that is not the runtime's.
     """
 
@@ -104,6 +106,7 @@ class Speaker:
             OSError: signals.jsonl cannot be written now; the next call goes on where this one stopped.
         """
         if self._state.last_number() > self._last_number:
+            self._last_number = _mended_last_number(self._path)  # an append that failed may have left a line, or a part
             self._write_down(now)
         for wire in self._wires:
             wire.go_on(now)
@@ -185,8 +188,8 @@ def _parsed(line: bytes, path: Path, place: str) -> Signal:
         return Signal.model_validate_json(line)
     except ValidationError as error:
         raise DataError(
-            f"{path}: {place} is no signal ({error.error_count()} faults), so the next number is unknown. "
-            f"Move the file aside: the runtime writes it anew from its state."
+            f"{path}: {place} is no signal ({error.error_count()} faults). Remove that line: what the state has "
+            f"beyond the last whole one is written again."
         ) from error
 
 
@@ -195,6 +198,7 @@ class _Batch:
     """What a thread is sending: it appends to `answers` and nobody else does."""
 
     signals: Sequence[WaitingSignal]
+    began: datetime
     answers: list[tuple[WaitingSignal, CrpbotError | None]] = field(default_factory=list)
     thread: threading.Thread | None = None
 
@@ -211,20 +215,19 @@ class _Wire:
         self._channel = channel
         self._state = state
         self._send_seconds = send_seconds
-        self._batch = _Batch(())
-        self._not_before: datetime | None = None
+        self._batch: _Batch | None = None
+        self._not_before = datetime.min.replace(tzinfo=UTC)
         self._last_error: str | None = None
 
     def go_on(self, now: datetime) -> None:
         """Notes what the last batch came to, and starts the next."""
-        if not self._batch.ended:
+        if self._batch is not None and not self._batch.ended:
             return
-        self._note(now)
+        self._note()
         due = [waiting for waiting in self._state.waiting(self.name) if self._is_due(waiting, now)]
-        if not due or (self._not_before is not None and now < self._not_before):
+        if not due or now < self._not_before:
             return
-        self._not_before = None
-        self._batch = _Batch(due)
+        self._batch = _Batch(due, began=now)
         self._batch.thread = threading.Thread(
             target=self._send, args=(self._batch,), name=f"tell {self.name}", daemon=True
         )
@@ -236,9 +239,9 @@ class _Wire:
 
     def close(self, within_seconds: float) -> None:
         """Waits for the batch under way."""
-        if self._batch.thread is not None:
+        if self._batch is not None and self._batch.thread is not None:
             self._batch.thread.join(within_seconds)
-        self._note(None)
+        self._note()
 
     def _is_due(self, waiting: WaitingSignal, now: datetime) -> bool:
         """Whether to send it now; what is too late is noted as missed."""
@@ -256,10 +259,12 @@ class _Wire:
             if failure is not None:
                 return
 
-    def _note(self, now: datetime | None) -> None:
+    def _note(self) -> None:
         """Writes down what the batch came to so far."""
-        answers, self._batch = list(self._batch.answers), _Batch(())
-        for (signal, before), failure in answers:
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
+        for (signal, before), failure in list(batch.answers):
             attempts = before + 1
             if failure is None:
                 self._last_error = None
@@ -267,8 +272,9 @@ class _Wire:
                 continue
             self._last_error = str(failure)
             log.warning("%s was not told signal %d: %s", self.name, signal.number, failure)
-            status: ToldStatus = "given_up" if attempts >= MOST_ATTEMPTS else "waiting"
+            status: ToldStatus = "given_up"
+            if isinstance(failure, TransientError):
+                status = "waiting"
+                asked = timedelta(seconds=failure.retry_after_seconds or 0.0)
+                self._not_before = batch.began + _BETWEEN_TRIES + min(asked, _LONGEST_PAUSE)
             self._state.tell(signal.number, self.name, status, attempts=attempts, error=str(failure))
-            pause = getattr(failure, "retry_after_seconds", None)
-            if now is not None and pause:
-                self._not_before = now + min(timedelta(seconds=pause), _LONGEST_PAUSE)

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_lib.candles.schema import BAR_MS
-from models_lib.errors import ConfigError, TransientError
+from models_lib.errors import ConfigError, DataError, TransientError
 from models_lib.runtime.moments import from_ms, to_ms
 from models_lib.runtime.outcomes import Ending, Outcome
 from models_lib.runtime.tables import damaged, prepare
@@ -40,7 +40,7 @@ KEPT_DAYS: Final = 14.0
 PRUNE_EVERY_BARS: Final = 1_440
 
 ToldStatus = Literal["waiting", "sent", "missed", "given_up"]
-"""missed: the signal expired before the channel took it; given_up: tried often enough in vain."""
+"""missed: the signal expired before the channel took it; given_up: the channel refuses it for good."""
 
 
 @dataclass(frozen=True)
@@ -302,10 +302,22 @@ class RuntimeState:
         return Signal.model_validate_json(rows[0][0]) if rows else None
 
     def adopt(self, signals: Iterable[Signal]) -> None:
-        """Takes over signals that were told before this file was begun; their numbers stay theirs."""
+        """Takes over signals that were told before this file was begun; their numbers stay theirs. Twice is once.
+
+        Raises:
+            DataError: two of them differ and have one number, or one bar.
+        """
         with self._transaction(durable=True):
             for signal in signals:
-                self._insert_signal(signal)
+                key = (signal.number, signal.symbol, to_ms(signal.bar_at))
+                same = self._rows("SELECT json FROM signals WHERE number = ? OR (symbol = ? AND bar_ms = ?)", key)
+                if not same:
+                    self._insert_signal(signal)
+                elif same != [(signal.to_json(),)]:
+                    raise DataError(
+                        f"signals.jsonl says signal {signal.number}, {signal.symbol} of {signal.bar_at:%Y-%m-%dT%H:%MZ}, "
+                        f"and another one of the same number or bar. Remove the line that is wrong, and start again."
+                    )
 
     def unscored(self, symbol: str, *, until: datetime) -> list[Signal]:
         """Signals of the symbol that expired by then and have no outcome, in order."""

@@ -1,5 +1,8 @@
 """Saying: a line exactly once a number whatever dies when, people at least once, and never too late."""
 
+import contextlib
+import resource
+import signal as signal_module
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models_lib.errors import DataError, NotificationError, TransientError
-from models_lib.runtime.speaking import MOST_ATTEMPTS, ChannelHealth, Speaker, read_signals
+from models_lib.runtime.speaking import ChannelHealth, Speaker, read_signals
 from models_lib.runtime.state import RuntimeState
 from models_lib.signals.signal import Signal
 from tests.killed import killed_at_each
@@ -119,11 +122,63 @@ def test_a_torn_last_line_is_completed_or_written_again(tmp_path_factory: pytest
 def test_a_last_line_that_is_no_signal_stops_the_start(tmp_path: Path, state: RuntimeState) -> None:
     state.record(spoken(0))
     (tmp_path / "signals.jsonl").write_text('{"number": 7}\n')
-    with pytest.raises(DataError, match=r"the last line is no signal .* Move the file aside"):
+    with pytest.raises(DataError, match=r"the last line is no signal .* Remove that line"):
         speaker(tmp_path, state)
-    (tmp_path / "signals.jsonl").unlink()
+    (tmp_path / "signals.jsonl").write_text("")
     speaker(tmp_path, state).speak(NOW)
     assert numbers(tmp_path) == [1]
+
+
+@pytest.mark.parametrize("room", [0, 500, -1], ids=["nothing", "a part", "all but the line end"])
+def test_a_full_disk_repeats_no_line_and_tears_none(
+    tmp_path: Path, state: RuntimeState, room: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process goes on when there is room again; `room` is what was left, from the end of the line where below 0."""
+    path = tmp_path / "signals.jsonl"
+    speaking = speaker(tmp_path, state)
+    state.record(spoken(0))
+    speaking.speak(NOW)
+    whole = path.stat().st_size
+    state.record(spoken(1))
+    with files_end_at(whole + room % whole), pytest.raises(OSError, match="too large"):
+        speaking.speak(NOW)
+    state.record(spoken(2))
+    speaking.speak(NOW)
+    assert list(read_signals(path)) == state.signals_from(1)
+    assert ("torn" in caplog.text) == (room == 500)
+
+
+@contextlib.contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """No file of this process grows beyond; stands for a full disk."""
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal_module.getsignal(signal_module.SIGXFSZ)
+    signal_module.signal(signal_module.SIGXFSZ, signal_module.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal_module.signal(signal_module.SIGXFSZ, handler)
+
+
+def test_a_line_that_stands_twice_is_one_signal_and_two_that_differ_stop_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "signals.jsonl"
+    with RuntimeState.open(tmp_path / "runtime.sqlite") as lost:
+        for bar in range(2):
+            lost.record(spoken(bar))
+        speaker(tmp_path, lost).speak(NOW)
+    first, second = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second + second)
+    with RuntimeState.open(tmp_path / "fresh.sqlite") as fresh:
+        speaker(tmp_path, fresh)
+        assert fresh.last_number() == 2
+    path.write_text(first + second.replace('"number":2', '"number":1') + second)
+    with RuntimeState.open(tmp_path / "other.sqlite") as other:
+        with pytest.raises(DataError, match=r"signal 1, BTC-USD of 2026-01-01T00:01Z.* Remove the line that is wrong"):
+            speaker(tmp_path, other)
+        path.write_text(first + second)
+        speaker(tmp_path, other)
+        assert other.last_number() == 2
 
 
 def test_a_state_that_was_moved_aside_goes_on_with_the_numbers_and_bars_of_the_file(tmp_path: Path) -> None:
@@ -165,22 +220,39 @@ def test_a_channel_that_recovers_is_told_what_it_missed_in_order(tmp_path: Path,
     speaking = speaker(tmp_path, state, people)
     state.record(spoken(0))
     state.record(spoken(1))
-    for _ in range(2):
-        speaking.speak(NOW)
+    for now in (NOW, NOW + MINUTE):
+        speaking.speak(now)
         speaking.close()
     assert people.told == [1, 2]
     assert speaking.health()["people"] == ChannelHealth(sent=2)
 
 
-def test_a_channel_is_given_up_after_some_attempts(tmp_path: Path, state: RuntimeState) -> None:
-    people = People(*[NotificationError("no such webhook.")] * MOST_ATTEMPTS)
+def test_a_channel_that_fails_is_tried_by_the_clock_and_not_by_the_bar(tmp_path: Path, state: RuntimeState) -> None:
+    """Ten symbols' bars come within a second of each minute, as after a pause; the signal is good for 26 minutes."""
+    people = People(*[TransientError("connection refused.")] * 1_000)
     speaking = speaker(tmp_path, state, people)
     state.record(spoken(0))
-    for _ in range(MOST_ATTEMPTS + 2):
+    tries = []
+    for minute in range(28):
+        before = len(people.failures)
+        for bar in range(10):
+            speaking.speak(NOW + minute * MINUTE + bar * timedelta(milliseconds=50))
+            speaking.close()
+        tries.append(before - len(people.failures))
+    assert tries == [1] * 26 + [0, 0]
+    assert speaking.health()["people"] == ChannelHealth(missed=1, last_error="connection refused.")
+
+
+def test_a_channel_that_refuses_a_signal_for_good_is_asked_once_for_each(tmp_path: Path, state: RuntimeState) -> None:
+    people = People(NotificationError("no such webhook."))
+    speaking = speaker(tmp_path, state, people)
+    state.record(spoken(0))
+    state.record(spoken(1))
+    for _ in range(3):
         speaking.speak(NOW)
         speaking.close()
-    assert people.told == []
-    assert speaking.health()["people"] == ChannelHealth(given_up=1, last_error="no such webhook.")
+    assert people.told == [2]
+    assert speaking.health()["people"] == ChannelHealth(sent=1, given_up=1)
 
 
 def test_an_asked_pause_is_kept(tmp_path: Path, state: RuntimeState) -> None:
@@ -188,9 +260,9 @@ def test_an_asked_pause_is_kept(tmp_path: Path, state: RuntimeState) -> None:
     speaking = speaker(tmp_path, state, people)
     state.record(spoken(0))
     told = []
-    for minute in (0, 1, 4, 6):
+    for minute in (0, 1, 5, 6):
         speaking.speak(NOW + minute * MINUTE)
-        speaking._wires[0]._batch.thread and speaking._wires[0]._batch.thread.join(10)
+        speaking.close()
         told.append(list(people.told))
     assert told == [[], [], [], [1]]
 

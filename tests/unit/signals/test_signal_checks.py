@@ -53,7 +53,7 @@ def test_short_signal_that_sells_below_the_price_is_refused() -> None:
 def test_short_signal_worth_more_at_its_entry_than_its_leverage_carries_is_refused() -> None:
     """0.1256 is worth 9,993.76 at the worst fill and 10,010.32 at the entry."""
     wider = {"entry_high": "79700", "entry": "79700"}
-    with pytest.raises(ValidationError, match="is worth 10010.32.*leverage 1 carries only 10000"):
+    with pytest.raises(ValidationError, match=r"is worth 10010\.32.*leverage 1 carries only 10000"):
         read_again(signal(**SHORT), **wider, leverage=1, size="0.1256", risk_amount="300")
 
 
