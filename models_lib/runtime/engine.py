@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
-from typing import Literal, Protocol
+from typing import Protocol
 
 from models_lib.errors import DataError
 from models_lib.holds import held
 from models_lib.runtime.bars import Bar, BarWindow
 from models_lib.runtime.configuration import RuntimeConfig
 from models_lib.runtime.decide import Circumstances, Intent, Rules, decide
+from models_lib.runtime.figures import Mode
 from models_lib.runtime.health import Health, runtime_version, write_health
 from models_lib.runtime.moments import to_ms
 from models_lib.runtime.refusal import Refusal, RefusalKind
@@ -40,7 +41,6 @@ from models_lib.signals import Signal
 
 _LOG = logging.getLogger(__name__)
 
-Mode = Literal["replay", "live"]
 _FAULT = Refusal(RefusalKind.ERROR, "this program failed at the bar; the health names the error and the log its place")
 
 _SAID_BEFORE = Refusal(RefusalKind.SAID_BEFORE, "the bar was decided on before")
@@ -97,7 +97,7 @@ class Engine:
         )
         self._source = source
         self._state = state
-        self._scorer = Scorer(state)
+        self._scorer = Scorer(state, mode=mode)
         self._speaker = speaker
         self._mode: Mode = mode
         self._propose = propose

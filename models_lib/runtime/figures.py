@@ -1,7 +1,8 @@
 """Live figures beside the test's: over every bar with a prediction and a label, and over the signals alone.
 
-A bundle's test figures are over all test rows, so only all live rows compare with them, spoken about or not. The same
-functions measure both. Intervals are those of SPEC 5: moving blocks, and "not measured" with fewer than 30 of them.
+A bundle's test figures are over all test rows, so only all live rows compare with them, spoken about or not. A bar that the
+bundle was trained, chosen or judged on is none of them, whenever it was predicted: a replay and a catching-up after a pause
+go over many such. The same functions measure both. Intervals are those of SPEC 5: moving blocks, and "not measured" with fewer than 30 of them.
 
 A new bundle every night never has 30 blocks of 240 bars of its own. So beside a bundle's own bars stand all recent bars of
 its symbol whose bundles were asked the same question (the same label definition); alarms are judged on the bundle's own
@@ -18,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import add
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from models_lib.evaluation.calls import call_figures, prediction_figures
 from models_lib.runtime.outcomes import Outcome
 from models_lib.runtime.state import EndingTotals, JudgedBars
 
+Mode = Literal["replay", "live"]
 Band = tuple[FiniteFloat, FiniteFloat]
 
 _WORSE_WHEN_HIGHER: Final = {"accuracy": False, "confidence_gap": True, "edge_after_costs_bp": False}
@@ -99,39 +101,49 @@ class Alarm(_Said):
 
 
 class LiveFigures(_Said):
-    """How a bundle does live, beside what its test promised."""
+    """How a bundle does on bars after its own data, beside what its test promised."""
 
+    mode: Mode
+    """Where the bars came from."""
     bundle: str
     until: AwareDatetime
     """Close time of the newest bar when these were measured."""
     own: RowFigures
-    """Bars that this bundle judged."""
+    """Bars that this bundle judged and could not know."""
     recent: RowFigures
-    """All kept bars of the symbol, whichever bundle judged them, asked the same question."""
+    """All kept bars of the symbol, whichever bundle judged them and could not know them, asked the same question."""
     test: RowFigures
     """Of the bundle's run; not measured when it came without facts."""
     signals: SignalFigures
-    """Of this bundle."""
+    """Of this bundle, at such bars."""
     alarms: tuple[Alarm, ...] = ()
 
     def line(self) -> str:
         """One line for people."""
         rows = self.own
+        line = (
+            self._of_own_bars()
+            if rows.rows
+            else (f"{self.mode}: no bar with a label after the bundle's own data yet, so nothing is measured")
+        )
+        if self.recent.rows > rows.rows and rows.accuracy.interval is None:
+            recent = self.recent.accuracy
+            line += f"; with earlier bundles {self.recent.rows:,} bars: accuracy {_percent(recent.value)}"
+            line += f" (interval {_band(recent.interval, _percent)})"
+        return line + "".join(f"; ALARM: {alarm.sentence}" for alarm in self.alarms)
+
+    def _of_own_bars(self) -> str:
+        rows = self.own
         accuracy, edge = rows.accuracy, rows.edge_after_costs_bp
         said = (
-            f"live {rows.rows:,} bars: accuracy {_percent(accuracy.value)} ",
+            f"{self.mode} {rows.rows:,} bars: accuracy {_percent(accuracy.value)} ",
             f"({_beside(self.test.accuracy.value, accuracy.interval, _percent)}), ",
             f"ECE {_number(rows.ece.value)} (test {_number(self.test.ece.value)}), ",
             f"edge after costs {_bp(edge.value)} ",
             f"({_beside(self.test.edge_after_costs_bp.value, edge.interval, _bp)}); ",
             _signals(self.signals),
         )
-        line = "".join(said)
-        if self.recent.rows > rows.rows and rows.accuracy.interval is None:
-            recent = self.recent.accuracy
-            line += f"; with earlier bundles {self.recent.rows:,} bars: accuracy {_percent(recent.value)}"
-            line += f" (interval {_band(recent.interval, _percent)})"
-        return line + "".join(f"; ALARM: {alarm.sentence}" for alarm in self.alarms)
+        return "".join(said)
 
 
 class KnownBundle(_Said):
@@ -139,6 +151,8 @@ class KnownBundle(_Said):
 
     bundle: str
     symbol: str
+    knows_until: AwareDatetime
+    """Open time of the last candle that its splits and their labels saw; what it says of later bars is measured live."""
     label: LabelSection
     threshold: FiniteFloat
     """Of NEUTRAL, as fitted on the training rows."""

@@ -89,9 +89,9 @@ class SymbolHealth(_Part):
     """Minutes without trades that were filled."""
     latency_ms: Latency
     live: dict[str, JsonValue] | None
-    """Accuracy, ECE and edge of what was said, beside the bundle's test figures."""
+    """Accuracy, ECE and edge of what was said of bars after the bundle's own data, beside its test figures."""
     live_line: str | None = None
-    """The same in a line for people; None: nothing is measured yet."""
+    """The same in a line for people; None: no bar was scored yet."""
     shadow_difference: ShadowDifference | None
 
     def sentence(self) -> str:

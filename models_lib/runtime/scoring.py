@@ -8,8 +8,9 @@ What does not belong here: the rules of a signal's end (outcomes.py) and of the 
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from models_lib.runtime.figures import (
     Alarm,
     KnownBundle,
     LiveFigures,
+    Mode,
     RowFigures,
     SignalTally,
     judge_alarms,
@@ -57,12 +59,17 @@ class Scored:
 
 
 class Scorer:
-    """Scores what one runtime said; it uses the state from the thread that opened it."""
+    """Scores what one runtime said; it uses the state from the thread that opened it.
 
-    def __init__(self, state: RuntimeState) -> None:
+    Args:
+        state: open.
+        mode: where the bars come from, for the words.
+    """
+
+    def __init__(self, state: RuntimeState, *, mode: Mode) -> None:
         self._state = state
-        known = [KnownBundle.model_validate_json(text) for text in state.known_bundles()]
-        self._bundles = {bundle.bundle: bundle for bundle in known}
+        self._mode: Mode = mode
+        self._bundles = {known.bundle: known for known in map(_read, state.known_bundles()) if known is not None}
         self._serving: dict[str, KnownBundle] = {}
         self._live: dict[str, LiveFigures] = {}
         self._tallies: dict[str, SignalTally] = {}
@@ -75,7 +82,7 @@ class Scorer:
             self._state.know_bundle(known.bundle, known.model_dump_json())
             self._bundles[known.bundle] = known
         self._serving[symbol] = known
-        self._tallies[symbol] = SignalTally(self._state.totals(symbol, known.bundle))
+        self._tallies[symbol] = SignalTally(self._state.totals(symbol, known.bundle, after=known.knows_until))
         self._live.pop(symbol, None)
 
     def observe(self, symbol: str, candles: Candles) -> Scored:
@@ -132,7 +139,7 @@ class Scorer:
                 self._state.score(outcome)
                 outcomes.append(outcome)
                 serving = self._serving.get(symbol)
-                if serving is not None and serving.bundle == signal.bundle:
+                if serving is not None and serving.bundle == signal.bundle and signal.bar_at > serving.knows_until:
                     self._tallies[symbol].add(outcome)
         return tuple(outcomes)
 
@@ -172,9 +179,9 @@ class Scorer:
         serving = self._serving[symbol]
         until = from_ms(now_ms + BAR_MS)
         bars = self._state.judged(symbol)
-        alike = [name for name, known in self._bundles.items() if known.label == serving.label]
-        recent = row_figures(_of(bars, alike), serving.evaluation)
-        of_own = _of(bars, [serving.bundle])
+        alike = [known for known in self._bundles.values() if known.label == serving.label]
+        recent = row_figures(_unknown_to(bars, alike), serving.evaluation)
+        of_own = _unknown_to(bars, [serving])
         own = recent if of_own.classes.size == recent.rows else row_figures(of_own, serving.evaluation)
         judgement = judge_alarms(symbol, own, recent, serving.test)
         before = self._state.alarms(symbol)
@@ -188,6 +195,7 @@ class Scorer:
             for name, since in sorted(after.items())
         )
         self._live[symbol] = LiveFigures(
+            mode=self._mode,
             bundle=serving.bundle,
             until=until,
             own=own,
@@ -214,6 +222,7 @@ def known_bundle(bundle: Bundle) -> KnownBundle:
     return KnownBundle(
         bundle=bundle.hash,
         symbol=manifest.symbol,
+        knows_until=manifest.splits.test.last + timedelta(minutes=manifest.label.span_minutes),
         label=manifest.label.section,
         threshold=manifest.label.threshold,
         evaluation=evaluation,
@@ -247,9 +256,20 @@ def matured_label(bar_ms: int, candles: Candles, known: KnownBundle) -> JudgedBa
     return JudgedBar(bar_ms, found, forward)
 
 
-def _of(bars: JudgedBars, bundles: Sequence[str]) -> JudgedBars:
-    """The bars that one of these bundles judged."""
-    rows = np.isin(bars.bundle, bundles)
+def _read(text: str) -> KnownBundle | None:
+    """What an earlier process kept of a bundle; None where it was of another version: its bars stay unjudged."""
+    try:
+        return KnownBundle.model_validate_json(text)
+    except ValidationError as error:
+        log.warning("a bundle that another version of the runtime served is not scored any more (%s)", error.title)
+        return None
+
+
+def _unknown_to(bars: JudgedBars, bundles: Iterable[KnownBundle]) -> JudgedBars:
+    """The bars that one of these bundles judged and that lie after its own data."""
+    rows = np.zeros(bars.bar_ms.size, dtype=bool)
+    for known in bundles:
+        rows |= (bars.bundle == known.bundle) & (bars.bar_ms > to_ms(known.knows_until))
     return JudgedBars(
         bars.bar_ms[rows], bars.bundle[rows], bars.probabilities[rows], bars.classes[rows], bars.forward_return[rows]
     )

@@ -342,12 +342,12 @@ class RuntimeState:
         rows = self._rows("SELECT outcome FROM signals WHERE number = ? AND outcome IS NOT NULL", (number,))
         return Outcome.model_validate_json(rows[0][0]) if rows else None
 
-    def totals(self, symbol: str, bundle: str) -> list[EndingTotals]:
-        """What became of the scored signals of the symbol and bundle, summed by ending."""
+    def totals(self, symbol: str, bundle: str, *, after: datetime) -> list[EndingTotals]:
+        """What became of the scored signals of the symbol and bundle, of bars opened after that, summed by ending."""
         rows = self._rows(
             "SELECT ending, count(*), count(r), total(r), total(r_after_costs), count(hit), coalesce(sum(hit), 0)"
-            " FROM signals WHERE symbol = ? AND bundle = ? AND outcome IS NOT NULL GROUP BY ending",
-            (symbol, bundle),
+            " FROM signals WHERE symbol = ? AND bundle = ? AND bar_ms > ? AND outcome IS NOT NULL GROUP BY ending",
+            (symbol, bundle, to_ms(after)),
         )
         return [EndingTotals(*row) for row in rows]
 

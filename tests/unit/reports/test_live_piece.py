@@ -6,6 +6,7 @@ from tests.unit.runtime.examples import BUNDLE, T0
 
 ALARM = Alarm(figure="accuracy", since=T0, sentence="BTC-USD: accuracy is 60.0 % to 62.0 %.")
 LIVE = LiveFigures(
+    mode="live",
     bundle=BUNDLE,
     until=T0,
     own=RowFigures(rows=1_840, accuracy=Measured(value=0.709, interval=(0.68, 0.73)), ece=Measured(value=0.021)),

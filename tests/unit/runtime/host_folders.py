@@ -18,7 +18,8 @@ from models_lib.candles.schema import VALUE_COLUMNS, epoch_ms
 from models_lib.config.runtime_section import RuntimeSection
 from models_lib.config.serving_sections import SignalsSection
 from models_lib.runtime.configuration import RuntimeConfig
-from models_lib.runtime.engine import Engine, Mode, Proposing
+from models_lib.runtime.engine import Engine, Proposing
+from models_lib.runtime.figures import Mode
 from models_lib.runtime.health import Health, read_health
 from models_lib.runtime.proposal import propose
 from models_lib.runtime.sources import BarSource, Given, Trouble

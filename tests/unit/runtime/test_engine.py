@@ -48,6 +48,7 @@ def test_every_bar_ends_in_one_signal_or_one_refusal(btc: Host) -> None:
     assert [signal["number"] for signal in btc.signals()] == list(range(1, symbol.signals + 1))
     assert symbol.latency_ms.median is not None
     assert symbol.live is not None
+    assert symbol.live_line == "replay: no bar with a label after the bundle's own data yet, so nothing is measured"
     assert recorded(btc) == CANDLES["timestamp"].iloc[-1]
     assert (health.ready, health.last_error, health.ended_at) == (True, None, NOW)
 

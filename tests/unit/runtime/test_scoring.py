@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models_lib.bundle import Bundle, Manifest
+from models_lib.bundle import Bundle, Manifest, Span
 from models_lib.candles.schema import epoch_ms
 from models_lib.config import EvaluationSection, LabelSection
 from models_lib.evaluation.evaluation import EvaluationInputs, evaluate
@@ -42,17 +42,20 @@ def bundle() -> Bundle:
 
 
 @functools.cache
-def manifest() -> Manifest:
-    return example_manifest(walk_candles())
+def manifest(test_ends: int = 2_900) -> Manifest:
+    """Of a bundle whose last test row is that row; it knows 15 bars more."""
+    found, times = example_manifest(walk_candles()), epoch_ms(walk_candles())
+    test = Span.of_ms(int(times[test_ends - 900]), int(times[test_ends]), 901)
+    return found.model_copy(update={"splits": found.splits.model_copy(update={"test": test})})
 
 
-def bundle_of(name: str = BUNDLE, **metrics: Any) -> Bundle:
+def bundle_of(name: str = BUNDLE, *, test_ends: int = 2_900, **metrics: Any) -> Bundle:
     """A judged bundle with these test figures; nobody asks it for a prediction."""
     facts = example_facts(name)
     facts = facts.model_copy(
         update={"metrics": metrics, "config": {**facts.config, "evaluation": SECTION.model_dump(mode="json")}}
     )
-    return Bundle(hash=name, manifest=manifest(), tensors={}, facts=facts, predictor=None)  # type: ignore[arg-type]
+    return Bundle(hash=name, manifest=manifest(test_ends), tensors={}, facts=facts, predictor=None)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -88,7 +91,9 @@ def play(
 def test_a_matured_label_is_bit_for_bit_that_of_the_batch(kind: Any, threshold: Any) -> None:
     frame = walk_candles(1_400, hole_after=700)
     label = LabelSection(kind=kind, threshold=threshold, lookback_minutes=90, horizon_minutes=20)
-    known = KnownBundle(bundle=BUNDLE, symbol=SYMBOL, label=label, threshold=0.4, evaluation=SECTION, test=RowFigures())
+    known = KnownBundle(
+        bundle=BUNDLE, symbol=SYMBOL, knows_until=T0, label=label, threshold=0.4, evaluation=SECTION, test=RowFigures()
+    )
     if threshold == "quantile":
         known = known.model_copy(update={"threshold": 5e-4})
     values = label_values(frame, label)
@@ -108,7 +113,7 @@ def test_a_matured_label_is_bit_for_bit_that_of_the_batch(kind: Any, threshold: 
 def test_live_figures_are_those_of_the_evaluation_on_the_same_rows(
     state: RuntimeState, frame: pd.DataFrame, bundle: Bundle
 ) -> None:
-    scorer = Scorer(state)
+    scorer = Scorer(state, mode="live")
     scorer.serves(SYMBOL, bundle)
     rows = np.arange(3_000, 3_700)
     scored = play(state, scorer, frame, range(3_000, 3_716))
@@ -163,11 +168,11 @@ def figures_after(folder: Path, frame: pd.DataFrame, bundle: Bundle, stops: bool
     path = folder / "runtime.sqlite"
     for part in (range(3_000, 3_100), range(3_100, 3_200)) if stops else (range(3_000, 3_200),):
         with RuntimeState.open(path) as state:
-            scorer = Scorer(state)
+            scorer = Scorer(state, mode="live")
             scorer.serves(SYMBOL, bundle)
             play(state, scorer, frame, part)
     with RuntimeState.open(path) as state:
-        scorer = Scorer(state)
+        scorer = Scorer(state, mode="live")
         scorer.serves(SYMBOL, bundle)
         scorer.observe(SYMBOL, candles_of(frame).part(2_600, 3_201))
         live = scorer.live(SYMBOL)
@@ -178,7 +183,7 @@ def figures_after(folder: Path, frame: pd.DataFrame, bundle: Bundle, stops: bool
 
 def test_bars_before_a_hole_are_judged_unknowable(state: RuntimeState) -> None:
     frame = walk_candles(700, hole_after=500)
-    scorer = Scorer(state)
+    scorer = Scorer(state, mode="live")
     scorer.serves(SYMBOL, bundle_of())
     play(state, scorer, frame, range(450, 700))
     times = epoch_ms(frame)
@@ -192,7 +197,7 @@ def test_a_figure_outside_the_tests_interval_is_an_alarm_once(tmp_path: Path, fr
     raised = []
     for part in (range(3_000, 3_600), range(3_600, 3_900), range(3_900, 4_000)):
         with RuntimeState.open(tmp_path / "runtime.sqlite") as state:
-            scorer = Scorer(state)
+            scorer = Scorer(state, mode="live")
             scorer.serves(SYMBOL, promising)
             raised += [alarm for one in play(state, scorer, frame, part) for alarm in one.alarms]
             live = scorer.live(SYMBOL)
@@ -205,7 +210,7 @@ def test_a_figure_outside_the_tests_interval_is_an_alarm_once(tmp_path: Path, fr
 
 
 def test_an_alarm_ends_when_the_figure_is_back_and_can_come_again(state: RuntimeState, frame: pd.DataFrame) -> None:
-    scorer = Scorer(state)
+    scorer = Scorer(state, mode="live")
     raised = []
     bars = iter((range(3_000, 3_700), range(3_700, 3_730), range(3_730, 3_760)))
     for interval in ([0.70, 0.74], [0.20, 0.74], [0.70, 0.74]):
@@ -223,7 +228,7 @@ def test_a_figure_that_touches_the_tests_interval_is_no_alarm(state: RuntimeStat
         edge_after_costs_bp=-10.0,
         edge_after_costs_bp_interval=[-14.0, -6.0],
     )
-    scorer = Scorer(state)
+    scorer = Scorer(state, mode="live")
     scorer.serves(SYMBOL, fair)
     scored = play(state, scorer, frame, range(3_000, 3_800))
     live = scorer.live(SYMBOL)
@@ -234,7 +239,7 @@ def test_a_figure_that_touches_the_tests_interval_is_no_alarm(state: RuntimeStat
 
 
 def test_a_new_bundle_is_held_against_the_recent_bars_of_its_symbol(state: RuntimeState, frame: pd.DataFrame) -> None:
-    scorer = Scorer(state)
+    scorer = Scorer(state, mode="live")
     scorer.serves(SYMBOL, bundle_of())
     play(state, scorer, frame, range(3_000, 3_700))
     scorer.serves(SYMBOL, bundle_of("b" * 64, accuracy=0.72, accuracy_interval=[0.70, 0.74]))
@@ -245,6 +250,60 @@ def test_a_new_bundle_is_held_against_the_recent_bars_of_its_symbol(state: Runti
     assert live.own.accuracy.interval is None
     assert [alarm.figure for one in scored for alarm in one.alarms] == ["accuracy"]
     assert "; with earlier bundles " in live.line()
+
+
+@pytest.mark.parametrize("mode", ["replay", "live"])
+def test_bars_of_the_bundles_own_data_are_not_measured(state: RuntimeState, frame: pd.DataFrame, mode: Any) -> None:
+    """A replay of the test span, or what a newer bundle says of the bars that were missed in a pause."""
+    scorer = Scorer(state, mode=mode)
+    scorer.serves(SYMBOL, bundle_of(test_ends=3_100))
+    signal = signal_at(frame, 3_000)
+    state.record(BarRecord(SYMBOL, signal.bar_at, BUNDLE, signal.probabilities, None, signal))
+    play(state, scorer, frame, range(3_001, 3_131))
+    live = scorer.live(SYMBOL)
+    assert live is not None
+    assert state.judged(SYMBOL).classes.size > 100
+    assert state.outcome(1) is not None
+    assert (live.own.rows, live.recent.rows, live.signals.scored) == (0, 0, 0)
+    assert live.line() == f"{mode}: no bar with a label after the bundle's own data yet, so nothing is measured"
+    play(state, scorer, frame, range(3_131, 3_164))
+    later = scorer.live(SYMBOL)
+    assert later is not None
+    assert 0 < later.own.rows < 35
+    assert later.line().startswith(f"{mode} {later.own.rows} bars: accuracy ")
+    again = Scorer(state, mode=mode)
+    again.serves(SYMBOL, bundle_of(test_ends=3_100))
+    again.observe(SYMBOL, candles_of(frame).part(2_600, 3_164))
+    restarted = again.live(SYMBOL)
+    assert restarted is not None
+    # The label of row 3116 is the first that no row of the test looked into; that of 3148 the last that has matured.
+    assert (restarted.own.rows, restarted.signals.scored) == (33, 0)
+
+
+def test_bars_of_each_bundle_count_after_its_own_data(state: RuntimeState, frame: pd.DataFrame) -> None:
+    scorer = Scorer(state, mode="live")
+    scorer.serves(SYMBOL, bundle_of())
+    play(state, scorer, frame, range(3_000, 3_100))
+    scorer.serves(SYMBOL, bundle_of("b" * 64, test_ends=3_150))
+    play(state, scorer, frame, range(3_100, 3_160), bundle="b" * 64)
+    live = scorer.live(SYMBOL)
+    assert live is not None
+    assert (live.own.rows, live.recent.rows) == (0, 100)
+    assert live.line().startswith("live: no bar with a label after ")
+    assert "; with earlier bundles 100 bars: accuracy " in live.line()
+
+
+def test_a_bundle_that_another_version_kept_is_not_scored_and_stops_nothing(
+    state: RuntimeState, frame: pd.DataFrame, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    state.know_bundle("b" * 64, '{"bundle": "b"}')
+    scorer = Scorer(state, mode="live")
+    scorer.serves(SYMBOL, bundle)
+    play(state, scorer, frame, range(3_000, 3_030), bundle="b" * 64)
+    live = scorer.live(SYMBOL)
+    assert live is not None
+    assert live.recent.rows == 0
+    assert "is not scored any more" in caplog.text
 
 
 def signal_at(frame: pd.DataFrame, row: int) -> Signal:
@@ -272,10 +331,10 @@ def test_a_signal_is_scored_when_its_life_is_over_and_its_label_has_matured(
     for row in range(3_001, 3_040):
         with RuntimeState.open(tmp_path / "runtime.sqlite") as state:  # a restart at every bar
             if row == 3_001:
-                scorer = Scorer(state)
+                scorer = Scorer(state, mode="live")
                 scorer.serves(SYMBOL, bundle)
                 state.record(BarRecord(SYMBOL, signal.bar_at, BUNDLE, signal.probabilities, None, signal))
-            scorer = Scorer(state)
+            scorer = Scorer(state, mode="live")
             scorer.serves(SYMBOL, bundle)
             came += [row for _ in scorer.observe(SYMBOL, candles.part(2_600, row + 1)).outcomes]
             outcome, live = state.outcome(1), scorer.live(SYMBOL)
@@ -295,7 +354,7 @@ def test_a_signal_is_scored_when_its_life_is_over_and_its_label_has_matured(
 def test_a_label_that_matures_after_the_life_is_waited_for(
     state: RuntimeState, frame: pd.DataFrame, bundle: Bundle
 ) -> None:
-    scorer = Scorer(state)
+    scorer = Scorer(state, mode="live")
     scorer.serves(SYMBOL, bundle)
     signal = signal_at(frame, 3_000).model_copy(update={"expires_at": T0 + 3_004 * MINUTE})
     state.record(BarRecord(SYMBOL, signal.bar_at, BUNDLE, signal.probabilities, None, signal))
@@ -305,7 +364,7 @@ def test_a_label_that_matures_after_the_life_is_waited_for(
 
 
 def test_a_bundle_without_facts_promises_nothing(state: RuntimeState, frame: pd.DataFrame, bundle: Bundle) -> None:
-    scorer = Scorer(state)
+    scorer = Scorer(state, mode="live")
     scorer.serves(SYMBOL, replace(bundle, facts=None))
     play(state, scorer, frame, range(3_000, 3_050))
     live = scorer.live(SYMBOL)
@@ -319,7 +378,7 @@ def test_facts_of_another_version_promise_nothing_and_stop_nothing(
     state: RuntimeState, frame: pd.DataFrame, caplog: pytest.LogCaptureFixture
 ) -> None:
     foreign = bundle_of(accuracy="very good")
-    scorer = Scorer(state)
+    scorer = Scorer(state, mode="live")
     scorer.serves(SYMBOL, foreign)
     play(state, scorer, frame, range(3_000, 3_050))
     live = scorer.live(SYMBOL)
