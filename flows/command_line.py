@@ -295,20 +295,22 @@ symbol ends in a signal or in a reason for silence. It places no orders.
 A replay is of the champions of CRPBOT_HOME, or of --bundle, over --candles, or over those that
 the last deployment to this machine brought: it remembers nothing, and says the same each time.
 With --folder it serves that host's folder, and --mode live serves CRPBOT_HOME/host without it:
-then what was said is remembered, and nothing is said twice.
+then what was said is remembered, and nothing is said twice. Such a folder has a configuration of
+its own, runtime.yaml: --config, --set and --bundle are for replays of champions alone.
 
 examples:
   crpbot signals --mode replay --newest-minutes 1440
   crpbot signals --mode replay --candles CANDLES --bundle 3f2a9c01 --json
   crpbot signals --mode live --folder ~/crpbot-runtime
 
-exit status: 0 done, also by Ctrl-C; 1 no release can be used; 2 nothing was started;
-3 another runtime works in the folder.""",
+exit status: 0 done, also by Ctrl-C; 1 no release can be used, or another runtime works in the
+folder; 2 nothing was started.""",
     )
     command.add_argument("--folder", type=Path, metavar="F", help="a host's folder")
     command.add_argument("--bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash, to replay")
     add_options(command)
     _add_config(command)
+    command.set_defaults(config=None)  # what was not typed is no mistake beside a host's folder
 
 
 def _add_export(commands: _Commands) -> None:

@@ -50,15 +50,15 @@ def _shadow(home: Path, config: "RunConfig", arguments: argparse.Namespace) -> i
 
     if len(arguments.symbols) != 1:
         raise ConfigError("--shadow is of one symbol: name it, as in `crpbot deploy BTC-USD --shadow BUNDLE`.")
-    print(
-        change_shadow(
-            home,
-            config,
-            arguments.symbols[0],
-            None if arguments.shadow == "none" else find_bundle(home, arguments.shadow).absolute(),
-            target=arguments.target,
-            who=operator(),
-            ssh=open_ssh,
-        )
+    (symbol,) = arguments.symbols
+    told = change_shadow(
+        home,
+        config,
+        symbol,
+        None if arguments.shadow == "none" else find_bundle(home, arguments.shadow).absolute(),
+        target=arguments.target,
+        who=operator(),
+        ssh=open_ssh,
     )
+    print(json.dumps({"symbols": {symbol: told}}, indent=2) if arguments.json else told)
     return 0

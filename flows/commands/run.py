@@ -13,7 +13,7 @@ from flows.home import crpbot_home, prepare_home
 from flows.interruption import ends_when_interrupted
 from flows.parameters import RetrainParams
 from flows.prefect_server import OwnServer, start_own_server
-from models_lib.config import load_config, select_symbols
+from models_lib.config import RunConfig, load_config, select_symbols
 from models_lib.errors import CrpbotError, VerdictError
 from models_lib.reports.summary import outcome_lines
 from models_lib.steps.plan import check_data_folder
@@ -35,10 +35,10 @@ def execute(arguments: argparse.Namespace) -> int:
 
     prefect_environment.use_home(home)
     with ends_when_interrupted():
-        return _run(params, start_own_server(home), as_json=arguments.json)
+        return _run(params, config, start_own_server(home), as_json=arguments.json)
 
 
-def _run(params: RetrainParams, own_server: OwnServer | None, *, as_json: bool) -> int:
+def _run(params: RetrainParams, config: RunConfig, own_server: OwnServer | None, *, as_json: bool) -> int:
     _load_what_a_run_needs()
 
     from prefect import tags
@@ -72,23 +72,16 @@ def _run(params: RetrainParams, own_server: OwnServer | None, *, as_json: bool) 
         print(json.dumps(content, indent=2, sort_keys=True))
     else:
         print("\n".join(outcome_lines(content)))
-        print("".join(f"{line}\n" for line in _spoken(content)), end="", file=sys.stderr)
+        print("".join(f"{line}\n" for line in _spoken(content, config)), end="", file=sys.stderr)
         print(f"summary: {path}", file=sys.stderr)
     return 1 if isinstance(answer, VerdictError) else 0
 
 
-def _spoken(content: dict[str, Any]) -> list[str]:
-    """What the runtime on this machine said, where this run deployed to it."""
-    from models_lib.deployment.look import look_at_folder
-    from models_lib.deployment.target import EMBEDDED_HOST
+def _spoken(content: dict[str, Any], config: RunConfig) -> list[str]:
+    from models_lib.deployment.local_runtime import spoken_on_this_machine
 
-    host = crpbot_home() / EMBEDDED_HOST
-    deployed = [s for s, entry in content["symbols"].items() if entry["deployment"]["target"] == "local"]
-    health = look_at_folder(host).health if deployed else None
-    if health is None:
-        return []
-    lines = [f"{symbol}  {health.symbols[symbol].sentence()}" for symbol in deployed if symbol in health.symbols]
-    return [*lines, f"signals: {host / 'signals.jsonl'}"]
+    deployed = [s for s, entry in content["symbols"].items() if entry["deployment"]["outcome"] == "deployed"]
+    return spoken_on_this_machine(config.deployment, deployed, home=crpbot_home())
 
 
 def _load_what_a_run_needs() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from flows import runtime_cli
-from flows.home import crpbot_home
+from flows.home import config_file, crpbot_home
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -14,14 +14,28 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.deployment.target import EMBEDDED_HOST
 
     home = crpbot_home()
-    if arguments.folder is not None or (arguments.mode == "live" and arguments.bundle is None):
+    if arguments.folder is not None or arguments.mode == "live":
         arguments.folder = arguments.folder or home / EMBEDDED_HOST
+        _refuse_what_the_folder_says(arguments)
         return runtime_cli.serve(arguments)
     arguments.candles = arguments.candles or _candles_beside(home / EMBEDDED_HOST)
     with tempfile.TemporaryDirectory(prefix="crpbot-signals-") as scratch:
         arguments.folder = Path(scratch)
         _lay_out(arguments, home, _bundles(arguments.bundle, home))
         return runtime_cli.serve(arguments)
+
+
+def _refuse_what_the_folder_says(arguments: argparse.Namespace) -> None:
+    from models_lib.errors import ConfigError
+    from models_lib.runtime.configuration import CONFIG_FILE
+
+    given = {"--config": arguments.config, "--set": arguments.settings, "--bundle": arguments.bundle}
+    named = [option for option, value in given.items() if value]
+    if named:
+        raise ConfigError(
+            f"{', '.join(named)}: not for a host's folder, where {arguments.folder / CONFIG_FILE} says what signals may risk, "
+            f"and deployments bring the bundles. Write it there, or replay without --folder."
+        )
 
 
 def _candles_beside(host: Path) -> Path | None:
@@ -49,13 +63,11 @@ def _bundles(reference: str | None, home: Path) -> Mapping[str, Path]:
 
 def _lay_out(arguments: argparse.Namespace, home: Path, bundles: Mapping[str, Path]) -> None:
     """A host folder for this once: it remembers nothing, so every replay says the same."""
-    import yaml
-
     from models_lib.config import load_config
     from models_lib.errors import ConfigError
-    from models_lib.runtime.configuration import CONFIG_FILE
+    from models_lib.runtime.configuration import CONFIG_FILE, signals_as_yaml
 
-    if arguments.mode == "live" or arguments.candles is None:
+    if arguments.candles is None:
         raise ConfigError(
             "champions that are not deployed are replayed: --mode replay --candles DIR. To serve live, deploy them, or "
             "name a host's folder with --folder."
@@ -66,5 +78,5 @@ def _lay_out(arguments: argparse.Namespace, home: Path, bundles: Mapping[str, Pa
         link.parent.mkdir(exist_ok=True)
         link.symlink_to(bundle, target_is_directory=True)
     (folder / "holds").symlink_to(home / "holds", target_is_directory=True)
-    signals = load_config(arguments.config, arguments.settings).signals
-    (folder / CONFIG_FILE).write_text(yaml.safe_dump({"signals": signals.model_dump(mode="json")}), encoding="utf-8")
+    signals = load_config(config_file(arguments.config), arguments.settings).signals
+    (folder / CONFIG_FILE).write_text(signals_as_yaml(signals), encoding="utf-8")

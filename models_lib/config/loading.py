@@ -154,13 +154,14 @@ def _apply_setting(tree: dict[str, Any], setting: str) -> None:
 def _laid_over(tree: Any, defaults: Any) -> Any:
     """`tree` with what it leaves out taken from `defaults`, section by section: a severity alone keeps its gate's limit.
 
-    An empty section (`training:` with nothing below it) leaves out everything.
+    An empty section (`training:` with nothing below it) leaves out everything. A section of another `kind` than the
+    default's takes nothing from it: a target that is named as the embedded one may be behind SSH.
     """
     if not isinstance(defaults, dict):
         return tree
     if tree is None:
         return defaults
-    if not isinstance(tree, dict):
+    if not isinstance(tree, dict) or tree.get("kind", defaults.get("kind")) != defaults.get("kind"):
         return tree
     merged = {key: _laid_over(tree[key], value) if key in tree else value for key, value in defaults.items()}
     return {**tree, **merged}

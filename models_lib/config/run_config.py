@@ -48,6 +48,7 @@ class RunConfig(Section):
     retention: RetentionSection = RetentionSection()
     notifications: NotificationsSection = NotificationsSection()
     signals: SignalsSection = SignalsSection()
+    """Of the runtime on this machine; a trading host behind SSH has a section of its own."""
 
     @model_validator(mode="after")
     def _symbols_are_distinct(self) -> Self:

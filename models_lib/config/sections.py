@@ -62,6 +62,11 @@ class DataSection(Section):
     max_age_days: PositiveInt = 2
     """A newest bar older than this is recorded as a warning; not judged for the simulated market."""
 
+    @property
+    def simulated_market(self) -> Literal["default", "null", "iid", "planted"] | None:
+        """Kind of the simulated market that the candles come from; None: real ones."""
+        return self.market if self.source == "simulated" else None
+
     @field_validator("market", mode="before")
     @classmethod
     def _null_is_a_market(cls, value: Any) -> Any:
@@ -305,7 +310,8 @@ class DeploymentSection(Section):
     targets: dict[TargetName, TargetSection] = Field(
         default_factory=lambda: {"local": LocalTargetSection(kind="local")}, validate_default=True
     )
-    """Every target by its name. `local`: a folder and a runtime on this machine, which answers the newest hours and ends."""
+    """Every target by its name. `local`: a folder and a runtime on this machine, which answers the newest hours and ends;
+    a configuration may put another of that name in its place, and cannot remove it."""
     keep_releases: Annotated[int, Field(ge=2)] = 5
     """Releases kept a symbol; the current one and the one before it always are."""
     lock_seconds: Annotated[float, Field(ge=0.0, le=7_200.0)] = 900.0

@@ -90,6 +90,11 @@ class DeploymentTarget(Protocol):
         """
 
 
+def local_folder(section: LocalTargetSection, *, home: Path) -> Path:
+    """Where a runtime of this machine has its folder."""
+    return section.folder or home.absolute() / EMBEDDED_HOST
+
+
 def open_target(
     section: DeploymentSection,
     name: str | None,
@@ -118,7 +123,7 @@ def open_target(
         case FolderTargetSection() as folder:
             return FolderTarget(folder.folder, keep=section.keep_releases, name=name, who=who)
         case LocalTargetSection() as local:
-            placed = local.model_copy(update={"folder": local.folder or home.absolute() / EMBEDDED_HOST})
+            placed = local.model_copy(update={"folder": local_folder(local, home=home)})
             return HostTarget(name, placed, section, LocalLink, who, say)
         case SshTargetSection() as remote:
             return HostTarget(name, remote, section, lambda: ssh(remote), who, say)

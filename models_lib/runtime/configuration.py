@@ -5,6 +5,7 @@ What does not belong here: the meaning of the values (models_lib.config).
 
 from pathlib import Path
 
+import yaml
 from pydantic import ValidationError
 
 from models_lib.config.loading import explain, read_sections
@@ -21,6 +22,11 @@ class RuntimeConfig(Section):
 
     signals: SignalsSection = SignalsSection()
     runtime: RuntimeSection = RuntimeSection()
+
+
+def signals_as_yaml(signals: SignalsSection) -> str:
+    """A runtime.yaml that has this section, every value spelled out."""
+    return yaml.safe_dump({"signals": signals.model_dump(mode="json")}, sort_keys=False)
 
 
 def read_runtime_config(folder: Path) -> RuntimeConfig:

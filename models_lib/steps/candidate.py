@@ -60,7 +60,7 @@ def _manifest(config: RunConfig, prepared: Prepared, facts: dict[str, Any]) -> M
         network=config.network,
         training=identity_of_training(config.training),
         data_hash=candles.data_hash,
-        simulated_market=config.data.market if config.data.source == "simulated" else None,
+        simulated_market=config.data.simulated_market,
         seeds={"training": config.training.seed},
         valid_days=config.bundle.valid_days,
     )

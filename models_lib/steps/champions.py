@@ -20,10 +20,12 @@ from typing import Any
 import pandas as pd
 
 from models_lib.bundle import load_bundle
-from models_lib.config import RunConfig
+from models_lib.bundle.layout import MANIFEST_FILE
+from models_lib.bundle.manifest import parse_manifest
+from models_lib.config import DataSection, RunConfig
 from models_lib.deployment.host import HostTarget
 from models_lib.deployment.journal import Journal
-from models_lib.deployment.local_candles import bring_local_candles
+from models_lib.deployment.local_runtime import bring_candles, bring_signals_section
 from models_lib.deployment.record import outcome_of, record_deployment
 from models_lib.deployment.release import Release
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
@@ -79,8 +81,8 @@ def deploy_champions(
 
     Args:
         home: the state folder.
-        config: whose `deployment` section names the target; a target on this machine without a source of its own gets
-            the newest candles of its `data` section.
+        config: whose `deployment` section names the target; a runtime on this machine that nobody set up gets its
+            `signals` section, and the newest candles of its `data` section.
         symbols: known ones; None: every one that has a champion and is
             not on hold.
         target: name of the target; None: the configured one.
@@ -89,7 +91,8 @@ def deploy_champions(
         say: takes progress.
 
     Raises:
-        ConfigError: a symbol is unknown, has no champion, or is on hold; no such target, or none is configured.
+        ConfigError: a symbol is unknown, has no champion, or is on hold; no such target, or none is configured; the
+            candles to be brought are not of the market that a champion is of.
         TransientError: the target does not answer now. Nothing was moved.
         DeployError: the target takes none of them, for a reason that is not one symbol's.
     """
@@ -97,14 +100,14 @@ def deploy_champions(
         check_known(home, symbol, config.symbols)
     place = _place(config, target, home=home, ssh=ssh, who=who, say=say)
     symbols = tuple(dict.fromkeys(symbols or _champions(home, known_symbols(home, config.symbols))))
-    candles = _newest_candles(config)
     with contextlib.ExitStack() as turns:
         for symbol in sorted(symbols):
             turns.enter_context(Journal(home, symbol).held(wait=True))
             settle_symbol(home, symbol, who=who, ssh=ssh)
         releases = [_champion(home, open_registry(home), symbol) for symbol in symbols]
         for release in releases:
-            bring_local_candles(place, release.symbol, partial(candles, release.symbol))
+            bring_candles(place, release.symbol, partial(_newest_candles, config.data, release))
+        bring_signals_section(place, config.signals)
         answers = _asked(home, place, releases, who=who)
     return tuple(
         ChampionDeployed(
@@ -225,9 +228,29 @@ def _champions(home: Path, symbols: Sequence[str]) -> tuple[str, ...]:
     return found
 
 
-def _newest_candles(config: RunConfig) -> Callable[[str], pd.DataFrame]:
-    """The candles of the configured source, checked and filled."""
-    from models_lib.candles.sources import load_candles, source_of  # noqa: PLC0415 - only a target without a source needs it
+def _newest_candles(data: DataSection, release: Release) -> pd.DataFrame:
+    """The candles of the configured source, checked and filled.
 
-    source = source_of(config.data)
-    return lambda symbol: load_candles(source, symbol, config.data, now=datetime.now(UTC))[0]
+    Raises:
+        ConfigError: they are of another market than the release: it would be judged by them and speak of them.
+    """
+    from models_lib.candles.sources import load_candles, source_of  # noqa: PLC0415 - only this target needs it
+
+    made_of = parse_manifest((release.bundle / MANIFEST_FILE).read_bytes()).simulated_market
+    if made_of != data.simulated_market:
+        raise ConfigError(
+            f"{release.symbol}: its champion {release.bundle.name[:12]} was trained on {_market(made_of)}, and the configuration "
+            f"has candles of {_market(data.simulated_market)} for it. Nothing was deployed. Give the `data` section of its run, "
+            f"by --config or as in --set {_as_set(made_of)}; or name the symbols to deploy."
+        )
+    return load_candles(source_of(data), release.symbol, data, now=datetime.now(UTC))[0]
+
+
+def _market(simulated: str | None) -> str:
+    return "real markets" if simulated is None else f"the simulated market {simulated}"
+
+
+def _as_set(simulated: str | None) -> str:
+    if simulated is None:
+        return "data.source=parquet --set data.path=CANDLES"
+    return f"data.source=simulated --set data.market={simulated}"

@@ -22,7 +22,7 @@ from typing import Literal
 import pandas as pd
 
 from models_lib.deployment.journal import Journal, Switch, symbols_under_way
-from models_lib.deployment.local_candles import bring_local_candles
+from models_lib.deployment.local_runtime import bring_candles, bring_signals_section
 from models_lib.deployment.record import record_deployment, recorded
 from models_lib.deployment.release import Release
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
@@ -84,7 +84,7 @@ def deploy(
         plan: the run.
         symbol: whose.
         stored: the judged bundle.
-        candles: the run's candles, for a target on this machine without a source of its own.
+        candles: the run's candles, for a runtime on this machine that nobody set up.
         ssh: opens the way to a host behind SSH.
 
     Raises:
@@ -95,7 +95,8 @@ def deploy(
     if target is None:
         _log.info("no deployment target configured, nothing deployed", extra={"symbol": symbol})
         return Deployment(target=None, outcome="not_configured", release=None)
-    bring_local_candles(target, symbol, candles)
+    bring_candles(target, symbol, candles)
+    bring_signals_section(target, plan.config.signals)
     with recorded(plan.home, symbol, stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
         release = target.deploy(release_of(open_registry(plan.home), symbol, stored.bundle))
     return Deployment(target=target.name, outcome="deployed", release=release)

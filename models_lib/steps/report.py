@@ -111,7 +111,7 @@ def report_inputs(
         reason=reason,
         verdict_words=tuple(measured["words"]),
         data_origin=window["origin"],
-        simulated_market=config.data.market if config.data.source == "simulated" else None,
+        simulated_market=config.data.simulated_market,
         label=label_name(config.label),
         label_meaning=label_meaning(config.label),
         gates=tuple(GateRow.from_json(gate) for gate in measured["gates"]),

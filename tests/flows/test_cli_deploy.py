@@ -13,7 +13,7 @@ from models_lib.deployment.record import deployment_records
 from models_lib.holds import held, place_hold
 from models_lib.locks import locked
 from models_lib.registry import open_registry
-from tests.bundles import T0
+from tests.bundles import T0, walk_candles
 from tests.contracts.endpoints import HttpEndpoint
 from tests.flows.running import crpbot
 from tests.hosts import TestHost, at_host, in_folder
@@ -115,6 +115,14 @@ def test_deployment_speaks_json_alone_on_stdout(home: Path, tmp_path: Path, caps
             BTC: {"symbol": BTC, "target": "folder", "bundle": bundle, "outcome": "deployed", "reason": ""},
         }
     }
+
+
+def test_shadow_speaks_json_alone_on_stdout(home: Path, host: TestHost, capsys: Heard) -> None:
+    bundle, words = crowned(home), local(host)
+    assert main(["deploy", BTC, "--shadow", "none", *words]) == 0
+    assert capsys.readouterr().out == f"{BTC}: shadow none\n"
+    assert main(["deploy", BTC, "--shadow", bundle, "--json", *words]) == 0
+    assert json.loads(capsys.readouterr().out) == {"symbols": {BTC: f"{BTC}: shadow {bundle[:12]}"}}
 
 
 def test_symbol_that_is_not_deployed_is_status_1_and_the_others_are(home: Path, tmp_path: Path, capsys: Heard) -> None:
@@ -246,9 +254,12 @@ def test_status_and_deploy_name_the_host_that_is_away(home: Path, nobody_there: 
 def test_champion_answers_the_newest_candles_on_this_machine(home: Path, capsys: Heard) -> None:
     """The default target as it is shipped: rehearsal, restart, health and watch by the real runtime."""
     bundle = crowned(home)
-    # An untrained network on another market than it was made on: its shares of classes are not what is tested.
+    walk_candles().to_parquet(home.parent / f"{BTC}.parquet")
+    real = ["--set", "data.source=parquet", "--set", f"data.path={home.parent}"]
+    # An untrained network: its shares of classes are not what is tested.
     lenient = ["--set", "deployment.watch.class_share_high=1"]
-    done = crpbot(home, "deploy", "--json", *lenient)
+    modest = ["--set", "signals.account_balance=500", "--set", "signals.min_confidence=0.34"]
+    done = crpbot(home, "deploy", "--json", *real, *lenient, *modest)
     assert done.returncode == 0, done.stderr
     (answer,) = json.loads(done.stdout)["symbols"].values()
     assert (answer["outcome"], answer["bundle"], answer["target"]) == ("deployed", bundle, "local")
@@ -256,6 +267,10 @@ def test_champion_answers_the_newest_candles_on_this_machine(home: Path, capsys:
     assert f"{BTC}: watched for 3 bars" in done.stderr
     health = json.loads((home / "host" / "health.json").read_text())["symbols"][BTC]
     assert (health["bundle"], health["bars"]) == (bundle, 480), "the newest hours of its candles, once"
+    signals = [json.loads(line) for line in (home / "host" / "signals.jsonl").read_text().splitlines()]
+    assert signals
+    assert {signal["simulated"] for signal in signals} == {False}
+    assert max(float(signal["risk_amount"]) for signal in signals) <= 5.0, "one percent of the trainer's account"
     assert main(["status", BTC]) == 0
     out = capsys.readouterr().out
     assert f"local: {bundle[:12]}" in out

@@ -134,6 +134,55 @@ def test_crpbot_signals_replays_a_bundle_and_remembers_nothing(
     assert "there is no champion" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("--set", "signals.min_confidence=banana"), "--set: "),
+        (("--config", "/nonexistent.yaml", "--bundle", "0123"), "--config, --bundle: "),
+    ],
+)
+@pytest.mark.parametrize("mode", ["replay", "live"])
+def test_crpbot_signals_takes_no_word_that_a_hosts_folder_would_not_obey(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    named: str,
+    mode: str,
+) -> None:
+    from flows.cli import main
+
+    monkeypatch.setenv("CRPBOT_HOME", str(tmp_path))
+    folder = ["--folder", str(tmp_path / "host")] if mode == "replay" else []
+    assert main(["signals", "--mode", mode, *folder, *words]) == 2
+    assert f"crpbot: {named}not for a host's folder, where {tmp_path}/host/runtime.yaml says" in capsys.readouterr().err
+    assert not (tmp_path / "host").exists()
+
+
+def test_lasting_configuration_is_for_replays_of_champions_alone(
+    folder: Path, bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.cli import main
+
+    monkeypatch.setenv("CRPBOT_CONFIG", "/nonexistent.yaml")
+    assert main(["signals", *REPLAY, "--folder", str(folder)]) == 0
+    assert main(["signals", *REPLAY, "--candles", str(folder / "candles"), "--bundle", str(bundle)]) == 2
+    assert "/nonexistent.yaml: the configuration file cannot be read" in capsys.readouterr().err
+
+
+def test_second_runtime_beside_crpbot_signals_is_a_no(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.cli import main
+
+    monkeypatch.setattr("flows.runtime_cli._LOCK_SECONDS", 0.05)
+    (folder / "state").mkdir()
+    with (folder / "state" / "runtime.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert main(["signals", *REPLAY, "--folder", str(folder)]) == 1
+    assert "another runtime serves this folder" in capsys.readouterr().err
+
+
 @pytest.fixture
 def exchange() -> Iterator[Exchange]:
     server = Exchange()

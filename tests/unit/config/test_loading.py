@@ -1,10 +1,13 @@
 """From files and `--set` to a checked configuration: what wins, what is refused, and in which words."""
 
+import json
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from models_lib.config import RunConfig, load_config, select_symbols
+from models_lib.config.targets import LocalTargetSection, TargetSection
 from models_lib.errors import ConfigError
 
 
@@ -48,6 +51,23 @@ def test_setting_reaches_into_an_empty_section(tmp_path: Path) -> None:
 def test_severity_alone_keeps_the_limit_of_its_gate() -> None:
     gate = load_config(None, ["gates.accuracy.severity=advisory"]).gates.accuracy
     assert (gate.severity, gate.limit) == ("advisory", RunConfig().gates.accuracy.limit)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"kind": "folder", "folder": "/srv/releases"},
+        {"kind": "ssh", "host": "h", "user": "u", "key_file": "/k", "known_hosts": "/k", "folder": "/srv/crpbot"},
+    ],
+)
+def test_target_that_is_named_as_the_embedded_one_may_be_of_another_kind(target: dict[str, str]) -> None:
+    found = load_config(None, [f"deployment.targets.local={json.dumps(target)}"]).deployment.targets["local"]
+    assert found == TypeAdapter(TargetSection).validate_python(target)
+
+
+def test_folder_alone_keeps_the_kind_of_the_embedded_target() -> None:
+    found = load_config(None, ["deployment.targets.local.folder=/srv/host"]).deployment.targets["local"]
+    assert found == LocalTargetSection(kind="local", folder=Path("/srv/host"))
 
 
 def test_limit_alone_keeps_the_severity_of_its_gate() -> None:

@@ -1,20 +1,24 @@
 """Champions put to use without a training: who is asked for, what the host came to, and what is kept and told of it."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from models_lib.bundle import add_run_facts
 from models_lib.config import load_config
 from models_lib.deployment.journal import Journal, Switch
 from models_lib.deployment.record import deployment_records
 from models_lib.errors import BundleError, ConfigError, RecordError, TransientError
 from models_lib.holds import held, place_hold
 from models_lib.registry import open_registry
+from models_lib.runtime.configuration import read_runtime_config
 from models_lib.steps.champions import ChampionDeployed, change_shadow, deploy_champions, deployment_notices
-from tests.hosts import TestHost, at_host, in_folder
-from tests.judged import CANDIDATES, at, judged
+from tests.bundles import edit_json, example_facts, reseal
+from tests.hosts import TestHost, at_host, in_folder, no_ssh
+from tests.judged import CANDIDATES, at, judged, unjudged
 from tests.unit.deployment.links import InProcessLink, NoLink
 
 BTC, ETH = "BTC-USD", "ETH-USD"
@@ -212,6 +216,65 @@ def test_damaged_journal_moves_nothing(home: Path, host: TestHost) -> None:
     with pytest.raises(RecordError, match="the journal of an unfinished switch cannot be read"):
         deploy(home, host)
     assert (host.restarts(), deployment_records(home)) == ([], ())
+
+
+# candles of the runtime on this machine
+
+
+@pytest.mark.parametrize(
+    ("made_of", "settings", "told"),
+    [
+        (None, (), "trained on real markets, and the configuration has candles of the simulated market default for it"),
+        (
+            "planted",
+            (),
+            "of the simulated market default for it. Nothing was deployed. Give the `data` section of its run, ",
+        ),
+        (
+            "default",
+            ("data.source=parquet", "data.path=."),
+            "as in --set data.source=simulated --set data.market=default;",
+        ),
+    ],
+)
+def test_champion_gets_no_candles_of_another_market(
+    home: Path, host: TestHost, made_of: str | None, settings: tuple[str, ...], told: str
+) -> None:
+    crowned_of(home, made_of)
+    config = load_config(None, [*at_host(host, "local"), *settings])
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        deploy_champions(home, config, None, target=None, who="me@here", ssh=no_ssh, say=host.said.append)
+    assert (host.restarts(), deployment_records(home)) == ([], ())
+    assert not [name for name in ("candles", "runtime.yaml") if (host.folder / name).exists()]
+
+
+def test_champion_gets_candles_of_its_own_market_and_the_trainers_signals(home: Path, host: TestHost) -> None:
+    crowned_of(home, "default")
+    config = load_config(None, [*at_host(host, "local"), "signals.account_balance=500"])
+    deployed = deploy_champions(home, config, None, target=None, who="me@here", ssh=no_ssh, say=host.said.append)
+    assert told(deployed) == [(BTC, "deployed")]
+    assert (host.folder / "candles" / f"{BTC}.safetensors").exists()
+    assert read_runtime_config(host.folder).signals == config.signals
+
+
+def test_host_with_candles_of_its_own_asks_for_none(home: Path, host: TestHost) -> None:
+    crowned(home, "A")
+    (host.folder / "runtime.yaml").write_text("")
+    config = load_config(None, at_host(host, "local"))
+    deployed = deploy_champions(home, config, None, target=None, who="me@here", ssh=no_ssh, say=host.said.append)
+    assert told(deployed) == [(BTC, "deployed")]
+
+
+def crowned_of(home: Path, market: str | None) -> None:
+    """A champion that was trained on that simulated market; None: on real candles."""
+    folder = home.parent / "candidate"
+    unjudged("A", folder)
+    edit_json(folder / "manifest.json", lambda tree: tree.update(simulated_market=market))
+    bundle = reseal(folder)
+    add_run_facts(folder, facts=example_facts(bundle), reports={})
+    registry = open_registry(home)
+    registry.store.put(folder)
+    registry.promote(BTC, bundle, expected_champion=None, who="test", why="test", now=at(2))
 
 
 # shadows
