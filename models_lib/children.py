@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 
@@ -20,6 +21,16 @@ def end_session(process: "subprocess.Popen[Any]", patience_seconds: float) -> No
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # also those of its children that did not hear
     process.wait()
+
+
+@contextlib.contextmanager
+def ended_on_error(process: "subprocess.Popen[Any]", patience_seconds: float) -> Iterator[None]:
+    """Ends the child and what it started when the body raises."""
+    try:
+        yield
+    except BaseException:
+        end_session(process, patience_seconds)
+        raise
 
 
 def signal_session(process: "subprocess.Popen[Any]", number: signal.Signals) -> None:

@@ -17,13 +17,13 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Protocol, Self
 
-from models_lib.children import end_session, signal_session
+from models_lib.children import ended_on_error, signal_session
 from models_lib.errors import DeployError, TransientError
 from models_lib.files import fsync_folder, fsync_tree
 from models_lib.interruption import ended_by_stop
@@ -313,7 +313,11 @@ def _followed(process: "subprocess.Popen[bytes]", seconds: float, on_line: OnLin
     assert process.stdout is not None
     deadline = time.monotonic() + seconds
     stdout = Stdout(on_line)
-    with _ended_on_error(process), ended_by_stop(lambda: signal_session(process, signal.SIGKILL)):
+    with (
+        process.stdout,
+        ended_on_error(process, KILL_AFTER_SECONDS),
+        ended_by_stop(lambda: signal_session(process, signal.SIGKILL)),
+    ):
         while piece := _read(process, process.stdout, deadline):
             stdout.take(piece)
         try:
@@ -334,18 +338,6 @@ def _read(process: "subprocess.Popen[bytes]", stream: IO[bytes], deadline: float
         if ended:
             return b""
     raise TimeoutError
-
-
-@contextlib.contextmanager
-def _ended_on_error(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        end_session(process, KILL_AFTER_SECONDS)
-        raise
-    finally:
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def _remove_pieces(destination: PurePosixPath) -> None:

@@ -4,6 +4,7 @@ What does not belong here: what is expected of the health's figures (watch.py).
 """
 
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,11 +13,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from models_lib.children import ended_on_error
 from models_lib.errors import DeployError
 from models_lib.host import messages
 from models_lib.runtime.health import Health, read_health
 
 _LOOK_EVERY_SECONDS = 0.05
+_END_WITHIN_SECONDS = 5.0
+"""A command that is out of time gets SIGTERM, and so much later SIGKILL, as does what it started."""
 _TOLD_BYTES = 400
 """Of a failed command's stderr."""
 
@@ -36,10 +40,10 @@ class RuntimeService:
         self._restarted_at = datetime.fromtimestamp(0, UTC)
 
     def restart(self) -> None:
-        """Runs the restart command to its end.
+        """Runs the restart command to its end; what that leaves in the background, such as the runtime itself, goes on.
 
         Raises:
-            DeployError: it fails, takes too long, or does not exist.
+            DeployError: it fails or does not exist; or it takes too long: then it is ended with all that it started.
         """
         self._restarted_at = datetime.now(UTC)
         self._run(self._order.restart, self._order.restart_seconds, what="the restart command")
@@ -99,17 +103,34 @@ class RuntimeService:
     @staticmethod
     def _run(command: tuple[str, ...], seconds: float, *, what: str) -> bytes:
         try:
-            done = subprocess.run(  # noqa: S603 - the operator's own configuration, never a shell
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
-            )
+            status, stdout, stderr = _carried_out(command, seconds)
         except subprocess.TimeoutExpired as error:
             raise DeployError(f"{what} {command[0]} took longer than {seconds:g} s") from error
         except OSError as error:
             raise DeployError(f"{what} {command[0]} cannot be run ({error.strerror})") from error
-        if done.returncode != 0:
-            said = (done.stderr or done.stdout)[-_TOLD_BYTES:].decode(errors="replace").strip()
-            raise DeployError(f"{what} {command[0]} ended with status {done.returncode} ({said or 'no word'})")
-        return done.stdout
+        if status != 0:
+            said = (stderr or stdout)[-_TOLD_BYTES:].decode(errors="replace").strip()
+            raise DeployError(f"{what} {command[0]} ended with status {status} ({said or 'no word'})")
+        return stdout
+
+
+def _carried_out(command: tuple[str, ...], seconds: float) -> tuple[int, bytes, bytes]:
+    """Exit status, stdout and stderr.
+
+    Raises:
+        OSError: it cannot be run.
+        TimeoutExpired: it took longer, and was ended with all that it started.
+    """
+    # Files and no pipes: what it leaves in the background keeps them open.
+    with tempfile.TemporaryFile() as stdout, tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(  # noqa: S603 - the operator's own configuration, never a shell
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True
+        )
+        with ended_on_error(process, _END_WITHIN_SECONDS):
+            status = process.wait(seconds)
+        stdout.seek(0)
+        stderr.seek(0)
+        return status, stdout.read(), stderr.read()
 
 
 def _missing(health: Health, releases: Mapping[str, str | None]) -> str | None:
