@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from models_lib.errors import TransientError
+from models_lib.errors import BusyError
 
 
 @contextlib.contextmanager
@@ -25,13 +25,13 @@ def locked(path: Path, *, within_seconds: float, otherwise: str) -> Iterator[Non
         otherwise: what is said when that was not enough.
 
     Raises:
-        TransientError: another holder kept it for longer.
+        BusyError: another holder kept it for longer.
         OSError: the file cannot be opened.
     """
     lock = _Lock(path)
     try:
         if not lock.taken(within_seconds):
-            raise TransientError(otherwise)
+            raise BusyError(otherwise)
         yield
     finally:
         lock.free()

@@ -52,8 +52,6 @@ _ASKED_AGAIN = 3
 """Times that a host is asked what became of an order whose link broke."""
 _BY_A_SIGNAL = 128
 """Shells add it to the number of the signal that ended a command; links know such an end by a negative status."""
-_SHORT_PATIENCE = 3.0
-"""Of somebody who only looks."""
 _TOLD_BYTES = 600
 _REPLAY = ("--mode", "replay", "--newest-minutes", "480", "--again")
 """How a host without a service manager runs its releases: the newest hours, bar by bar, once."""
@@ -85,11 +83,11 @@ class HostTarget:
         return self.state().current.get(symbol)
 
     def look(self) -> Look:
-        """An order under way is waited for only shortly, and on this machine not at all."""
+        """What is there now: no order under way is waited for, and none that was killed is undone."""
         if isinstance(self.section, LocalTargetSection):
             return look_at_folder(Path(self._folder()))
         with self.open_link() as link:
-            state = self._ask(link, patience=_SHORT_PATIENCE)
+            state = self._parsed(HostState, "state", self._run(link, ("look",)))
         return Look(state.current, {hold.symbol: hold for hold in state.holds}, state.health)
 
     def deploy(self, release: Release) -> str:
@@ -207,7 +205,9 @@ class HostTarget:
     def _ask(self, link: HostLink, *, about: str | None = None, patience: float | None = None) -> HostState:
         seconds = self.rules.lock_seconds if patience is None else patience
         asked = ("--token", about) if about else ()
-        answer = self._run(link, ("state", "--lock-seconds", f"{seconds:g}", *asked), seconds=seconds)
+        answer = self._run(
+            link, ("state", "--lock-seconds", f"{seconds:g}", *asked), seconds=seconds + self._restarts(3)
+        )  # undoing what a killed order left is a restart, more time for it to get healthy, and another restart
         return self._parsed(HostState, "state", answer)
 
     def _bring(self, link: HostLink, state: HostState, token: str, bundles: Mapping[str, Path]) -> None:
@@ -322,9 +322,12 @@ class HostTarget:
         )
 
     def _patience(self, order: Activation | Return) -> float:
-        restarts = 2 * (self.section.command_timeout_seconds + self.section.health_timeout_seconds)
         watch = 60.0 * order.watch.minutes if isinstance(order, Activation) else 0.0
-        return self.rules.lock_seconds + restarts + watch + _STEPS_SECONDS * len(order.moves)
+        return self.rules.lock_seconds + self._restarts(2) + watch + _STEPS_SECONDS * len(order.moves)
+
+    def _restarts(self, number: int) -> float:
+        """The longest time that so many restarts take."""
+        return number * (self.section.command_timeout_seconds + self.section.health_timeout_seconds)
 
     def _hear(self, line: bytes) -> None:
         for said in _lines(line):

@@ -5,7 +5,7 @@ A symbol is judged alone: what is refused stays as it is, and the others go on.
 What does not belong here: the switch (transaction.py).
 """
 
-from models_lib.errors import BundleError, ConfigError, DataError
+from models_lib.errors import BundleError, ConfigError, DataError, TransientError
 from models_lib.holds import held
 from models_lib.host.messages import Activation, Move
 from models_lib.host.watch import Answers, breach
@@ -52,7 +52,7 @@ def _admit(work: Work, order: Activation, move: Move) -> None:
         raise _RefusedError(changed_meanwhile(host, move))
     try:
         answers = _answers(work, order, move, bundle)
-    except (OSError, BundleError, ConfigError, DataError) as error:
+    except (OSError, BundleError, ConfigError, DataError, TransientError) as error:
         raise _RefusedError(f"release {bundle[:12]} cannot be used on this host: {error}") from error
     if answers is None:
         work.note(move, "no rehearsal: watch.rehearsal_minutes is 0")

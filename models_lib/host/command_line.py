@@ -1,7 +1,9 @@
 """`crpbot-runtime host ...`: what a deployer runs on the host; JSON lines on stdout.
 
-    state [--token T] [--lock-seconds N]   what the host runs; what order T came to
-    order                                  an Activation or Return on stdin, to its end
+    look                                   what the host runs, as it is seen: waits for nobody, settles nothing
+    state [--token T] [--lock-seconds N]   the same behind the order under way, and after a killed one was undone; what order
+                                           T came to. A T that has not come by then is never carried out
+    order                                  an Activation or Return on stdin, to its end, once
     hold SYMBOL / release-hold SYMBOL      silence a symbol at once; end that. The reason or nothing on stdin
     shadow SYMBOL [HASH] [--token T]       a release that runs beside the current one without speaking; none ends that.
                                            With T it is adopted from incoming/T first
@@ -17,11 +19,10 @@ What does not belong here: the steps (transaction.py).
 import argparse
 import contextlib
 import os
-import re
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -29,10 +30,11 @@ from typing import Annotated, BinaryIO
 from pydantic import Field, TypeAdapter, ValidationError
 
 from models_lib.bundle.layout import READABLE_VERSIONS
-from models_lib.config.sections import SYMBOL_PATTERN
-from models_lib.errors import ConfigError, CrpbotError, TransientError
+from models_lib.bundle.parsing import Sha256
+from models_lib.config.sections import SymbolName
+from models_lib.errors import BusyError, ConfigError, CrpbotError, DeployError
 from models_lib.holds import held, held_symbols, place_hold, release_hold
-from models_lib.host.messages import BUSY, Activation, HostState, Outcome, Return
+from models_lib.host.messages import BUSY, Activation, HostState, Outcome, Return, Token
 from models_lib.host.transaction import activate, put_back, settle
 from models_lib.host.work import Host, NewestCandles
 from models_lib.runtime.health import read_health
@@ -56,6 +58,9 @@ def main(
     host = Host(arguments.folder.absolute(), newest_candles, _say)
     try:
         match arguments.command:
+            case "look":
+                host.folder.mkdir(parents=True, exist_ok=True)
+                _tell(_seen(host, version))
             case "state":
                 _state(host, arguments, version)
             case "order":
@@ -64,7 +69,7 @@ def main(
                 _change_hold(host, arguments, stdin.read().decode(errors="replace"))
             case "shadow":
                 _change_shadow(host, arguments)
-    except TransientError as error:
+    except BusyError as error:
         print(error, file=sys.stderr)
         return BUSY
     except (CrpbotError, OSError) as error:
@@ -77,17 +82,22 @@ def _state(host: Host, arguments: argparse.Namespace, version: str) -> None:
     """Waits for an order that is under way, so that the answer holds."""
     with host.alone(within_seconds=arguments.lock_seconds):
         settle(host)
-        state = HostState(
-            runtime_version=version,
-            schema_versions=READABLE_VERSIONS,
-            python=sys.version.split()[0],
-            free_bytes=shutil.disk_usage(host.folder).free,
-            current=host.releases.all_current(),
-            holds=tuple(hold for hold in (held(host.folder, symbol) for symbol in held_symbols(host.folder)) if hold),
-            health=read_health(host.folder),
-            asked=host.journal.outcome(arguments.token) if arguments.token else None,
-        )
-    _line("state", state.model_dump_json())
+        asked = host.journal.outcome_or_void(arguments.token) if arguments.token else None
+        state = _seen(host, version, asked)
+    _tell(state)
+
+
+def _seen(host: Host, version: str, asked: Outcome | None = None) -> HostState:
+    return HostState(
+        runtime_version=version,
+        schema_versions=READABLE_VERSIONS,
+        python=sys.version.split()[0],
+        free_bytes=shutil.disk_usage(host.folder).free,
+        current=host.releases.all_current(),
+        holds=tuple(hold for hold in (held(host.folder, symbol) for symbol in held_symbols(host.folder)) if hold),
+        health=read_health(host.folder),
+        asked=asked,
+    )
 
 
 def _carry_out(host: Host, request: bytes) -> None:
@@ -101,6 +111,11 @@ def _carry_out(host: Host, request: bytes) -> None:
         ) from error
     with host.alone(within_seconds=order.lock_seconds):
         settle(host)
+        if host.journal.outcome(order.token) is not None:
+            raise DeployError(
+                f"order {order.token} was carried out already, or its deployer was told that it had not come. Nothing is "
+                f"moved; deploy again."
+            )
         outcome: Outcome = activate(host, order) if isinstance(order, Activation) else put_back(host, order)
     _line("outcome", outcome.model_dump_json())
 
@@ -142,6 +157,10 @@ def _say(sentence: str) -> None:
     _line("progress", TypeAdapter(str).dump_json(sentence).decode())
 
 
+def _tell(state: HostState) -> None:
+    _line("state", state.model_dump_json())
+
+
 def _line(kind: str, content: str) -> None:
     """One line, at once. Nobody may be listening any more; the order goes on all the same."""
     try:
@@ -152,26 +171,35 @@ def _line(kind: str, content: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _symbol(text: str) -> str:
-    if not re.fullmatch(SYMBOL_PATTERN, text):
-        raise argparse.ArgumentTypeError(f"must be a symbol such as BTC-USD, was {text!r}")
-    return text
+def _checked(kind: TypeAdapter[str], example: str) -> Callable[[str], str]:
+    """What argparse calls for an argument of that kind: a path is made of it."""
+
+    def parse(text: str) -> str:
+        try:
+            return kind.validate_python(text)
+        except ValidationError as error:
+            raise argparse.ArgumentTypeError(f"must be {example}, was {text!r}") from error
+
+    return parse
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="crpbot-runtime host", description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, required=True, help="the host folder")
     commands = parser.add_subparsers(dest="command", required=True)
-    state = commands.add_parser("state", help="what the host runs")
-    state.add_argument("--token", help="an order to ask about")
+    symbol = _checked(TypeAdapter(SymbolName), "a symbol such as BTC-USD")
+    token = _checked(TypeAdapter(Token), "the name of an order")
+    commands.add_parser("look", help="what the host runs, as it is seen; waits for nobody, settles nothing")
+    state = commands.add_parser("state", help="what the host runs, after an order that is under way or was killed")
+    state.add_argument("--token", type=token, help="what this order came to; has it not come by now, it is void")
     commands.add_parser("order", help="carries out the order on stdin")
     shadow = commands.add_parser("shadow", help="a release that runs beside the current one without speaking")
-    shadow.add_argument("symbol", type=_symbol)
-    shadow.add_argument("bundle", nargs="?")
-    shadow.add_argument("--token", help="where its files were brought to")
+    shadow.add_argument("symbol", type=symbol)
+    shadow.add_argument("bundle", nargs="?", type=_checked(TypeAdapter(Sha256), "the hash of a bundle"))
+    shadow.add_argument("--token", type=token, help="where its files were brought to")
     for name, summary in (("hold", "silences a symbol; the reason on stdin"), ("release-hold", "ends a hold")):
         hold = commands.add_parser(name, help=summary)
-        hold.add_argument("symbol", type=_symbol)
+        hold.add_argument("symbol", type=symbol)
         hold.add_argument("--who", required=True)
     for waiting in (state, shadow):
         waiting.add_argument("--lock-seconds", type=float, default=0.0, help="how long to wait for an order under way")

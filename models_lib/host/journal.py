@@ -6,6 +6,7 @@ lock is free was left by a process that died. deployments.jsonl keeps what every
 What does not belong here: what is done about a journal that was left (transaction.py).
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -45,8 +46,9 @@ class HostJournal:
             except ValidationError:
                 continue
         raise RecordError(
-            f"{self._path}: the journal of an unfinished deployment cannot be read. Look at what current/ links to, put "
-            f"it right with `crpbot deploy`'s earlier release, then remove the file."
+            f"{self._path}: the journal of an unfinished deployment cannot be read, and nothing is moved on this host while "
+            f"it is there. Remove the file, then `crpbot deploy` or `crpbot rollback` to the release that current/ shall "
+            f"link to."
         )
 
     def clear(self) -> None:
@@ -58,8 +60,20 @@ class HostJournal:
         """Keeps what an order came to."""
         append_line(self._record, outcome.model_dump_json().encode())
 
+    def outcome_or_void(self, token: str) -> Outcome | None:
+        """As `outcome`; an order that is unknown is recorded without fates, and stays None for whoever asks again.
+
+        Whoever is told None takes it that nothing was moved and nothing will be: an order whose token is in the record must
+        not begin. It may still come, when its deployer's link was cut off and not closed.
+        """
+        outcome = self.outcome(token)
+        if outcome is None:
+            self.record(Outcome(token=token, at=datetime.now(UTC), who="nobody", fates=(), seconds={}))
+            return None
+        return outcome if outcome.fates else None
+
     def outcome(self, token: str) -> Outcome | None:
-        """What the order of that token came to; None when it is unknown. The latest line counts."""
+        """What the order of that token came to; None when it is unknown; without fates when it is void. The latest line counts."""
         try:
             lines = self._record.read_bytes().splitlines()
         except FileNotFoundError:

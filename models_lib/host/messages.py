@@ -137,4 +137,4 @@ class HostState(Message):
     health: Health | None
     """As last written, however old; None: never, or not readable."""
     asked: Outcome | None = None
-    """What the order that was asked about came to; None: it is unknown here."""
+    """What the order that was asked about came to; None: it has not begun here, and will not."""

@@ -74,7 +74,7 @@ class Host:
         """Holds the folder's lock, which dies with its holder.
 
         Raises:
-            TransientError: another deployment holds it for longer.
+            BusyError: another deployment holds it for longer.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         otherwise = (

@@ -393,3 +393,31 @@ def test_look_at_a_host_far_away_is_its_state(target: HostTarget, releases: Rele
     target.hold(BTC, reason="x")
     far, near = behind_ssh(target).look(), target.look()
     assert (far.current, far.holds, far.health) == (near.current, near.holds, near.health)
+
+
+def test_look_at_a_host_far_away_waits_for_no_deployment_and_settles_none(
+    target: HostTarget, folder: Path, releases: Releases
+) -> None:
+    target.deploy(releases["A"])
+    before = restarts(folder)
+    (folder / "journal.json").write_text("of an order that was killed")
+    with somebody_at_work(folder):
+        assert behind_ssh(target).look().current == {BTC: releases["A"].bundle.name}
+    assert (folder / "journal.json").exists()
+    assert restarts(folder) == before
+
+
+def test_question_leaves_the_host_time_to_settle_what_a_killed_order_left(target: HostTarget) -> None:
+    """A runtime that does not come up takes the restart and its health twice, and the health once more."""
+    limits = []
+
+    class Timed(InProcessLink):
+        def run(self, arguments: Sequence[str], **how: Any) -> Answer:
+            limits.append(how["timeout_seconds"])
+            return super().run(arguments, **how)
+
+    replace(target, open_link=Timed).state()
+    section = target.section
+    settling = 2 * section.command_timeout_seconds + 3 * section.health_timeout_seconds
+    (limit,) = limits
+    assert limit > target.rules.lock_seconds + settling

@@ -10,18 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from models_lib.errors import TransientError
 from models_lib.holds import held
 from models_lib.host.command_line import main
 from models_lib.host.messages import BUSY, HostState, Outcome
 from models_lib.host.releases import Releases
 from tests.flows.running import ROOT
-from tests.hosts import TestHost
+from tests.hosts import WATCH, TestHost
 
 Bundles = dict[str, list[Path]]
 Heard = pytest.CaptureFixture[str]
-BTC = "BTC-USD"
+BTC, ETH = "BTC-USD", "ETH-USD"
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +90,63 @@ def test_order_is_carried_out_and_its_outcome_is_known_afterwards(
     assert ask(host, "state", "--token", "nobody-knows") == 0
     (line,) = lines(capsys)
     assert line["state"]["asked"] is None
+
+
+def test_order_that_its_deployer_gave_up_is_not_carried_out(host: TestHost, bundles: Bundles, capsys: Heard) -> None:
+    """Its stdin comes to its end only after the deployer was told that nothing moves."""
+    order = host.activation({BTC: bundles[BTC][1]})
+    for _ in range(2):
+        assert ask(host, "state", "--token", order.token) == 0
+        (line,) = lines(capsys)
+        assert line["state"]["asked"] is None
+    assert ask(host, "order", stdin=order.model_dump_json().encode()) == 1
+    heard = capsys.readouterr()
+    assert heard.out == ""
+    assert f"order {order.token} was carried out already, or its deployer was told that it had not come" in heard.err
+    assert host.current(BTC) == bundles[BTC][0].name
+    assert ask(host, "state", "--token", order.token) == 0
+    (line,) = lines(capsys)
+    assert line["state"]["asked"] is None
+
+
+def test_order_is_carried_out_once(host: TestHost, bundles: Bundles, capsys: Heard) -> None:
+    order = host.activation({BTC: bundles[BTC][1]})
+    assert ask(host, "order", stdin=order.model_dump_json().encode()) == 0
+    outcome = host.host.journal.outcome(order.token)
+    assert ask(host, "order", stdin=order.model_dump_json().encode()) == 1
+    assert host.host.journal.outcome(order.token) == outcome
+
+
+def test_source_that_does_not_answer_refuses_its_symbol_and_the_others_are_told(
+    host: TestHost, bundles: Bundles, capsys: Heard
+) -> None:
+    def newest(symbol: str, minutes: int) -> pd.DataFrame:
+        if symbol == ETH:
+            raise TransientError("http://10.0.0.9 does not answer (timed out). Try again.")
+        return host.candles
+
+    strict = WATCH.model_copy(update={"rehearsal_minutes": 60, "class_shares_from": 1, "class_share_high": 0.01})
+    order = host.activation({symbol: made[1] for symbol, made in bundles.items()}, watch=strict)
+    stdin = io.BytesIO(order.model_dump_json().encode())
+    assert main(["--folder", str(host.folder), "order"], version="7.1", newest_candles=newest, stdin=stdin) == 0
+    outcome = Outcome.model_validate(lines(capsys)[-1]["outcome"])
+    btc, eth = outcome.of(BTC), outcome.of(ETH)
+    assert (btc.outcome, btc.on_hold, eth.outcome, eth.on_hold) == ("refused", True, "refused", False)
+    assert "http://10.0.0.9 does not answer (timed out)" in eth.reason
+    assert held(host.folder, ETH) is None
+    assert host.host.journal.outcome(order.token) == outcome
+
+
+def test_look_waits_for_nobody_and_changes_nothing(host: TestHost, bundles: Bundles, capsys: Heard) -> None:
+    order, restarts = host.activation({BTC: bundles[BTC][1]}), host.restarts()
+    host.host.journal.write(order)  # and here it was killed
+    with host.host.alone(within_seconds=0.0):
+        assert ask(host, "look") == 0
+    (line,) = lines(capsys)
+    state = HostState.model_validate(line["state"])
+    assert state.current == {symbol: made[0].name for symbol, made in bundles.items()}
+    assert host.host.journal.read() == order
+    assert host.restarts() == restarts
 
 
 def test_state_settles_what_a_killed_order_left(host: TestHost, bundles: Bundles, capsys: Heard) -> None:
@@ -173,12 +232,27 @@ def test_stranger_in_the_place_of_a_link_is_a_fault(host: TestHost, capsys: Hear
     assert "is no link to a release" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [[], ["restart"], ["hold", BTC], ["state", "--lock-seconds", "soon"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["restart"],
+        ["hold", BTC],
+        ["state", "--lock-seconds", "soon"],
+        ["state", "--token", "../7"],
+        ["shadow", BTC, "no-hash"],
+        ["shadow", BTC, "../" * 21 + "x"],
+        ["shadow", BTC, "0" * 64, "--token", ".."],
+        ["shadow", BTC, "0" * 64, "--token", "."],
+        ["shadow", BTC, "--token", ""],
+    ],
+)
 def test_wrong_usage_is_status_2(host: TestHost, words: list[str], capsys: Heard) -> None:
     with pytest.raises(SystemExit) as ended:
         ask(host, *words)
     assert ended.value.code == 2
     assert "usage: crpbot-runtime host" in capsys.readouterr().err
+    assert (host.folder / "incoming").is_dir()
 
 
 def test_order_goes_on_when_nobody_listens_any_more(host: TestHost, bundles: Bundles) -> None:
