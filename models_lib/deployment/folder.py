@@ -59,17 +59,18 @@ class FolderTarget:
     def deploy(self, release: Release) -> str:
         """Copies the bundle, verifies the copy, then switches the link."""
         symbol, bundle = release.symbol, release.bundle
-        before = self.current(symbol)
         try:
             with self._alone(symbol):
+                before = self.current(symbol)
                 self._releases.adopt(symbol, bundle.name, partial(shutil.copytree, bundle))
-                self._releases.switch(symbol, bundle.name)
                 self._releases.renew(symbol, bundle.name, release.judged_at)
-                self._releases.forget_old(symbol, {bundle.name, before}, at_least=self._keep)
+                self._releases.switch(symbol, bundle.name)
+                if before != bundle.name:  # a repeated one does not know which release is the previous one
+                    self._releases.forget_old(symbol, {bundle.name, before}, at_least=self._keep)
         except (OSError, BundleError, ConfigError) as error:
             raise DeployError(
                 f"{symbol}: release {bundle.name[:12]} cannot be put into {self._folder} ({error}). "
-                f"{_still(before)} Mend the folder, then run again."
+                f"{_still(self.current(symbol))} Mend the folder, then run again."
             ) from error
         return bundle.name
 
@@ -108,5 +109,5 @@ class FolderTarget:
             yield
 
 
-def _still(before: str | None) -> str:
-    return f"Release {before[:12]} is still current." if before else "There is still no release."
+def _still(current: str | None) -> str:
+    return f"Release {current[:12]} is still current." if current else "There is still no release."

@@ -116,13 +116,13 @@ class Releases:
     def forget_old(self, symbol: str, keep: set[str | None], *, at_least: int) -> None:
         """Removes the oldest releases beyond `keep` and the pieces of killed deployments; what cannot go harms nobody.
 
-        Pieces are nobody's work: whoever changes the symbol's releases holds the lock.
+        Called when another release became current; `keep` names it and the one before. Pieces are nobody's work: whoever changes the symbol's releases holds the lock.
         """
         with contextlib.suppress(OSError):
             found = list((self._folder / "releases" / symbol).iterdir())
             pieces = [path for path in found if path.name.startswith(".")]
             by_age = sorted(set(found) - set(pieces), key=lambda path: path.stat().st_mtime, reverse=True)
-            old = [path for path in by_age if path.name not in keep][max(0, at_least - len(keep)) :]
+            old = [path for path in by_age if path.name not in keep][max(0, at_least - len(keep - {None})) :]
             for path in (*pieces, *old):
                 shutil.rmtree(path, ignore_errors=True)
             kept = {path.name for path in by_age} - {path.name for path in old}

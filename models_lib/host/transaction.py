@@ -51,8 +51,9 @@ def _finished(work: Work, order: Activation, moves: Sequence[Move]) -> Outcome:
     """The outcome, in which these moves are deployed; it is recorded before the journal goes, or nobody could know it."""
     for move in moves:
         work.decide(move, "deployed")
-        kept = {move.bundle, move.before, work.host.shadows.current(move.symbol)}
-        work.host.releases.forget_old(move.symbol, kept, at_least=order.keep_releases)
+        if move.bundle != move.before:  # a repeated one does not know which release is the previous one
+            kept = {move.bundle, move.before, work.host.shadows.current(move.symbol)}
+            work.host.releases.forget_old(move.symbol, kept, at_least=order.keep_releases)
     return work.recorded()
 
 

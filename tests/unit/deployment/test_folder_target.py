@@ -59,6 +59,16 @@ def test_folder_that_cannot_take_releases_says_what_is_still_current(folder: Pat
         target.deploy(Release("BTC-USD", bundles[1], T0))
 
 
+def test_release_whose_days_cannot_be_written_does_not_become_current(folder: Path, bundles: list[Path]) -> None:
+    target = FolderTarget(folder, keep=5)
+    target.deploy(Release("BTC-USD", bundles[0], T0))
+    (folder / "judged" / "BTC-USD").rename(folder / "judged" / "aside")
+    (folder / "judged" / "BTC-USD").write_text("a file where a folder must be")
+    with pytest.raises(DeployError, match=f"Release {bundles[0].name[:12]} is still current"):
+        target.deploy(Release("BTC-USD", bundles[1], T0))
+    assert target.current("BTC-USD") == bundles[0].name
+
+
 def test_what_is_no_link_is_left_alone(folder: Path, bundles: list[Path]) -> None:
     stranger = folder / "current" / "BTC-USD"
     stranger.mkdir(parents=True)

@@ -38,6 +38,10 @@ def runs(host: TestHost, symbol: str, bundle: Path) -> None:
     assert not any((host.folder / "incoming").iterdir())
 
 
+def kept(host: TestHost) -> set[str]:
+    return {path.name for path in (host.folder / "releases" / BTC).iterdir()}
+
+
 def test_several_symbols_share_one_restart(host: TestHost, bundles: Bundles) -> None:
     restarts = len(host.restarts())
     outcome = host.deploy({symbol: made[1] for symbol, made in bundles.items()})
@@ -239,9 +243,19 @@ def test_damaged_release_is_not_put_back(host: TestHost, bundles: Bundles) -> No
 
 def test_current_and_previous_are_kept(host: TestHost, bundles: Bundles) -> None:
     for bundle in (*bundles[BTC][1:], *bundles[BTC]):
-        host.deploy({BTC: bundle}, keep_releases=1)
-    kept = {path.name for path in (host.folder / "releases" / BTC).iterdir()}
-    assert kept == {bundles[BTC][1].name, bundles[BTC][2].name}
+        host.deploy({BTC: bundle}, keep_releases=2)
+    assert kept(host) == {bundles[BTC][1].name, bundles[BTC][2].name}
+
+
+def test_repeated_deployment_keeps_the_previous_release(host: TestHost, bundles: Bundles) -> None:
+    first, second, refused = bundles[BTC]
+    host.deploy({BTC: second}, keep_releases=2)
+    host.candles = host.candles.head(100)  # too few for a rehearsal
+    watch = WATCH.model_copy(update={"rehearsal_minutes": 60})
+    assert host.deploy({BTC: refused}, keep_releases=2, watch=watch).of(BTC).outcome == "refused"
+    assert host.deploy({BTC: second}, keep_releases=2).of(BTC).outcome == "deployed"
+    assert {first.name, second.name} <= kept(host)
+    assert host.carry_out(_return(host, first.name)).of(BTC).outcome == "deployed"
 
 
 def test_order_that_is_killed_anywhere_is_settled(tmp_path: Path, bundles: Bundles) -> None:
@@ -294,7 +308,7 @@ def test_killed_order_does_not_undo_somebody_elses_deployment(host: TestHost, bu
 
 def test_journal_that_cannot_be_read_stops_everything(host: TestHost, bundles: Bundles) -> None:
     (host.folder / "journal.json").write_text("{")
-    with pytest.raises(RecordError, match="cannot be read"):
+    with pytest.raises(RecordError, match=r"cannot be read.* Remove the file, then `crpbot deploy`"):
         host.deploy({BTC: bundles[BTC][1]})
     assert Releases(host.folder).current(BTC) == bundles[BTC][0].name
 
