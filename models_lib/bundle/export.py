@@ -31,7 +31,7 @@ FAMILY = "v8"
 
 
 def export_bundle(bundle_folder: Path, destination_folder: Path, *, symbol: str | None = None) -> tuple[Path, ...]:
-    """Writes both files and returns where they are; files of an earlier export are replaced.
+    """Writes both files, or neither, and returns where they are; files of an earlier export are replaced.
 
     Args:
         bundle_folder: any sound bundle of the v8 family.
@@ -52,7 +52,8 @@ def export_bundle(bundle_folder: Path, destination_folder: Path, *, symbol: str 
         fresh.write_bytes(files[layout.ONNX_FILE])
         engine = OnnxPredictor(fresh.read_bytes(), bundle.tensors)
         _check_parity(golden, engine.probabilities(golden.features), name=onnx.name)
-    return _write_torch(bundle, golden, destination_folder), onnx
+        torch_file = _write_torch(bundle, golden, destination_folder)  # it may refuse, and then neither appears
+    return torch_file, onnx
 
 
 def export_torch(bundle_folder: Path, destination_folder: Path) -> Path:

@@ -128,3 +128,23 @@ def test_file_that_gives_other_answers_never_appears(
     with pytest.raises(BundleError, match=r"BTC-USD\.onnx: a golden probability comes out"):
         export_bundle(pristine, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("other", ["lstm_BTC-USD_v8_enhanced.pt", "BTC-USD.onnx"])
+def test_export_writes_both_files_or_neither(
+    pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    for name in ("lstm_BTC-USD_v8_enhanced.pt", "BTC-USD.onnx"):
+        (tmp_path / name).write_bytes(b"of an earlier export")
+
+    def check(golden: object, probabilities: object, *, name: str) -> None:
+        if name == other:
+            raise BundleError(f"{name}: a golden probability comes out wrong")
+
+    monkeypatch.setattr(export_module, "_check_parity", check)
+    with pytest.raises(BundleError, match=other):
+        export_bundle(pristine, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        "lstm_BTC-USD_v8_enhanced.pt": b"of an earlier export",
+        "BTC-USD.onnx": b"of an earlier export",
+    }
