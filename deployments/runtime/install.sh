@@ -99,6 +99,12 @@ if [ ! -e "$folder/$fresh/.complete" ]; then
   touch "$folder/$fresh/.complete"
   trap - EXIT
 fi
+# A deployment runs from this environment and watches the runtime: switch and restart are not for its time.
+exec 8>>"$folder/lock"
+if ! flock --nonblock 8; then
+  echo 'a deployment is at work on this host; waiting for its end ...'
+  flock 8
+fi
 if [ "$before" != "$fresh" ]; then
   ln -s "$fresh" "$folder/.venv.$$"
   mv -T "$folder/.venv.$$" "$folder/venv"
@@ -124,6 +130,7 @@ if [ -z "$without_service" ] && systemctl --user show-environment >/dev/null 2>&
   start='systemctl --user start crpbot-runtime'
   lasting="loginctl enable-linger $(id -un)    # once, or it ends when you log out"
 fi
+exec 8>&-
 echo "crpbot-runtime $version is installed in $folder."
 if [ -n "$before" ] && [ "$before" != "$fresh" ]; then
   echo "The way back: ln -sfn $before $folder/venv, and a restart."

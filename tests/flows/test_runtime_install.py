@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from models_lib.bundle.tensors import encode
 from models_lib.candles.schema import VALUE_COLUMNS, epoch_ms
 from models_lib.files import write_bytes
+from models_lib.locks import locked
 from studies.host_runtime import distributions, host_requirements
 from tests.architecture.test_runtime_wheel import wheel_files
 from tests.bundles import walk_candles, write_judged
@@ -262,14 +263,39 @@ def test_second_installation_does_nothing_twice_and_a_failed_one_leaves_the_firs
     on_host(host, "crpbot-runtime", "--help")
 
 
-@pytest.mark.long
-def test_unit_is_installed_for_this_folder_and_a_running_runtime_restarted(
-    host: Path, shipped: Path, tmp_path: Path
-) -> None:
-    """A played systemctl: there is no user's service manager on a machine that runs tests."""
+@pytest.fixture
+def with_systemctl(tmp_path: Path) -> str:
+    """PATH with a played one: there is no user's service manager on a machine that runs tests."""
     (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/asked\n')
     (tmp_path / "systemctl").chmod(0o755)
-    answer = install(host, "--allow-root", script=shipped / "install.sh", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    return f"{tmp_path}:{os.environ['PATH']}"
+
+
+@pytest.mark.long
+def test_switch_and_restart_wait_for_the_deployment_under_way(
+    host: Path, shipped: Path, tmp_path: Path, with_systemctl: str
+) -> None:
+    with locked(host / "crpbot-runtime/lock", within_seconds=0.0, otherwise="the test's own lock"):
+        installing = subprocess.Popen(
+            ["bash", str(shipped / "install.sh"), "--allow-root"],
+            env={**os.environ, "HOME": str(host), "PATH": with_systemctl},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert installing.stdout is not None
+        assert installing.stdout.readline() == "a deployment is at work on this host; waiting for its end ...\n"
+        assert not (tmp_path / "asked").exists()
+    with installing:
+        assert "is installed in" in installing.stdout.read()
+    assert installing.returncode == 0
+    assert "try-restart" in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.long
+def test_unit_is_installed_for_this_folder_and_a_running_runtime_restarted(
+    host: Path, shipped: Path, tmp_path: Path, with_systemctl: str
+) -> None:
+    answer = install(host, "--allow-root", script=shipped / "install.sh", PATH=with_systemctl)
     assert answer.returncode == 0, answer.stderr
     asked = (tmp_path / "asked").read_text().splitlines()
     assert asked == [
