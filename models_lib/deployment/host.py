@@ -322,9 +322,11 @@ class HostTarget:
         )
 
     def _patience(self, order: Activation | Return) -> float:
-        restarts = 2 * (self.section.command_timeout_seconds + self.section.health_timeout_seconds)
-        watch = 60.0 * order.watch.minutes if isinstance(order, Activation) else 0.0
-        return self.rules.lock_seconds + restarts + watch + _STEPS_SECONDS * len(order.moves)
+        """In the worst case one symbol after the other goes back, and the others are watched anew each time."""
+        moves = len(order.moves)
+        restarts = (1 + moves) * (self.section.command_timeout_seconds + self.section.health_timeout_seconds)
+        watches = moves * 60.0 * order.watch.minutes if isinstance(order, Activation) else 0.0
+        return self.rules.lock_seconds + restarts + watches + _STEPS_SECONDS * moves
 
     def _hear(self, line: bytes) -> None:
         for said in _lines(line):
