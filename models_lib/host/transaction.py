@@ -114,14 +114,22 @@ def _sweep(host: Host) -> None:
                 shutil.rmtree(upload, ignore_errors=True)
 
 
-def undo_links(host: Host) -> Outcome | None:
-    """As `settle`, by the runtime itself, which restarts nothing: the links lead to what it has loaded again.
+def undo_links(host: Host, loaded: Mapping[str, str | None] | None) -> Outcome | None:
+    """As `settle`, by the runtime itself, which restarts nothing; None also when that needs a restart, and nothing is moved.
+
+    Args:
+        host: where.
+        loaded: symbol -> what the runtime serves; None: nothing yet, and next it loads what the links lead to.
 
     Raises:
         RecordError: the journal cannot be read.
     """
     order = _left(host)
-    return _undone(host, order, _linked, by="; the runtime undid it") if order is not None else None
+    if order is None:
+        return None
+    if loaded is not None and any(loaded.get(name) != bundle for name, bundle in _as_before(host, order).items()):
+        return None
+    return _undone(host, order, _linked, by="; the runtime undid it")
 
 
 def _undone(host: Host, order: Activation | Return, put: Callable[[Work, Wanted], str | None], *, by: str) -> Outcome:
