@@ -143,21 +143,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def serve(arguments: argparse.Namespace) -> int:
     """Serves the symbols of `arguments.folder` until the candles end or the process is told to."""
-    from models_lib.host.abandoned import undo_abandoned
+    from models_lib.host.abandoned import undo_at_start
     from models_lib.locks import locked
     from models_lib.runtime.configuration import read_runtime_config
+    from models_lib.runtime.health import LOCK_FILE
     from models_lib.runtime.logs import set_up_logs
     from models_lib.runtime.releases import released_symbols
 
     folder: Path = arguments.folder.expanduser().absolute()
     config = read_runtime_config(folder)
     section = _laid_over(config.runtime, arguments)
-    undo_abandoned(folder)
+    undo_at_start(folder)
     symbols = _symbols(
         arguments.symbols, released_symbols(folder), folder, may_wait=arguments.mode == "live" or arguments.again
     )
     source = _source(arguments, section, folder)
-    (folder / "state").mkdir(parents=True, exist_ok=True)
+    (folder / LOCK_FILE).parent.mkdir(parents=True, exist_ok=True)
     end_logs = set_up_logs(
         folder / "logs", max_bytes=section.log_max_bytes, keep=section.log_keep, secrets=[os.environ.get(_SLACK, "")]
     )
@@ -165,7 +166,7 @@ def serve(arguments: argparse.Namespace) -> int:
         f"{folder}: another runtime serves this folder (waited {_LOCK_SECONDS:g} s). Stop it first, or try again later."
     )
     try:
-        with locked(folder / "state" / "runtime.lock", within_seconds=_LOCK_SECONDS, otherwise=busy):
+        with locked(folder / LOCK_FILE, within_seconds=_LOCK_SECONDS, otherwise=busy):
             return _run(arguments, folder, config.model_copy(update={"runtime": section}), symbols, source)
     finally:
         end_logs()

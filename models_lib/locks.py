@@ -37,6 +37,25 @@ def locked(path: Path, *, within_seconds: float, otherwise: str) -> Iterator[Non
         lock.free()
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the exclusive flock on `path` now; a file that is missing is held by nobody.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 class _Lock:
     """One open file. Whoever comes last closes it: the holder, or the thread that got the lock too late."""
 

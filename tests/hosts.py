@@ -3,11 +3,12 @@
 What the runtime reports can be chosen, so that every answer of a host to a deployment can be seen.
 """
 
+import contextlib
 import json
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from models_lib.host.messages import Activation, Move, Outcome, Return, Service
 from models_lib.host.releases import Releases
 from models_lib.host.transaction import activate, put_back, settle
 from models_lib.host.work import Host
+from models_lib.locks import locked
+from models_lib.runtime.health import LOCK_FILE
 from tests.bundles import walk_candles
 
 WATCH = WatchSection(bars=1, minutes=0.05, rehearsal_minutes=0)
@@ -63,7 +66,7 @@ _RUNTIME = """
 import datetime, json, os, sys
 folder = sys.argv[1]
 say = json.load(open(os.path.join(folder, "runtime_says.json")))
-current = {s: os.path.basename(os.readlink(os.path.join(folder, "current", s))) for s in os.listdir(os.path.join(folder, "current"))
+current = {s: os.path.basename(os.readlink(os.path.join(folder, "current", s))) for s in sorted(os.listdir(os.path.join(folder, "current")))
            if not s.startswith(".")}
 with open(os.path.join(folder, "restarts"), "a") as restarts:
     restarts.write(json.dumps(current, sort_keys=True) + "\\n")
@@ -76,13 +79,17 @@ def of(release):
             "predictions": 5, "signals": 0, "refusals": {}, "last_refusal": None,
             "classes": {"DOWN": 2, "NEUTRAL": 1, "UP": 2}, "over_99": 0, "non_finite": 0, "errors": 0, "last_error": None,
             "filled_minutes": 0, "latency_ms": {"median": None, "p99": None}, "live": None, "shadow_difference": None}
-    return {**seen, **answer.get("figures", {})}
-health = {"runtime_version": "0", "mode": "replay", "pid": os.getpid(), "started_at": now, "written_at": now,
+    return {**seen, **say["by_release"].get(release, say["always"]).get("figures", {})}
+health = {"runtime_version": "0", "mode": answer.get("mode", "replay"), "pid": os.getpid(), "started_at": now, "written_at": now,
           "ready": answer.get("ready", True), "last_error": None, "symbols": {s: of(h) for s, h in current.items()}}
-if not answer.get("silent"):
+def write(name, health):
     with open(os.path.join(folder, "health.partial"), "w") as fresh:
         json.dump(health, fresh)
-    os.rename(os.path.join(folder, "health.partial"), os.path.join(folder, "health.json"))
+    os.rename(os.path.join(folder, "health.partial"), os.path.join(folder, name))
+if "then" in answer:
+    write("health.then", {**health, **answer["then"]})
+if not answer.get("silent"):
+    write("health.json", health)
 """
 
 
@@ -108,7 +115,11 @@ class TestHost:
         self.runtime_says({})
 
     def runtime_says(self, always: Mapping[str, Any], **by_release: Mapping[str, Any]) -> None:
-        """What the runtime does at a restart: fails, silent, ready, names (a hash), figures; `by_release` goes first."""
+        """What the runtime does at a restart; what is said of one of its releases goes first.
+
+        fails, silent, ready, mode, names (a hash); figures (of that release's symbol); then (what else the health says from
+        the second look on, where it is asked with `asking`).
+        """
         says = {"always": always, "by_release": by_release}
         (self.folder / "runtime_says.json").write_text(json.dumps(says))
 
@@ -120,6 +131,26 @@ class TestHost:
     def service(self) -> Service:
         command = (sys.executable, "-S", str(self.folder / "runtime.py"), str(self.folder))
         return Service(restart=command, restart_seconds=20, health=None, health_seconds=1)
+
+    @property
+    def asking(self) -> Service:
+        """The service with a health command, which sees what the runtime reports next once it was asked."""
+        look = 'cat "$0"/health.json; if [ -e "$0"/health.then ]; then mv "$0"/health.then "$0"/health.json; fi'
+        return self.service.model_copy(update={"health": ("/bin/sh", "-c", look, str(self.folder))})
+
+    def killed_in_its_restart(self, number: int) -> Service:
+        """The service whose restart command, at its call of that number, kills who called it; first, so nothing restarts."""
+        calls = 'echo >> "$0"/calls; if [ $(wc -l < "$0"/calls) -eq "$1" ]; then kill -9 $PPID; fi; shift; exec "$@"'
+        command = ("/bin/sh", "-c", calls, str(self.folder), str(number), *self.service.restart)
+        return self.service.model_copy(update={"restart": command})
+
+    @contextlib.contextmanager
+    def runtime_lock(self) -> Iterator[None]:
+        """Held as by a runtime that lives."""
+        path = self.folder / LOCK_FILE
+        path.parent.mkdir(exist_ok=True)
+        with locked(path, within_seconds=0.0, otherwise="it is held"):
+            yield
 
     def current(self, symbol: str = "BTC-USD") -> str | None:
         return Releases(self.folder).current(symbol)

@@ -32,6 +32,9 @@ STEPS = frozenset(
     }
 )
 
+NEVER = sys.maxsize
+"""A step that no act comes to: something else kills it, or nothing."""
+
 
 def killed_at(step: int, act: Callable[[], object]) -> bool:
     """Whether a fork that acts was killed at that step; False when it came to its end first."""

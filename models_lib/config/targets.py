@@ -115,7 +115,8 @@ TargetSection = Annotated[
 class WatchSection(Section):
     """How a new release is judged by its answers: of the newest day before the switch, of the first bars after it.
 
-    A breach keeps it out, or puts the earlier release back, and puts the symbol on hold.
+    A breach keeps it out, or puts the earlier release back, and puts the symbol on hold. Bars that are too old put the
+    earlier release back and nothing on hold: the model is not to blame.
     """
 
     rehearsal_minutes: Annotated[int, Field(ge=0)] = 1_440
@@ -123,7 +124,8 @@ class WatchSection(Section):
     bars: Annotated[int, Field(ge=0)] = 3
     """The watch of a symbol ends after so many of its bars ..."""
     minutes: PositiveFloat = 10.0
-    """... or after so many minutes, whichever comes first; fewer bars than `bars` are then told as such."""
+    """... or after so many minutes, whichever comes first; fewer bars than `bars` are then told as such. When one
+    symbol goes back, the others are watched anew."""
     max_share_over_99: Share = 0.30
     """Largest share of answers above 99 %; three such answers at least. The gate's 10 % is of weeks: on single days of 50
     real ones honest models had up to 14.7 %. The broken generations had 99 to 100 %."""
@@ -140,7 +142,7 @@ class WatchSection(Section):
     max_latency_ms: PositiveFloat = 1_000.0
     """Largest median time from a bar to its decision, in milliseconds."""
     max_bar_age_seconds: PositiveFloat = 300.0
-    """Largest age of the newest bar in live mode."""
+    """Largest age of the newest bar in live mode; beyond it the symbol goes back, and is not put on hold."""
 
     @model_validator(mode="after")
     def _shares_are_in_order(self) -> Self:

@@ -322,8 +322,10 @@ class HostTarget:
         )
 
     def _patience(self, order: Activation | Return) -> float:
-        watch = 60.0 * order.watch.minutes if isinstance(order, Activation) else 0.0
-        return self.rules.lock_seconds + self._restarts(2) + watch + _STEPS_SECONDS * len(order.moves)
+        """In the worst case one symbol after the other goes back, and the others are watched anew each time."""
+        moves = len(order.moves)
+        watches = moves * 60.0 * order.watch.minutes if isinstance(order, Activation) else 0.0
+        return self.rules.lock_seconds + self._restarts(1 + moves) + watches + _STEPS_SECONDS * moves
 
     def _restarts(self, number: int) -> float:
         """The longest time that so many restarts take."""

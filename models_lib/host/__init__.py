@@ -5,6 +5,7 @@
     service      the command that restarts the runtime, and its health file
     rehearsal    the newest day answered by the new model before anything is switched
     watch        what a release may do and still stay
+    first_bars   whether the runtime serves the new releases for the first bars, and what they answer
     transaction  activate and put back: journal, switch, restart, health, watch; or everything as it was
     command_line `crpbot-runtime host ...`
 
@@ -16,8 +17,10 @@ The steps of an activation, each of which may be repeated:
     load         with this host's own Python: golden vectors must come out as recorded
     rehearse     the newest day; what breaks a limit never becomes current
     switch       the journal is written, then the links are replaced, then the runtime is restarted
-    health       the runtime must name the new hash
-    watch        the first bars; what breaks a limit goes back and is put on hold until a person releases it
+    health       the runtime must live and name the new hash
+    watch        the first bars; what breaks a limit is put on hold until a person releases it, and goes back. The others
+                 share its restart and are watched anew. When the runtime ends, all go back, and when the bars of one are
+                 too old, that one; neither puts anything on hold
 
 What does not belong here: reaching the host (models_lib.deployment, tasks.adapters) and speaking (models_lib.runtime).
 """

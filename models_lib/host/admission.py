@@ -13,11 +13,7 @@ from models_lib.host.work import Host, Work
 
 
 class _RefusedError(Exception):
-    """Why a symbol is not moved; `on_hold`: and stays on hold."""
-
-    def __init__(self, reason: str, *, on_hold: bool = False) -> None:
-        super().__init__(reason)
-        self.on_hold = on_hold
+    """Why a symbol is not moved."""
 
 
 def admitted(work: Work, order: Activation) -> list[Move]:
@@ -27,7 +23,7 @@ def admitted(work: Work, order: Activation) -> list[Move]:
         try:
             _admit(work, order, move)
         except _RefusedError as refusal:
-            work.decide(move, "refused", str(refusal), on_hold=refusal.on_hold)
+            work.decide(move, "refused", str(refusal))
         else:
             moves.append(move)
     return moves
@@ -46,8 +42,7 @@ def _admit(work: Work, order: Activation, move: Move) -> None:
     assert bundle is not None, "an activation names what shall be current"
     hold = held(host.folder, move.symbol)
     if hold is not None:
-        # Told as a hold: the deployer that was there when it was placed may not have lived to hear of it.
-        raise _RefusedError(f"{hold.sentence()}. `crpbot release-hold {move.symbol}` ends it", on_hold=True)
+        raise _RefusedError(f"{hold.sentence()}. `crpbot release-hold {move.symbol}` ends it")
     if host.releases.current(move.symbol) not in (move.before, bundle):
         raise _RefusedError(changed_meanwhile(host, move))
     try:
@@ -60,7 +55,9 @@ def _admit(work: Work, order: Activation, move: Move) -> None:
     work.note(move, f"rehearsal of the newest {order.watch.rehearsal_minutes} minutes: {answers.sentence()}")
     broken = breach(answers, order.watch)
     if broken:
-        raise _RefusedError(f"in the rehearsal of the newest day {broken}", on_hold=True)
+        reason = f"in the rehearsal of the newest day {broken}"
+        work.hold(move, reason)
+        raise _RefusedError(reason)
 
 
 def _answers(work: Work, order: Activation, move: Move, bundle: str) -> Answers | None:

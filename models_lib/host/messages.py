@@ -103,7 +103,7 @@ class Fate(Message):
     reason: str
     """Why it is not deployed; empty when it is."""
     on_hold: bool = False
-    """The symbol is on hold on the host: its new model broke a limit of the watch, or an earlier one did."""
+    """The symbol is on hold on the host: a person placed it, or a model broke a limit of the watch."""
     notes: tuple[str, ...] = ()
     """What was measured on the way."""
 

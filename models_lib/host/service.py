@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from models_lib.children import ended_on_error
 from models_lib.errors import DeployError
 from models_lib.host import messages
-from models_lib.runtime.health import Health, read_health
+from models_lib.runtime.health import Health, read_health, runtime_lives
 
 _LOOK_EVERY_SECONDS = 0.05
 _END_WITHIN_SECONDS = 5.0
@@ -38,6 +38,8 @@ class RuntimeService:
         self._order = order
         self._pause = threading.Event()  # never set: its wait is a pause that a signal ends
         self._restarted_at = datetime.fromtimestamp(0, UTC)
+        self._served_since: datetime | None = None
+        """Start of the process that came up after the restart."""
 
     def restart(self) -> None:
         """Runs the restart command to its end; what that leaves in the background, such as the runtime itself, goes on.
@@ -45,7 +47,7 @@ class RuntimeService:
         Raises:
             DeployError: it fails or does not exist; or it takes too long: then it is ended with all that it started.
         """
-        self._restarted_at = datetime.now(UTC)
+        self._restarted_at, self._served_since = datetime.now(UTC), None
         self._run(self._order.restart, self._order.restart_seconds, what="the restart command")
 
     def health(self) -> Health | None:
@@ -62,10 +64,24 @@ class RuntimeService:
         except ValidationError:
             return None
 
-    def names(self, releases: Mapping[str, str | None]) -> bool:
-        """Whether the runtime reports now that it serves these releases."""
-        health = self.health()
-        return health is not None and _missing(health, releases) is None
+    def missing_now(self, releases: Mapping[str, str | None]) -> str | None:
+        """A look at the health: what keeps the runtime from serving these releases; None when nothing does."""
+        return self._judged(lambda health: self.missing(health, releases))
+
+    def missing(self, health: Health | None, releases: Mapping[str, str | None]) -> str | None:
+        """What keeps the runtime that reports this from serving these releases; None when nothing does.
+
+        A live runtime serves while it lives. A replay answers once and ends.
+        """
+        if health is None:
+            return "the runtime reported no health"
+        if health.mode == "live" and (health.ended_at is not None or not runtime_lives(self._folder)):
+            return f"the runtime ended ({health.last_error or 'no error is known'})"
+        if self._served_since not in (None, health.started_at):
+            return "the runtime ended and was started again"
+        if not health.ready:
+            return f"the runtime is not ready ({health.last_error or 'it is starting'})"
+        return _misnamed(health, releases)
 
     def wait_for(self, releases: Mapping[str, str | None]) -> None:
         """Returns when the runtime, restarted since, is ready and names these releases.
@@ -94,9 +110,11 @@ class RuntimeService:
 
     def _names_since_restart(self, releases: Mapping[str, str | None]) -> Callable[[Health | None], str | None]:
         def judge(health: Health | None) -> str | None:
-            if health is None or health.started_at < self._restarted_at:
-                return "the runtime reported no health"
-            return _missing(health, releases)
+            since_restart = health if health is not None and health.started_at >= self._restarted_at else None
+            missing = self.missing(since_restart, releases)
+            if missing is None and since_restart is not None:
+                self._served_since = since_restart.started_at
+            return missing
 
         return judge
 
@@ -133,10 +151,7 @@ def _carried_out(command: tuple[str, ...], seconds: float) -> tuple[int, bytes, 
         return status, stdout.read(), stderr.read()
 
 
-def _missing(health: Health, releases: Mapping[str, str | None]) -> str | None:
-    """What keeps the runtime from serving these releases; None when nothing does."""
-    if not health.ready:
-        return f"the runtime is not ready ({health.last_error or 'it is starting'})"
+def _misnamed(health: Health, releases: Mapping[str, str | None]) -> str | None:
     for symbol, bundle in releases.items():
         served = health.symbols.get(symbol)
         found = served.bundle if served else None

@@ -1,7 +1,7 @@
 """Activation and return: whole, or as it was before.
 
 All symbols that are switched share one restart. When the runtime then does not come up with them, all of them go back;
-when one breaks a limit of the watch, that one goes back and is put on hold.
+when one breaks a limit of the watch, that one is put on hold and goes back, and the others are watched anew.
 
 Whoever calls holds the folder's lock (`Host.alone`), and has settled what a killed order left (`settle`).
 
@@ -12,14 +12,14 @@ What does not belong here: which bundles may be switched to (admission.py), and 
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from models_lib.errors import DeployError
+from models_lib.holds import held
 from models_lib.host.admission import admitted, changed_meanwhile
+from models_lib.host.first_bars import Fault, watch_first_bars
 from models_lib.host.messages import Activation, Move, Order, Outcome, Return
-from models_lib.host.watch import answers_of, breach
 from models_lib.host.work import Host, Work
-from models_lib.runtime.health import Health
 
 _UPLOAD_SECONDS = 86_400.0
 """A day: no upload that an order may still come for is so old."""
@@ -91,7 +91,8 @@ def settle(host: Host) -> Outcome | None:
         RecordError: its journal cannot be read.
     """
     # Also when the links are right already, the runtime is restarted: the kill may have come between the two.
-    return _undone(host, _restored_at_last, by="")
+    order = _left(host)
+    return _undone(host, order, _restored_at_last, by="") if order is not None else None
 
 
 def _with_room(work: Work, moves: list[Move]) -> list[Move]:
@@ -114,20 +115,26 @@ def _sweep(host: Host) -> None:
                 shutil.rmtree(upload, ignore_errors=True)
 
 
-def undo_links(host: Host) -> Outcome | None:
-    """As `settle`, by the runtime itself, which restarts nothing: the links lead to what it has loaded again.
+def undo_links(host: Host, loaded: Mapping[str, str | None] | None) -> Outcome | None:
+    """As `settle`, by the runtime itself, which restarts nothing; None also when that needs a restart, and nothing is moved.
+
+    Args:
+        host: where.
+        loaded: symbol -> what the runtime serves; None: nothing yet, and next it loads what the links lead to.
 
     Raises:
         RecordError: the journal cannot be read.
     """
-    return _undone(host, _linked, by="; the runtime undid it")
-
-
-def _undone(host: Host, put: Callable[[Work, Wanted], str | None], *, by: str) -> Outcome | None:
-    """Undoes what a killed order left, with `put`, which answers what is wrong afterwards; None when nothing was left."""
     order = _left(host)
     if order is None:
         return None
+    if loaded is not None and any(loaded.get(name) != bundle for name, bundle in _as_before(host, order).items()):
+        return None
+    return _undone(host, order, _linked, by="; the runtime undid it")
+
+
+def _undone(host: Host, order: Activation | Return, put: Callable[[Work, Wanted], str | None], *, by: str) -> Outcome:
+    """Undoes what a killed order left, with `put`, which answers what is wrong afterwards."""
     work = Work.on(host, order)
     before = _as_before(host, order)
     fault = put(work, before)
@@ -135,9 +142,9 @@ def _undone(host: Host, put: Callable[[Work, Wanted], str | None], *, by: str) -
         if move.symbol not in before:
             work.decide(move, "refused", changed_meanwhile(host, move))
             continue
-        reason = (
-            f"{order.who} was killed during this deployment{by}{f'; and after going back {fault}' if fault else ''}"
-        )
+        hold = held(host.folder, move.symbol)  # by the watch of the killed order, or by a person
+        also = f"{f'; and it is {hold.sentence()}' if hold else ''}{f'; and after going back {fault}' if fault else ''}"
+        reason = f"{order.who} was killed during this deployment{by}{also}"
         work.decide(move, "unhealthy" if fault else "rolled_back", reason)
     outcome = work.recorded()
     host.journal.clear()
@@ -178,10 +185,7 @@ def _runs_already(work: Work, moves: Sequence[Move]) -> bool:
     wanted = {move.symbol: move.bundle for move in moves}
     if any(work.host.releases.current(symbol) != bundle for symbol, bundle in wanted.items()):
         return False
-    try:
-        return work.service.names(wanted)
-    except DeployError:
-        return False  # the restart that follows will tell
+    return work.service.missing_now(wanted) is None
 
 
 def _moved(work: Work, moves: Sequence[Move]) -> bool:
@@ -197,42 +201,43 @@ def _moved(work: Work, moves: Sequence[Move]) -> bool:
 
 
 def _watched(work: Work, order: Activation, moves: Sequence[Move]) -> list[Move]:
-    """Follows the first bars; the moves that stay. What broke a limit went back and is on hold."""
-    with work.step("watch"):
-        broken = _broken_limits(work, order, moves)
-    back = [move for move in moves if move.symbol in broken]
-    if back:
-        with work.step("roll back"):
-            fault = _restored(work, {move.symbol: move.before for move in back})
-        for move in back:
-            _decide_return(work, move, broken[move.symbol], fault, on_hold=True)
-    return [move for move in moves if move.symbol not in broken]
+    """Follows the first bars; the moves that stay. What is at fault goes back, and the others are watched anew."""
+    staying = list(moves)
+    while staying:
+        with work.step("watch"):
+            faults = watch_first_bars(work, order.watch, staying)
+        if not faults:
+            break
+        back = [move for move in staying if move.symbol in faults]
+        staying = [move for move in staying if move.symbol not in faults]
+        second = _gone_back(work, back, faults)
+        if second:
+            _decide_others(work, moves, back, second)
+            return []
+    return staying
 
 
-def _broken_limits(work: Work, order: Activation, moves: Sequence[Move]) -> dict[str, str]:
-    """Symbol -> the limit that it broke, of those that broke one before all were watched to the end."""
-    limits = order.watch
-    broken: dict[str, str] = {}
-
-    def judge(health: Health | None) -> str | None:
-        waiting = []
-        for move in moves:
-            served = health.symbols.get(move.symbol) if health else None
-            if health is None or served is None or served.bundle != move.bundle:
-                waiting.append(move.symbol)
-                continue
-            broke = breach(answers_of(served, live=health.mode == "live"), limits)
-            if broke:
-                broken[move.symbol] = f"after the switch {broke}"
-            elif served.bars < limits.bars:
-                waiting.append(move.symbol)
-        return f"fewer than {limits.bars} bars of {', '.join(waiting)}" if waiting and not broken else None
-
-    unfinished = work.service.follow(judge, within_seconds=60.0 * limits.minutes)
-    seen = f"watched for {limits.minutes:g} minutes, {unfinished}" if unfinished else f"watched for {limits.bars} bars"
+def _decide_others(work: Work, moves: Sequence[Move], back: Sequence[Move], second: str) -> None:
+    """The runtime that did not come up is that of all: also of those that went back before."""
+    names = ", ".join(move.symbol for move in back)
     for move in moves:
-        work.note(move, seen)
-    return broken
+        if move not in back:
+            before = work.fates.get(move.symbol)
+            work.decide(
+                move, "unhealthy", f"{f'{before.reason}; and ' if before else ''}after {names} went back {second}"
+            )
+
+
+def _gone_back(work: Work, moves: Sequence[Move], faults: Mapping[str, Fault]) -> str | None:
+    """Puts each model that is to blame on hold, then puts the releases of before back; what is wrong afterwards."""
+    for move in moves:
+        if faults[move.symbol].of_model:
+            work.hold(move, faults[move.symbol].reason)  # first: whoever settles this after a kill must know it
+    with work.step("roll back"):
+        second = _restored(work, {move.symbol: move.before for move in moves})
+    for move in moves:
+        _decide_return(work, move, faults[move.symbol].reason, second)
+    return second
 
 
 def _restored(work: Work, releases: Wanted) -> str | None:
@@ -287,8 +292,8 @@ def _put(work: Work, releases: Wanted) -> str | None:
     return None
 
 
-def _decide_return(work: Work, move: Move, reason: str, fault: str | None, *, on_hold: bool = False) -> None:
-    if fault:
-        work.decide(move, "unhealthy", f"{reason}; and after going back {fault}", on_hold=on_hold)
+def _decide_return(work: Work, move: Move, reason: str, second: str | None) -> None:
+    if second:
+        work.decide(move, "unhealthy", f"{reason}; and after going back {second}")
     else:
-        work.decide(move, "rolled_back", reason, on_hold=on_hold)
+        work.decide(move, "rolled_back", reason)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_lib.holds import BY_THE_SYSTEM, place_hold
+from models_lib.holds import BY_THE_SYSTEM, held, place_hold
 from models_lib.host.journal import HostJournal
 from models_lib.host.messages import Fate, FateName, Move, Order, Outcome
 from models_lib.host.releases import Releases
@@ -123,15 +123,14 @@ class Work:
         self.notes.setdefault(move.symbol, []).append(sentence)
         self.host.say(f"{move.symbol}: {sentence}")
 
-    def decide(self, move: Move, outcome: FateName, reason: str = "", *, on_hold: bool = False) -> None:
-        """Settles the symbol; a model that broke a limit of the watch puts it on hold."""
-        placed = on_hold and self._hold(move, reason)
+    def decide(self, move: Move, outcome: FateName, reason: str = "") -> None:
+        """Settles the symbol."""
         self.fates[move.symbol] = Fate(
             symbol=move.symbol,
             outcome=outcome,
             release=self.host.releases.current(move.symbol),
             reason=reason,
-            on_hold=placed,
+            on_hold=held(self.host.folder, move.symbol) is not None,
             notes=tuple(self.notes.get(move.symbol, ())),
         )
         self.host.say(f"{move.symbol}: {outcome.replace('_', ' ')}{f', {reason}' if reason else ''}")
@@ -148,12 +147,11 @@ class Work:
         self.host.journal.record(outcome)
         return outcome
 
-    def _hold(self, move: Move, reason: str) -> bool:
+    def hold(self, move: Move, reason: str) -> None:
+        """Puts the symbol on hold, whose model broke a limit: it is silent from its next bar on, whatever happens here."""
         sentence = f"release {(move.bundle or 'none')[:12]}: {reason}"[:_LONGEST_REASON]
         try:
             place_hold(self.host.folder, move.symbol, placed_by=BY_THE_SYSTEM, reason=sentence, now=datetime.now(UTC))
         except OSError:
             _log.exception("%s could not be put on hold", move.symbol)
             self.note(move, "the hold could not be written: place it by hand")
-            return False
-        return True

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
@@ -69,7 +69,7 @@ class Engine:
         propose: makes a signal of an intent.
         clock: gives the time, aware, UTC.
         again: predict also what an earlier process decided on, to see a release at work; nothing is said twice.
-        mend: called when a release is current that is not loaded: undoes a deployment that was killed.
+        mend: called with what is loaded when something else is current: undoes a deployment that was killed.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Engine:
         propose: Proposing,
         clock: Callable[[], datetime],
         again: bool = False,
-        mend: Callable[[], None] = lambda: None,
+        mend: Callable[[Mapping[str, str | None]], None] = lambda _loaded: None,
     ) -> None:
         self._mend = mend
         self._folder = folder
@@ -222,7 +222,8 @@ class Engine:
         decision = decide(prediction, around, terms, self._rules)
         if isinstance(decision, Refusal):
             if decision.kind is RefusalKind.SWAPPED:
-                self._mend()  # from the next bar on, where it can be mended
+                # From the next bar on, where it can be mended.
+                self._mend({name: one.bundle for name, one in self.symbols.items()})
             return prediction, decision
         assert prediction is not None, "an intent comes from a prediction"
         return prediction, self._open_signal(symbol, bar, decision) or self._propose(

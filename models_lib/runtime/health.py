@@ -18,8 +18,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, J
 
 from models_lib.bundle.layout import READABLE_VERSIONS
 from models_lib.errors import ConfigError
+from models_lib.locks import is_held
 
 HEALTH_FILE = "health.json"
+LOCK_FILE = "state/runtime.lock"
+"""The one runtime of a folder holds the flock on it for as long as it lives, however it ends."""
 _POLL_SECONDS = 0.1
 """How soon the server notices that it shall close."""
 Count = Annotated[int, Field(ge=0)]
@@ -145,6 +148,11 @@ def read_health(folder: Path) -> Health | None:
         return Health.model_validate_json((folder / HEALTH_FILE).read_bytes())
     except (OSError, ValidationError):
         return None
+
+
+def runtime_lives(folder: Path) -> bool:
+    """Whether a runtime serves the host folder now, whatever its health file says."""
+    return is_held(folder / LOCK_FILE)
 
 
 def write_health(folder: Path, health: Health) -> bytes:

@@ -53,7 +53,7 @@ def test_poisoned_model_without_a_rehearsal_is_rolled_back_by_the_watch_and_held
 ) -> None:
     told = desk.release(candidates.poisoned, rehearsal_minutes=0, bars=5)
     assert told.deployment.outcome == "rolled_back"
-    assert "after the switch 100.0% of" in told.events["rolled_back"]
+    assert ": after the switch " in told.events["rolled_back"]
     assert "above 99 % confidence" in told.events["rolled_back"]
     desk.nothing_moved(candidates.poisoned.name, outcome="rolled_back")
     for folder in (desk.home, host.folder):

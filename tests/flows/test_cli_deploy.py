@@ -264,7 +264,7 @@ def test_champion_answers_the_newest_candles_on_this_machine(home: Path, capsys:
     (answer,) = json.loads(done.stdout)["symbols"].values()
     assert (answer["outcome"], answer["bundle"], answer["target"]) == ("deployed", bundle, "local")
     assert f"{BTC}: rehearsal of the newest 1440 minutes: 1440 answers: " in done.stderr
-    assert f"{BTC}: watched for 3 bars" in done.stderr
+    assert f"{BTC}: watched for 480 bars" in done.stderr
     health = json.loads((home / "host" / "health.json").read_text())["symbols"][BTC]
     assert (health["bundle"], health["bars"]) == (bundle, 480), "the newest hours of its candles, once"
     signals = [json.loads(line) for line in (home / "host" / "signals.jsonl").read_text().splitlines()]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from models_lib.errors import TransientError
-from models_lib.locks import locked
+from models_lib.locks import is_held, locked
 
 HOLDS = """
 import fcntl, sys
@@ -51,6 +51,16 @@ def test_a_free_lock_is_taken_at_once_and_freed(tmp_path: Path) -> None:
         with locked(path, within_seconds=0.0, otherwise="busy"):
             assert not is_free(path)
         assert is_free(path)
+
+
+def test_lock_of_another_process_is_seen_until_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not is_held(path)
+    with held_elsewhere(path) as other:
+        assert is_held(path)
+        other.kill()
+        other.wait()
+        assert not is_held(path)
 
 
 def test_who_may_write_the_file_is_what_the_operators_umask_says(tmp_path: Path) -> None:

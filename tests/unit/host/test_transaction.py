@@ -22,9 +22,9 @@ from models_lib.holds import held, place_hold
 from models_lib.host.messages import Move, Return
 from models_lib.host.releases import Releases
 from models_lib.host.transaction import activate
-from tests.bundles import T0, walk_candles
+from tests.bundles import T0, edit_json, walk_candles
 from tests.hosts import WATCH, TestHost
-from tests.killed import killed_at_each
+from tests.killed import NEVER, killed_at, killed_at_each
 
 Bundles = dict[str, list[Path]]
 BTC, ETH = "BTC-USD", "ETH-USD"
@@ -67,6 +67,31 @@ def test_release_that_no_runtime_serves_is_restarted(host: TestHost, bundles: Bu
     restarts = host.restarts()
     assert host.deploy({BTC: bundles[BTC][0]}).of(BTC).outcome == "deployed"
     assert len(host.restarts()) == len(restarts) + 1
+
+
+def test_release_that_a_dead_runtime_served_is_restarted(host: TestHost, bundles: Bundles) -> None:
+    """Its health names the release for ever: as it ended, or, after a kill, as if it went on."""
+    restarts = len(host.restarts())
+    ends = {"mode": "live", "ended_at": "2020-01-01T00:00:00Z"}
+    for number, end in enumerate([ends, {"mode": "live"}], 1):
+        edit_json(host.folder / "health.json", lambda tree, end=end: tree.update(end))
+        assert host.deploy({BTC: bundles[BTC][0]}).of(BTC).outcome == "deployed"
+        assert len(host.restarts()) == restarts + number
+
+
+def test_release_that_a_living_runtime_serves_is_not_restarted(host: TestHost, bundles: Bundles) -> None:
+    restarts = host.restarts()
+    edit_json(host.folder / "health.json", lambda tree: tree.update(mode="live"))
+    with host.runtime_lock():
+        assert host.deploy({BTC: bundles[BTC][0]}).of(BTC).outcome == "deployed"
+    assert host.restarts() == restarts
+
+
+def test_put_back_of_what_a_dead_runtime_served_restarts_it(host: TestHost, bundles: Bundles) -> None:
+    restarts = len(host.restarts())
+    edit_json(host.folder / "health.json", lambda tree: tree.update(mode="live"))
+    assert host.carry_out(_return(host, bundles[BTC][0].name)).of(BTC).outcome == "deployed"
+    assert len(host.restarts()) == restarts + 1
 
 
 def test_corrupt_upload_is_refused_and_the_others_go_on(host: TestHost, bundles: Bundles) -> None:
@@ -142,7 +167,6 @@ def test_first_release_that_does_not_come_up_leaves_the_symbol_without_one(tmp_p
 def test_model_that_breaks_a_limit_goes_back_alone_and_is_held(
     host: TestHost, bundles: Bundles, figures: dict[str, object], told: str
 ) -> None:
-    # The stand-in reports the same figures for every symbol that it serves, so one symbol is deployed.
     host.runtime_says({}, **{bundles[BTC][1].name: {"figures": figures}})
     fate = host.deploy({BTC: bundles[BTC][1]}).of(BTC)
     assert (fate.outcome, fate.release, fate.on_hold) == ("rolled_back", bundles[BTC][0].name, True)
@@ -156,6 +180,112 @@ def test_model_that_breaks_a_limit_goes_back_alone_and_is_held(
     again = host.deploy({BTC: bundles[BTC][2]}).of(BTC)
     assert again.outcome == "refused"
     assert "crpbot release-hold BTC-USD" in again.reason
+
+
+WAITS = WATCH.model_copy(update={"bars": 100, "minutes": 0.5})
+"""For more bars than the stand-in reports."""
+
+
+@pytest.mark.parametrize(
+    ("then", "told"),
+    [
+        ({"mode": "live", "ended_at": "2026-01-01T00:00:00Z"}, "the runtime ended (no error is known)"),
+        ({"mode": "live", "last_error": "BTC-USD: memory"}, "the runtime ended (BTC-USD: memory)"),  # as after a kill
+        ({"started_at": "2126-01-01T00:00:00Z"}, "the runtime ended and was started again"),
+        ({"ready": False}, "the runtime is not ready"),
+    ],
+)
+def test_runtime_that_ends_during_the_watch_takes_all_back_and_holds_none(
+    host: TestHost, bundles: Bundles, then: dict[str, object], told: str
+) -> None:
+    host.runtime_says({}, **{bundles[BTC][1].name: {"then": then}})
+    outcome = host.deploy({symbol: made[1] for symbol, made in bundles.items()}, watch=WAITS, service=host.asking)
+    for symbol in (BTC, ETH):
+        fate = outcome.of(symbol)
+        assert (fate.outcome, fate.release, fate.on_hold) == ("rolled_back", bundles[symbol][0].name, False)
+        assert told in fate.reason
+        runs(host, symbol, bundles[symbol][0])
+
+
+def test_runtime_that_cannot_be_asked_to_the_end_takes_all_back(host: TestHost, bundles: Bundles) -> None:
+    once = ("/bin/sh", "-c", 'cat "$0"/health.json && rm "$0"/health.json', str(host.folder))
+    service = host.service.model_copy(update={"health": once})
+    watch = WATCH.model_copy(update={"bars": 100, "minutes": 0.005})
+    fate = host.deploy({BTC: bundles[BTC][1]}, watch=watch, service=service).of(BTC)
+    assert (fate.outcome, fate.on_hold) == ("rolled_back", False)
+    assert "the health command /bin/sh ended with status 1" in fate.reason
+
+
+def test_stale_bars_take_the_symbol_back_and_hold_nothing(host: TestHost, bundles: Bundles) -> None:
+    """The exchange is to blame, not the model: it may be tried again. The others are watched anew, and stay."""
+    host.runtime_says(
+        {"mode": "live"}, **{bundles[BTC][1].name: {"mode": "live", "figures": {"bar_age_seconds": 400.0}}}
+    )
+    with host.runtime_lock():
+        outcome = host.deploy({symbol: made[1] for symbol, made in bundles.items()})
+    fate = outcome.of(BTC)
+    assert (fate.outcome, fate.release, fate.on_hold) == ("rolled_back", bundles[BTC][0].name, False)
+    assert "the newest bar is 400 s old (at most 300 s allowed)" in fate.reason
+    assert outcome.of(ETH).outcome == "deployed"
+
+
+BREAKS = {"figures": {"non_finite": 1}}
+ENDS = {"mode": "live", "ended_at": "2026-01-01T00:00:00Z"}
+
+
+def test_others_stay_when_one_goes_back_and_each_has_its_own_count(host: TestHost, bundles: Bundles) -> None:
+    new = {symbol: made[1] for symbol, made in bundles.items()}
+    host.runtime_says({}, **{new[BTC].name: BREAKS, new[ETH].name: {"figures": {"bars": 0}}})
+    outcome = host.deploy(new, watch=WATCH.model_copy(update={"minutes": 0.005}))
+    assert [(fate.outcome, fate.on_hold) for fate in outcome.fates] == [("rolled_back", True), ("deployed", False)]
+    assert outcome.of(BTC).notes[-1] == "watched for 5 bars"
+    assert outcome.of(ETH).notes[-1] == "watched for 0 bars, fewer than 1: no more came within 0.005 minutes"
+    runs(host, BTC, bundles[BTC][0])
+    runs(host, ETH, new[ETH])
+
+
+def test_others_are_watched_anew_when_one_went_back(host: TestHost, bundles: Bundles) -> None:
+    """What happens after the restart that they share is theirs, too."""
+    new = {symbol: made[1] for symbol, made in bundles.items()}
+    host.runtime_says({}, **{new[BTC].name: BREAKS, new[ETH].name: {"then": ENDS}})
+    outcome = host.deploy(new, watch=WAITS, service=host.asking)
+    assert [(fate.outcome, fate.on_hold) for fate in outcome.fates] == [("rolled_back", True), ("rolled_back", False)]
+    assert "the runtime ended" in outcome.of(ETH).reason
+    runs(host, ETH, bundles[ETH][0])
+
+
+def test_runtime_that_does_not_come_up_after_one_went_back_is_that_of_all(host: TestHost, bundles: Bundles) -> None:
+    new = {symbol: made[1] for symbol, made in bundles.items()}
+    host.runtime_says({}, **{new[BTC].name: BREAKS, bundles[BTC][0].name: {"fails": True}})
+    outcome = host.deploy(new)
+    assert [(fate.outcome, fate.on_hold) for fate in outcome.fates] == [("unhealthy", True), ("unhealthy", False)]
+    assert outcome.of(ETH).reason.startswith("after BTC-USD went back the restart command")
+
+
+def test_runtime_that_does_not_come_up_in_the_end_is_that_of_those_that_went_back_before(
+    host: TestHost, bundles: Bundles
+) -> None:
+    new = {symbol: made[1] for symbol, made in bundles.items()}
+    says = {new[BTC].name: BREAKS, new[ETH].name: {"then": ENDS}, bundles[ETH][0].name: {"fails": True}}
+    host.runtime_says({}, **says)
+    outcome = host.deploy(new, watch=WAITS, service=host.asking)
+    assert [(fate.outcome, fate.on_hold) for fate in outcome.fates] == [("unhealthy", True), ("unhealthy", False)]
+    assert "1 answers are not finite" in outcome.of(BTC).reason
+    assert "; and after ETH-USD went back the restart command" in outcome.of(BTC).reason
+
+
+def test_hold_outlives_a_kill_on_the_way_back(host: TestHost, bundles: Bundles) -> None:
+    """The model passed the rehearsal: without the hold the next night would put it to use again."""
+    host.runtime_says({}, **{bundles[BTC][1].name: BREAKS})
+    order = host.activation({BTC: bundles[BTC][1]}, service=host.killed_in_its_restart(2))
+    assert killed_at(NEVER, lambda: host.carry_out(order))
+    settled = host.settle()
+    assert settled is not None
+    fate = settled.of(BTC)
+    assert (fate.outcome, fate.release, fate.on_hold) == ("rolled_back", bundles[BTC][0].name, True)
+    assert "was killed during this deployment; and it is on hold since" in fate.reason
+    assert "1 answers are not finite" in fate.reason
+    assert host.deploy({BTC: bundles[BTC][1]}).of(BTC).outcome == "refused"
 
 
 def test_three_sure_answers_among_many_are_no_breach(host: TestHost, bundles: Bundles) -> None:

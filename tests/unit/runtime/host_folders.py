@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -85,6 +85,7 @@ class Host:
         settings: SignalsSection = TALKATIVE,
         proposing: Proposing | None = None,
         clock: Any = lambda: NOW,
+        mend: Callable[[Mapping[str, str | None]], None] = lambda _loaded: None,
         **runtime: Any,
     ) -> Health:
         """One process of the runtime from start to end; returns the last health that it wrote."""
@@ -101,6 +102,7 @@ class Host:
                 mode=mode,
                 propose=proposing or partial(propose, settings=settings),
                 clock=clock,
+                mend=mend,
             )
             engine.run(Event())
             speaker.close()

@@ -158,8 +158,10 @@ def test_release_that_is_switched_meanwhile_is_silent_until_the_restart(btc: Hos
                     btc.release(other_bundle)
                 yield event
 
-    symbol = btc.run(Switched(given(RAWS[: PAST + 30], past=PAST))).symbols["BTC-USD"]
+    loaded: list[Mapping[str, str | None]] = []
+    symbol = btc.run(Switched(given(RAWS[: PAST + 30], past=PAST)), mend=loaded.append).symbols["BTC-USD"]
     assert symbol.refusals["swapped"] == 20
+    assert loaded == [{"BTC-USD": symbol.bundle}] * 20, "who undoes a killed deployment is told what is loaded"
     again = btc.run(ListSource([*given(RAWS[: PAST + 30], past=PAST), *given(RAWS[PAST + 30 :])])).symbols["BTC-USD"]
     assert again.bundle == other_bundle.name
     assert "swapped" not in again.refusals
