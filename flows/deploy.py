@@ -1,10 +1,10 @@
 """`deploy`: the champions of some symbols are put to use at a target, as `crpbot deploy` does.
 
 In order: the deployment, with one restart of the host's runtime; then people are told. A symbol that the host refuses or
-rolls back fails the run, and the host runs what it ran before.
+rolls back fails the run, and the host runs what it ran before. Whatever else fails the run is told by the night-watch.
 """
 
-from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -15,11 +15,10 @@ from prefect.states import Completed, Failed
 from flows.home import config_file, crpbot_home, operator, prepare_home
 from flows.parameters import DeployParams
 from models_lib.config import load_config
-from models_lib.errors import DeployError, TransientError
-from models_lib.steps.champions import deployment_notices, failure_notice
-from tasks.deploy_champions import deploy_champions
-from tasks.notify import tell_now
+from models_lib.errors import ConfigError, CrpbotError, DeployError
+from tasks.deploy_champions import deploy_champions, told
 from tasks.ui.log_lines import hear_the_library
+from tasks.ui.runs import NOT_DEPLOYED
 
 
 @flow(name="deploy", flow_run_name="deploy-{params.where}", validate_parameters=True)
@@ -35,13 +34,14 @@ def deploy(params: DeployParams = DeployParams()) -> State[Any]:  # noqa: B008 -
     config = load_config(config_file(params.config), params.settings)
     # The id and not the name: two notices of the same name are one, and a deployment may be told every day.
     run_id = f"deploy-{flow_run.id}"
+    champions = partial(deploy_champions, home, config, params.symbols, params.target, operator())
     try:
-        deployed = deploy_champions(home, config, params.symbols, params.target, operator())
-    except (DeployError, TransientError) as error:
-        tell_now(home, config.notifications, [failure_notice(error, run_id=run_id, now=datetime.now(UTC))])
+        deployed = told(home, config.notifications, run_id, champions)
+    except ConfigError:
         raise
-    tell_now(home, config.notifications, deployment_notices(deployed, run_id=run_id, now=datetime.now(UTC)))
+    except CrpbotError as error:
+        return Failed(name=NOT_DEPLOYED, message=str(error), data=error)
     lines = "; ".join(each.line() for each in deployed)
     if all(each.outcome == "deployed" for each in deployed):
         return Completed(name="Deployed", message=lines, data=deployed)
-    return Failed(name="NotDeployed", message=lines, data=DeployError(lines))
+    return Failed(name=NOT_DEPLOYED, message=lines, data=DeployError(lines))

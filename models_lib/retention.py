@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models_lib.config.sections import RetentionSection
+from models_lib.deployment.known import if_gone
 from models_lib.deployment.target import DeploymentTarget
 from models_lib.errors import ConfigError, CrpbotError, RecordError, TransientError
 from models_lib.registry.local import LocalStore
@@ -147,7 +148,8 @@ def _sweep(broom: "_Broom", section: RetentionSection, deployed: frozenset[str] 
     began = min(((folder / RUN_LOCK).stat().st_mtime for folder in running), default=math.inf)
     _sweep_cache(broom, section, began)
     if deployed is None:
-        broom.faults.append("no bundle was removed: a deployment target does not tell what it runs. Try again later.")
+        why = "a deployment target does not tell what it runs. Try again later."
+        broom.faults.append(f"no bundle was removed: {why} {if_gone(broom.home)}")
     else:
         _sweep_bundles(broom, section, deployed)
 

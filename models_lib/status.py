@@ -11,7 +11,7 @@ What does not belong here: printing, and telling anybody (the flows turn warning
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from models_lib.bundle.layout import MANIFEST_FILE
 from models_lib.bundle.parsing import parse_json
 from models_lib.deployment.journal import symbols_under_way
 from models_lib.deployment.look import Look
+from models_lib.deployment.record import DeploymentRecord, deployment_records
 from models_lib.deployment.target import DeploymentTarget
 from models_lib.errors import BundleError, CrpbotError
 from models_lib.holds import Hold, held
@@ -93,6 +94,7 @@ class SymbolStatus:
         runs: its runs since the last promotion.
         hold: its hold, if it is on hold.
         releases: target -> release that it runs; empty where no target is configured.
+        attempts: target -> the last deployment of the symbol there, whatever it came to.
         live: target -> live figures beside the test's, or how the runtime stands, where one reports.
         waiting: what it waits for, such as an approval; empty for nothing.
         faults: what could not be read.
@@ -105,6 +107,7 @@ class SymbolStatus:
     runs: SymbolRuns
     hold: Hold | None
     releases: Mapping[str, str | None]
+    attempts: Mapping[str, DeploymentRecord]
     live: Mapping[str, str]
     waiting: str
     faults: tuple[str, ...]
@@ -165,6 +168,7 @@ class SymbolStatus:
             "held_by": self.runs.gates(),
             "hold": None if self.hold is None else self.hold.model_dump(mode="json", exclude={"symbol"}),
             "releases": dict(self.releases),
+            "attempts": {target: asdict(attempt) for target, attempt in self.attempts.items()},
             "live": dict(self.live),
             "waiting": self.waiting or None,
             "faults": list(self.faults),
@@ -216,6 +220,7 @@ def read_status(
     under_way = dict.fromkeys(symbols_under_way(home), "a promotion under way, or the next run to settle a killed one")
     waits = under_way | dict(waiting or {})
     looks, silent = _looks(targets)
+    attempts, unread = _attempts(home, targets)
     rows = []
     for symbol in symbols:
         champion = champions.by_symbol.get(symbol)
@@ -232,12 +237,14 @@ def read_status(
                 runs=runs[symbol],
                 hold=hold,
                 releases=releases,
+                attempts={one.target: one for one in attempts if one.symbol == symbol},
                 live=live_lines(looks, symbol),
                 waiting=waits.get(symbol, ""),
                 faults=(
                     *unreadable,
                     *faults,
                     *silent,
+                    *unread,
                     *_differing(releases, champion),
                     *_held_there(looks, symbol, hold),
                     *runs[symbol].faults,
@@ -301,6 +308,15 @@ def _looks(targets: Sequence[DeploymentTarget]) -> tuple[dict[str, Look], list[s
         except (CrpbotError, OSError) as error:
             faults.append(f"target {target.name}: {error}")
     return looks, faults
+
+
+def _attempts(home: Path, targets: Sequence[DeploymentTarget]) -> tuple[list[DeploymentRecord], list[str]]:
+    """The attempts to deploy to these targets, oldest first, and what keeps them from being read."""
+    names = {target.name for target in targets}
+    try:
+        return [attempt for attempt in deployment_records(home) if attempt.target in names], []
+    except OSError as error:
+        return [], [f"the record of deployments cannot be read ({error})"]
 
 
 def live_lines(looks: Mapping[str, Look], symbol: str) -> dict[str, str]:

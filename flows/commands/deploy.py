@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,15 +17,16 @@ if TYPE_CHECKING:
 def execute(arguments: argparse.Namespace) -> int:
     """Prints one line a symbol; 1 when one of them is not deployed."""
     from models_lib.config import load_config
-    from models_lib.steps.champions import deploy_champions, deployment_notices
+    from models_lib.steps.champions import deploy_champions
     from tasks.adapters.links import open_ssh
-    from tasks.notify import tell_now
+    from tasks.deploy_champions import told
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
     make_home(home)
     if arguments.shadow is not None:
         return _shadow(home, config, arguments)
-    deployed = deploy_champions(
+    champions = partial(
+        deploy_champions,
         home,
         config,
         arguments.symbols or None,
@@ -33,8 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
         ssh=open_ssh,
         say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
     )
-    now = datetime.now(UTC)
-    tell_now(home, config.notifications, deployment_notices(deployed, run_id=f"deploy-{now:%Y%m%dT%H%M%S}", now=now))
+    deployed = told(home, config.notifications, f"deploy-{datetime.now(UTC):%Y%m%dT%H%M%S}", champions)
     if arguments.json:
         print(json.dumps({"symbols": {each.symbol: each.to_json() for each in deployed}}, indent=2, sort_keys=True))
     else:

@@ -10,7 +10,7 @@ from flows.home import crpbot_home, operator
 def execute(arguments: argparse.Namespace) -> int:
     """Prints what the hold was, here and where it was deployed; 1 when a host does not answer and stays silent."""
     from models_lib.config import load_config
-    from models_lib.deployment.known import known_targets
+    from models_lib.deployment.known import if_gone, known_targets
     from models_lib.deployment.silence import release_at
     from models_lib.holds import release_hold
     from models_lib.registry.commands import check_known
@@ -18,11 +18,14 @@ def execute(arguments: argparse.Namespace) -> int:
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
     check_known(home, arguments.symbol, config.symbols)
+    # Home first: when its hold cannot be ended, no host speaks of a symbol that is on hold here.
+    print(release_hold(home, arguments.symbol, who=operator(), now=datetime.now(UTC)).message)
     targets = known_targets(home, config.deployment, ssh=open_ssh, who=operator())
     done, failed = release_at(targets, arguments.symbol)
-    print(release_hold(home, arguments.symbol, who=operator(), now=datetime.now(UTC)).message)
     for sentence in done:
         print(sentence)
     for sentence in failed:
         print(f"crpbot: {arguments.symbol} may still be silent there: {sentence}", file=sys.stderr)
+    if failed:
+        print(f"crpbot: {if_gone(home)}", file=sys.stderr)
     return 1 if failed else 0

@@ -102,6 +102,8 @@ def _remarks(status: "Status") -> list[str]:
         if row.hold is not None:
             lines.append(f"{row.symbol}: {row.hold.sentence()}")
         lines += [f"{row.symbol}: {target}: {line}" for target, line in row.live.items()]
+        failed = {target: last for target, last in row.attempts.items() if last.outcome != "deployed"}
+        lines += [f"{row.symbol}: {target}: last deployment: {last.sentence()}" for target, last in failed.items()]
         if row.waiting:
             lines.append(f"{row.symbol}: waits for {row.waiting}")
         warning = row.warning()

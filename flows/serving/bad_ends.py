@@ -32,7 +32,7 @@ from models_lib.notifications import Notice
 from models_lib.running import running_runs
 from models_lib.steps.admission import running_retrain
 from models_lib.steps.plan import token_of
-from tasks.ui.runs import REFUSED, TOO_LATE
+from tasks.ui.runs import NOT_DEPLOYED, REFUSED, TOO_LATE
 
 LOOK_BACK = timedelta(days=3)
 """Longer than a weekend without a worker; a notice that was posted is not posted again."""
@@ -65,13 +65,13 @@ def bad_ends(client: SyncPrefectClient, home: Path, now: datetime) -> list[Notic
 
 
 def told_by_nobody(state: State) -> bool:
-    """Whether a run that ended in this state told no verdict and was not stopped by a person."""
+    """Whether a run that ended in this state told neither a verdict nor its deployment, and was not stopped by a person."""
     message = state.message or ""
     match state.type:
         case StateType.CRASHED:
             return True
         case StateType.FAILED:
-            return not _VERDICT.match(message)
+            return state.name != NOT_DEPLOYED and not _VERDICT.match(message)
         case StateType.CANCELLED:
             return state.name in {REFUSED, TOO_LATE} or message in _CANCELLED_BY_RULE
         case _:

@@ -38,6 +38,11 @@ class FolderTargetSection(Section):
     folder: Annotated[Path, AfterValidator(_on_this_machine)]
     """Where the releases lie."""
 
+    @property
+    def where(self) -> str:
+        """What tells this place from every other, whatever it is called."""
+        return str(self.folder)
+
 
 class HostTargetSection(Section):
     """What the targets with a runtime of their own share."""
@@ -66,6 +71,11 @@ class LocalTargetSection(HostTargetSection):
     runtime_command: Command | None = None
     """The host's program; null: the runtime of this very installation."""
 
+    @property
+    def where(self) -> str:
+        """What tells this place from every other, whatever it is called."""
+        return str(self.folder or "host in the state folder")
+
 
 class SshTargetSection(HostTargetSection):
     """A trading host behind SSH. Only keys are used, and only hosts whose key is known are spoken to."""
@@ -92,6 +102,11 @@ class SshTargetSection(HostTargetSection):
     """From the first packet until the log-in is done."""
     silence_limit_seconds: PositiveFloat = 20.0
     """A connection on which the host answers nothing for so long, not even keep-alives, is given up."""
+
+    @property
+    def where(self) -> str:
+        """What tells this place from every other, whatever it is called."""
+        return f"{self.host}:{self.port}{self.folder}"
 
 
 def _kind(value: Any) -> Any:

@@ -1,37 +1,78 @@
-"""Every target that this home is known to have deployed to: the configured one, and those of the runs that are kept.
+"""Every target where something of this home may run: the configured ones, and every place that it ever deployed to.
 
-`crpbot clean` without the nightly's configuration file must not take away what the nightly deployed.
+    <home>/targets/<hash>.json    one file a place: its name and its section, written before anything is brought there
+
+`crpbot hold` must silence and `crpbot clean` must spare what another configuration deployed, also where the deployer was
+killed. A place that is gone for good is asked until a person removes its file: only people know that nothing speaks there.
 
 What does not belong here: asking the targets anything.
 """
 
-import json
+import logging
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models_lib.config import DeploymentSection
+from models_lib.config.sections import TargetName
+from models_lib.config.targets import TargetSection
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
+from models_lib.files import sha256_bytes, write_text
+
+_FOLDER = "targets"
+_log = logging.getLogger(__name__)
+
+
+class _Place(BaseModel):
+    """One file: a target that something was deployed to, under the name that it had then."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: TargetName
+    section: TargetSection
+
+
+def remember_target(home: Path, deployment: DeploymentSection) -> None:
+    """Keeps where the section's target is; whoever deploys there does this first."""
+    name = deployment.target
+    assert name is not None, "nothing is deployed without a target"
+    place = _Place(name=name, section=deployment.targets[name])
+    file = f"{sha256_bytes(place.section.where.encode())[:12]}.json"
+    write_text(home / _FOLDER / file, place.model_dump_json(indent=2) + "\n")
 
 
 def known_targets(home: Path, configured: DeploymentSection, *, ssh: SshOpener, who: str) -> list[DeploymentTarget]:
-    """The targets, each once. A run folder without a readable plan knows none.
+    """The targets, each place once and each with a name of its own.
 
-    Of the configuration every target counts, of a run the one that it deployed to: `crpbot deploy` may name any.
+    A place that is configured goes by the configuration; another one whose name is taken is called by name and place.
     """
-    found: list[tuple[DeploymentSection, str | None]] = [(configured, name) for name in configured.targets]
-    found += [(section, section.target) for section in map(_of_run, (home / "runs").glob("*/plan.json")) if section]
-    places = {
-        section.targets[name].model_dump_json(): (section, name)
-        for section, name in reversed(found)
-        if name is not None
-    }
-    targets = (open_target(section, name, home=home, ssh=ssh, who=who) for section, name in places.values())
-    return [target for target in targets if target is not None]
+    places = {section.where: (name, section) for name, section in configured.targets.items()}
+    for place in _remembered(home):
+        taken = {name for name, _ in places.values()}
+        where = place.section.where
+        places.setdefault(where, (f"{place.name} ({where})" if place.name in taken else place.name, place.section))
+    opened = (
+        open_target(configured.model_copy(update={"targets": {name: section}}), name, home=home, ssh=ssh, who=who)
+        for name, section in places.values()
+    )
+    return [target for target in opened if target is not None]
 
 
-def _of_run(plan: Path) -> DeploymentSection | None:
-    try:
-        return DeploymentSection.model_validate(json.loads(plan.read_bytes())["config"]["deployment"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError):
-        return None
+def if_gone(home: Path) -> str:
+    """What to do about a target that does not answer because it is no more."""
+    return (
+        f"A target that is gone for good is asked no more once no configuration names it and its file in "
+        f"{home / _FOLDER} is removed."
+    )
+
+
+def _remembered(home: Path) -> list[_Place]:
+    found = []
+    for path in sorted((home / _FOLDER).glob("*.json")):
+        try:
+            found.append(_Place.model_validate_json(path.read_bytes()))
+        except (OSError, ValidationError) as error:
+            _log.warning(
+                "%s names a target and cannot be read (%s); that target is not asked.", path, type(error).__name__
+            )
+    return found

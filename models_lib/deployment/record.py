@@ -44,9 +44,9 @@ class DeploymentRecord:
     run_id: str | None
 
     def sentence(self) -> str:
-        """For people."""
+        """For people, to follow the names of symbol and target."""
         why = f": {self.reason}" if self.reason else ""
-        return f"{self.time}  {self.symbol}  {self.outcome.replace('_', ' ')} {self.bundle[:12]} to {self.target}{why}"
+        return f"{self.outcome.replace('_', ' ')} {self.bundle[:12]} at {self.time[:16]}{why}"
 
 
 @contextlib.contextmanager

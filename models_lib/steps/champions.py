@@ -19,24 +19,27 @@ from typing import Any
 
 import pandas as pd
 
-from models_lib.bundle import load_bundle
+from models_lib.bundle import load_bundle, verify_hashes
 from models_lib.bundle.layout import MANIFEST_FILE
 from models_lib.bundle.manifest import parse_manifest
-from models_lib.config import DataSection, RunConfig
+from models_lib.config import DataSection, DeploymentSection, RunConfig
 from models_lib.deployment.host import HostTarget
 from models_lib.deployment.journal import Journal
+from models_lib.deployment.known import remember_target
 from models_lib.deployment.local_runtime import bring_candles, bring_signals_section
 from models_lib.deployment.record import outcome_of, record_deployment
 from models_lib.deployment.release import Release
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
-from models_lib.errors import ConfigError, CrpbotError, DeployError
+from models_lib.errors import BundleError, ConfigError, CrpbotError, DataError, DeployError, RecordError
 from models_lib.holds import held
 from models_lib.notifications.message import Notice
-from models_lib.registry import Registry, open_registry
+from models_lib.registry import open_registry
 from models_lib.registry.commands import check_known, known_symbols
 from models_lib.steps.release import release_of, settle_symbol
 
 _STAGE = "deploy"
+_OF_ONE_SYMBOL = (BundleError, DataError, DeployError, RecordError)
+"""What keeps one champion from being deployed, before the target is asked: its bundle, candles, journal, record."""
 _log = logging.getLogger(__name__)
 
 
@@ -47,7 +50,7 @@ class ChampionDeployed:
     Attributes:
         symbol: whose.
         target: where.
-        bundle: the champion's hash.
+        bundle: the champion's hash; empty where nobody can tell.
         outcome: deployed, rolled_back, unhealthy or failed.
         reason: why it is not deployed; empty when it is.
     """
@@ -79,45 +82,50 @@ def deploy_champions(
 ) -> tuple[ChampionDeployed, ...]:
     """Deploys the champions of these symbols with one restart; what each came to.
 
+    A champion that cannot be deployed, because its bundle, its record or its candles are damaged or an earlier switch of it
+    cannot be settled, is `failed` and keeps no other from going.
+
     Args:
         home: the state folder.
         config: whose `deployment` section names the target; a runtime on this machine that nobody set up gets its
             `signals` section, and the newest candles of its `data` section.
-        symbols: known ones; None: every one that has a champion and is
-            not on hold.
+        symbols: known ones; None: every one that has a champion and is not on hold.
         target: name of the target; None: the configured one.
         who: user@host.
         ssh: opens the way to a host behind SSH.
         say: takes progress.
 
     Raises:
-        ConfigError: a symbol is unknown, has no champion, or is on hold; no such target, or none is configured; the
-            candles to be brought are not of the market that a champion is of.
-        TransientError: the target does not answer now. Nothing was moved.
+        ConfigError: a named symbol is unknown, has no champion, or is on hold; no symbol has a champion to deploy; no such
+            target, or none is configured; the candles to be brought are not of the market that a champion is of.
+        TransientError: the target does not answer now. Nothing was moved; or, where the message says so, it does not tell
+            what became of the deployment.
         DeployError: the target takes none of them, for a reason that is not one symbol's.
     """
-    for symbol in symbols or ():
-        check_known(home, symbol, config.symbols)
-    place = _place(config, target, home=home, ssh=ssh, who=who, say=say)
-    symbols = tuple(dict.fromkeys(symbols or _champions(home, known_symbols(home, config.symbols))))
+    deployment = _chosen(config, target)
+    place = _place(deployment, home=home, ssh=ssh, who=who, say=say)
+    symbols = _deployable(home, config, symbols)
     with contextlib.ExitStack() as turns:
         for symbol in sorted(symbols):
             turns.enter_context(Journal(home, symbol).held(wait=True))
-            settle_symbol(home, symbol, who=who, ssh=ssh)
-        releases = [_champion(home, open_registry(home), symbol) for symbol in symbols]
-        for release in releases:
-            bring_candles(place, release.symbol, partial(_newest_candles, config.data, release))
-        bring_signals_section(place, config.signals)
-        answers = _asked(home, place, releases, who=who)
+        releases, answers = _made_ready(home, place, symbols, config.data, who=who, ssh=ssh)
+        bundles = _reigning(home, symbols)
+        keep = partial(record_deployment, home, target=place.name, who=who, run_id=None)
+        for symbol, error in answers.items():
+            keep(symbol, bundles[symbol], error=error)
+        if releases:
+            remember_target(home, deployment)
+            bring_signals_section(place, config.signals)
+            answers |= _asked(place, releases, keep)
     return tuple(
         ChampionDeployed(
-            symbol=release.symbol,
+            symbol=symbol,
             target=place.name,
-            bundle=release.bundle.name,
-            outcome=outcome_of(answers[release.symbol]),
-            reason=str(answers[release.symbol] or ""),
+            bundle=bundles[symbol],
+            outcome=outcome_of(answers[symbol]),
+            reason=str(answers[symbol] or ""),
         )
-        for release in releases
+        for symbol in symbols
     )
 
 
@@ -132,7 +140,8 @@ def change_shadow(
         DeployError, TransientError: the host refuses it, or does not answer.
     """
     check_known(home, symbol, config.symbols)
-    place = _place(config, target, home=home, ssh=ssh, who=who, say=_log.info)
+    deployment = _chosen(config, target)
+    place = _place(deployment, home=home, ssh=ssh, who=who, say=_log.info)
     if not isinstance(place, HostTarget):
         raise ConfigError(f"target {place.name} has no runtime of its own, so nothing there can predict in the shadow.")
     if bundle is None:
@@ -143,10 +152,15 @@ def change_shadow(
         return place.shadow(symbol, named)
 
 
+def _chosen(config: RunConfig, target: str | None) -> DeploymentSection:
+    """The configured section, with the target that was named in the place of the configured one."""
+    return config.deployment.model_copy(update={"target": target or config.deployment.target})
+
+
 def _place(
-    config: RunConfig, target: str | None, *, home: Path, ssh: SshOpener, who: str, say: Callable[[str], None]
+    deployment: DeploymentSection, *, home: Path, ssh: SshOpener, who: str, say: Callable[[str], None]
 ) -> DeploymentTarget:
-    place = open_target(config.deployment, target or config.deployment.target, home=home, ssh=ssh, who=who, say=say)
+    place = open_target(deployment, deployment.target, home=home, ssh=ssh, who=who, say=say)
     if place is None:
         raise ConfigError("no target: name one, or set deployment.target in the configuration.")
     return place
@@ -182,44 +196,90 @@ def _told(each: ChampionDeployed) -> str:
             return each.reason
 
 
+def _made_ready(
+    home: Path,
+    place: DeploymentTarget,
+    symbols: Sequence[str],
+    data: DataSection,
+    *,
+    who: str,
+    ssh: SshOpener,
+) -> tuple[list[Release], dict[str, CrpbotError | None]]:
+    """What can be deployed, and why each of the others cannot."""
+    releases: list[Release] = []
+    unusable: dict[str, CrpbotError | None] = {}
+    for symbol in symbols:
+        try:
+            settle_symbol(home, symbol, who=who, ssh=ssh)
+            release = _sound_release(home, symbol)
+            bring_candles(place, symbol, partial(_newest_candles, data, release))
+        except _OF_ONE_SYMBOL as error:
+            unusable[symbol] = error
+        else:
+            releases.append(release)
+    return releases, unusable
+
+
 def _asked(
-    home: Path, place: DeploymentTarget, releases: Sequence[Release], *, who: str
+    place: DeploymentTarget, releases: Sequence[Release], keep: Callable[..., None]
 ) -> Mapping[str, DeployError | None]:
     """What the target came to with each, recorded; also when it took none."""
     try:
         answers = place.deploy_all(releases)
     except CrpbotError as error:
         for release in releases:
-            _record(home, place, release, error, who=who)
+            keep(release.symbol, release.bundle.name, error=error)
         raise
     for release in releases:
-        _record(home, place, release, answers[release.symbol], who=who)
+        keep(release.symbol, release.bundle.name, error=answers[release.symbol])
     return answers
 
 
-def _record(home: Path, place: DeploymentTarget, release: Release, error: CrpbotError | None, *, who: str) -> None:
-    bundle = release.bundle.name
-    record_deployment(home, release.symbol, bundle, target=place.name, who=who, run_id=None, error=error)
+def _sound_release(home: Path, symbol: str) -> Release:
+    release = release_of(open_registry(home), symbol, _champion(home, symbol))
+    verify_hashes(release.bundle)
+    return release
 
 
-def _champion(home: Path, registry: Registry, symbol: str) -> Release:
+def _champion(home: Path, symbol: str) -> str:
+    """The champion's hash.
+
+    Raises:
+        ConfigError: the symbol is on hold, or has no champion.
+        RecordError: nobody can tell which one it is.
+    """
     hold = held(home, symbol)
     if hold is not None:
         raise ConfigError(f"{symbol}: {hold.sentence()}. `crpbot release-hold {symbol}` ends it.")
-    champion = registry.champion(symbol)
+    champion = open_registry(home).champion(symbol)
     if champion is None or champion.bundle is None:
         raise ConfigError(f"{symbol}: there is no champion to deploy. `crpbot run` makes one.")
-    return release_of(registry, symbol, champion.bundle)
+    return champion.bundle
 
 
-def _champions(home: Path, symbols: Sequence[str]) -> tuple[str, ...]:
-    """Those of the symbols that have a champion and are not on hold.
+def _reigning(home: Path, symbols: Sequence[str]) -> dict[str, str]:
+    """Symbol -> its champion's hash, empty where nobody can tell."""
+    champions = open_registry(home).champions().by_symbol
+    return {symbol: (champions[symbol].bundle or "") if symbol in champions else "" for symbol in symbols}
+
+
+def _deployable(home: Path, config: RunConfig, named: Sequence[str] | None) -> tuple[str, ...]:
+    """The named symbols, each once, or all that have a champion and are not on hold.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: a named one is unknown, on hold or without a champion; without names, there is none.
     """
-    registry = open_registry(home)
-    found = tuple(symbol for symbol in symbols if registry.champion(symbol) is not None and held(home, symbol) is None)
+    for symbol in named or ():
+        check_known(home, symbol, config.symbols)
+        with contextlib.suppress(RecordError):  # its own affair, which keeps no other symbol from going
+            _champion(home, symbol)
+    if named:
+        return tuple(dict.fromkeys(named))
+    champions = open_registry(home).champions()
+    crowned = champions.by_symbol.keys() | champions.unreadable.keys()
+    found = tuple(
+        symbol for symbol in known_symbols(home, config.symbols) if symbol in crowned and held(home, symbol) is None
+    )
     if not found:
         raise ConfigError(
             f"{home}: no symbol has a champion to deploy that is not on hold. `crpbot run` makes champions, `crpbot status` "

@@ -22,11 +22,12 @@ from typing import Literal
 import pandas as pd
 
 from models_lib.deployment.journal import Journal, Switch, symbols_under_way
+from models_lib.deployment.known import remember_target
 from models_lib.deployment.local_runtime import bring_candles, bring_signals_section
 from models_lib.deployment.record import record_deployment, recorded
 from models_lib.deployment.release import Release
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
-from models_lib.errors import BundleError, CrpbotError, DeployError, RecordError, TransientError
+from models_lib.errors import BundleError, CrpbotError, DeployError, RecordError, TransientError, UnhealthyError
 from models_lib.registry import Registry, open_registry
 from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
@@ -95,6 +96,7 @@ def deploy(
     if target is None:
         _log.info("no deployment target configured, nothing deployed", extra={"symbol": symbol})
         return Deployment(target=None, outcome="not_configured", release=None)
+    remember_target(plan.home, plan.config.deployment)
     bring_candles(target, symbol, candles)
     bring_signals_section(target, plan.config.signals)
     with recorded(plan.home, symbol, stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
@@ -208,13 +210,15 @@ def _undo_after(error: BaseException, plan: RunPlan, switch: Switch, *, ssh: Ssh
     """Puts back what the body changed before it raised `error`.
 
     Raises:
-        DeployError: it cannot be put back; the journal stays, and the next start tries again.
+        DeployError: it cannot be put back; the journal stays, and the next start tries again. UnhealthyError: and the
+            target does not answer for what it runs.
     """
     try:
         target = target_of(plan, ssh=ssh)
         _undo(plan.home, switch, target, who=plan.who, why=f"run {plan.run_id}: {error or type(error).__name__}")
     except CrpbotError as second:
-        raise DeployError(
+        kind = UnhealthyError if UnhealthyError in {type(error), type(second)} else DeployError
+        raise kind(
             f"{switch.symbol}: {error} And what had been changed could not be put back: {second} Registry and target may "
             f"differ now; the next run tries to put it right before it promotes anything."
         ) from error

@@ -16,6 +16,8 @@ NIGHTLY = "nightly"
 REFUSED = "Refused"
 TOO_LATE = "TooLate"
 """Names of the states of a run that was not admitted."""
+NOT_DEPLOYED = "NotDeployed"
+"""Name of the state of a deployment of champions that failed, for one symbol at least, and told people of it."""
 _PAGE = 200
 """The most that Prefect gives at once."""
 

@@ -9,6 +9,7 @@ import asyncssh
 import pytest
 
 from flows.cli import main
+from models_lib.deployment.known import if_gone
 from models_lib.deployment.record import deployment_records
 from models_lib.holds import held, place_hold
 from models_lib.locks import locked
@@ -96,6 +97,48 @@ def test_champion_is_deployed_shown_and_silenced(home: Path, host: TestHost, cap
     assert held(host.folder, BTC) is None
 
 
+def test_hold_reaches_what_another_configuration_deployed_to(home: Path, host: TestHost, capsys: Heard) -> None:
+    """The file that was given to deploy is not given to hold, as in another shell on another day."""
+    bundle = crowned(home)
+    assert main(["deploy", *local(host)]) == 0
+    assert main(["hold", BTC, "--reason", "odd prices"]) == 0
+    assert held(host.folder, BTC) is not None
+    capsys.readouterr()
+    assert main(["status", BTC]) == 0
+    assert f"host: {bundle[:12]}" in capsys.readouterr().out
+    assert main(["release-hold", BTC]) == 0
+    assert held(host.folder, BTC) is None
+
+
+def test_hold_reaches_the_hosts_also_when_the_home_cannot_be_written(
+    home: Path, host: TestHost, nobody_there: list[str], capsys: Heard
+) -> None:
+    home.mkdir()
+    (home / "holds").write_text("a file where a folder must be")
+    assert main(["hold", BTC, "--reason", "odd prices", *local(host), *nobody_there]) == 1
+    assert held(host.folder, BTC) is not None
+    heard = capsys.readouterr()
+    assert heard.out.startswith(f"target host: {BTC}: on hold since ")
+    at_home, there, _ = heard.err.splitlines()
+    assert at_home.startswith(f"crpbot: {home}: the hold cannot be written (")
+    assert there.startswith(f"crpbot: {BTC} MAY STILL SPEAK there: target tokyo: ")
+
+
+def test_hold_without_a_reason_is_placed_nowhere(home: Path, host: TestHost) -> None:
+    assert main(["hold", BTC, "--reason", " ", *local(host)]) == 2
+    assert (held(home, BTC), held(host.folder, BTC)) == (None, None)
+
+
+def test_hold_that_cannot_be_ended_at_home_goes_on_everywhere(home: Path, host: TestHost) -> None:
+    """A symbol that speaks while it is on hold at home would be worse than one that is silent for longer."""
+    assert main(["hold", BTC, "--reason", "odd prices", *local(host)]) == 0
+    (home / "holds.jsonl").unlink()
+    (home / "holds.jsonl").mkdir()
+    assert main(["release-hold", BTC, *local(host)]) != 0
+    assert held(home, BTC) is not None
+    assert held(host.folder, BTC) is not None
+
+
 def test_hold_that_only_the_host_knows_is_shown(home: Path, host: TestHost, capsys: Heard) -> None:
     crowned(home)
     place_hold(host.folder, BTC, placed_by="crpbot", reason="it broke a limit", now=T0)
@@ -126,7 +169,7 @@ def test_shadow_speaks_json_alone_on_stdout(home: Path, host: TestHost, capsys: 
 
 
 def test_symbol_that_is_not_deployed_is_status_1_and_the_others_are(home: Path, tmp_path: Path, capsys: Heard) -> None:
-    crowned(home, "A")
+    btc = crowned(home, "A")
     eth = crowned(home, "E")
     (tmp_path / "there" / "releases").mkdir(parents=True)
     (tmp_path / "there" / "releases" / BTC).write_text("a file where a folder must be")
@@ -136,6 +179,11 @@ def test_symbol_that_is_not_deployed_is_status_1_and_the_others_are(home: Path, 
     assert btc_line.endswith("There is still no release. Mend the folder, then run again.")
     assert eth_line == f"{ETH}  deployed  {eth[:12]}"
     assert [one.outcome for one in deployment_records(home)] == ["failed", "deployed"]
+    assert main(["status"]) == 0
+    told = [line for line in capsys.readouterr().out.splitlines() if ": last deployment: " in line]
+    assert [line.partition(" at ")[0] for line in told] == [f"{BTC}: folder: last deployment: failed {btc[:12]}"], (
+        "what went well is seen in the row"
+    )
 
 
 @pytest.mark.parametrize(
@@ -195,6 +243,17 @@ def test_people_are_told_of_each_symbol(home: Path, tmp_path: Path, slack: HttpE
     assert f"{BTC} deployed: folder runs release {bundle}" in json.dumps(message)
 
 
+def test_people_are_told_when_nothing_is_deployed(home: Path, host: TestHost, slack: HttpEndpoint) -> None:
+    crowned(home)
+    words = local(host)
+    with locked(host.folder / "lock", within_seconds=0.0, otherwise="the test's own lock"):
+        assert main(["deploy", *words]) == 3
+    (message,) = slack.requests
+    assert "another deployment is at work on this host" in json.dumps(message)
+    assert main(["deploy", "--target", "tokyo", *words]) == 2
+    assert len(slack.requests) == 1, "what cannot be meant is answered to whoever typed it"
+
+
 # hosts that do not answer
 
 
@@ -223,7 +282,9 @@ def test_hold_says_where_a_symbol_may_speak_on(home: Path, nobody_there: list[st
     heard = capsys.readouterr()
     assert heard.out.startswith(f"{BTC}: on hold since ")
     assert len(heard.out.splitlines()) == 1, "the target of this machine runs nothing yet"
-    assert heard.err.startswith(f"crpbot: {BTC} MAY STILL SPEAK there: target tokyo: ")
+    there, remedy = heard.err.splitlines()
+    assert there.startswith(f"crpbot: {BTC} MAY STILL SPEAK there: target tokyo: ")
+    assert remedy == f"crpbot: {if_gone(home)}"
     assert held(home, BTC) is not None, "at home it holds all the same"
 
 
@@ -233,6 +294,7 @@ def test_end_of_a_hold_says_where_a_symbol_may_be_silent(home: Path, nobody_ther
     heard = capsys.readouterr()
     assert heard.out.startswith(f"{BTC}: released; ")
     assert f"crpbot: {BTC} may still be silent there: target tokyo: " in heard.err
+    assert heard.err.endswith(f"crpbot: {if_gone(home)}\n")
     assert held(home, BTC) is None
 
 

@@ -147,10 +147,13 @@ def test_promotion_of_a_held_symbol_is_refused_with_status_1(capsys: Heard) -> N
     assert "`crpbot release-hold BTC-USD` ends the hold" in capsys.readouterr().err
 
 
-def test_hold_where_nothing_can_be_written_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Heard) -> None:
+def test_hold_that_cannot_be_written_is_told_with_status_1(monkeypatch: pytest.MonkeyPatch, capsys: Heard) -> None:
     monkeypatch.setenv("CRPBOT_HOME", "/proc/crpbot")
-    assert main(["hold", "BTC-USD", "--reason", "x"]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["hold", "BTC-USD", "--reason", "x"]) == 1
+    heard = capsys.readouterr()
+    assert heard.out == ""
+    (line,) = heard.err.splitlines()
+    assert line.startswith("crpbot: /proc/crpbot: the hold cannot be written (")
 
 
 # clean
@@ -196,7 +199,7 @@ def test_status_and_clean_ask_the_deployment_target(home: Path, tmp_path: Path, 
     link.symlink_to(Path("..") / "releases" / "BTC-USD" / A)
     target = [word for setting in in_folder(tmp_path / "releases") for word in ("--set", setting)]
     assert main(["status", "BTC-USD", *target]) == 0
-    assert capsys.readouterr().out.splitlines()[1].endswith(f"folder: {A[:12]}  no")
+    assert capsys.readouterr().out.splitlines()[1].endswith(f"folder: {A[:12]}, local: none  no")
     assert main(["clean", *target, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kept"][0]["why"] == "deployed"
     assert main(["clean", "--set", "retention.held_bundles_days=100", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""The flow `deploy` on a real server: what it ends as, and that every one of its runs is told."""
+"""The flow `deploy` on a real server: what it ends as, and that every one of its runs is told, once."""
 
 import json
 import logging
@@ -53,6 +53,12 @@ def name_of_run(state: Any) -> str:
         return str(client.read_flow_run(state.state_details.flow_run_id).name)
 
 
+def told_by_the_night_watch(state: Any) -> bool:
+    from flows.serving.bad_ends import told_by_nobody
+
+    return told_by_nobody(state)
+
+
 @pytest.mark.usefixtures("prefect")
 def test_each_run_ends_as_its_deployment_and_is_told(tmp_path: Path, champion: str, slack: HttpEndpoint) -> None:
     place = tmp_path / "place"
@@ -76,7 +82,23 @@ def test_each_run_ends_as_its_deployment_and_is_told(tmp_path: Path, champion: s
     assert isinstance(state.result(raise_on_failure=False), DeployError)
     assert f"{BTC} failed" in json.dumps(slack.requests[-1])
     assert len(slack.requests) == 3
+    assert not told_by_the_night_watch(state)
     assert name_of_run(state) == "deploy-configured-target"
+
+
+@pytest.mark.usefixtures("prefect")
+def test_run_that_came_to_nothing_for_any_symbol_is_told(tmp_path: Path, champion: str, slack: HttpEndpoint) -> None:
+    folder = tmp_path / "host"
+    folder.mkdir()
+    (folder / "runtime.yaml").write_text("")
+    section = {"kind": "local", "folder": str(folder), "runtime_command": [str(tmp_path / "no-runtime")]}
+    state = deployed(f"deployment.targets.host={json.dumps(section)}", target="host")
+    assert (state.name, state.is_failed()) == ("NotDeployed", True)
+    assert state.message.startswith("target host: there is no ")
+    assert isinstance(state.result(raise_on_failure=False), DeployError)
+    (message,) = slack.requests
+    assert "target host: there is no " in json.dumps(message)
+    assert not told_by_the_night_watch(state)
 
 
 @pytest.mark.usefixtures("prefect")
@@ -87,3 +109,4 @@ def test_what_cannot_be_meant_fails_the_run_with_its_remedy(champion: str, slack
     assert isinstance(answer, ConfigError), answer
     assert "'tokyo' is no configured target; configured are local." in str(answer)
     assert slack.requests == []
+    assert told_by_the_night_watch(state)

@@ -182,6 +182,13 @@ def test_of_several_late_nights_only_the_latest_is_left(deployed: dict[str, Any]
     assert {run.state.message for run in due[:-1]} == {SUPERSEDED}
 
 
+def test_every_flow_that_stands_is_watched(deployed: dict[str, Any]) -> None:
+    """By the heartbeat, and by the night-watch when it ends badly."""
+    from flows.serving.automations import OUR_FLOWS
+
+    assert {name.partition("/")[0] for name in deployed} == {*OUR_FLOWS, "night-watch"}
+
+
 def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_cancelled(
     deployed: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -201,6 +208,9 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
     @flow(name="train-symbol")
     def child() -> None: ...
 
+    @flow(name="deploy")
+    def deployment() -> None: ...
+
     verdict = headline({"BTC-USD": failed_outcome("BTC-USD", ValueError("x"))})
     ends = {
         "killed": Crashed(message="No sign of life"),
@@ -213,9 +223,15 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         "missed": Cancelled(message=NO_WORKER),
         "by a person": Cancelled(),
     }
+    deployments = {
+        "killed deployment": Crashed(message="No sign of life"),
+        "broken deployment": Failed(message="Flow run encountered an exception: ConfigError: no such target"),
+        "told deployment": Failed(name="NotDeployed", message="BTC-USD  failed  refused"),
+    }
     now = datetime.now(UTC)
     with get_client(sync_client=True) as client:
         runs = {name: client.create_flow_run(parent, name=name, state=Running()) for name in (*ends, "alive")}
+        runs |= {name: client.create_flow_run(deployment, name=name, state=Running()) for name in deployments}
         nightly = client.create_flow_run_from_deployment(
             deployed["train-all/nightly"].id, name="nightly", state=Running()
         )
@@ -223,7 +239,7 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         left = _child_of(client, runs["killed"].id, child)
         kept = [_child_of(client, run.id, child) for run in (runs["alive"], nightly, by_hand)]
         for run, state in [
-            *((runs[name], state) for name, state in ends.items()),
+            *((runs[name], state) for name, state in (ends | deployments).items()),
             (nightly, Crashed()),
             (by_hand, Crashed()),
         ]:
@@ -244,7 +260,8 @@ def test_runs_that_ended_without_a_word_are_told_and_children_left_behind_are_ca
         assert bad_ends(client, tmp_path, now + timedelta(days=4)) == []
         for run in (*runs.values(), nightly, by_hand, left, *kept):  # nothing of it shall be there for another test
             client.delete_flow_run(run.id)
-    assert set(told) == {str(runs[name].id) for name in ("killed", "broken", "refused", "second", "late", "missed")}
+    untold = ("killed", "broken", "refused", "second", "late", "missed", "killed deployment", "broken deployment")
+    assert set(told) == {str(runs[name].id) for name in untold}
     killed = told[str(runs["killed"].id)]
     assert (killed.event, killed.reason) == ("crashed", "killed crashed: No sign of life")
     assert killed.link is not None

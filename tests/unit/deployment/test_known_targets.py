@@ -1,6 +1,7 @@
-"""Every place that may run a release: those of the configuration, and those to which runs deployed."""
+"""Every place where something of this home may run: those of the configuration, and those that it deployed to."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,68 +9,86 @@ import pytest
 
 from models_lib.config import load_config
 from models_lib.deployment.host import HostTarget
-from models_lib.deployment.known import known_targets
+from models_lib.deployment.known import if_gone, known_targets, remember_target
+from models_lib.deployment.target import DeploymentTarget
 from tests.hosts import in_folder, no_ssh
 
-SSH = "{kind: ssh, host: h, user: u, key_file: k, known_hosts: h, folder: /srv/crpbot}"
+
+def tokyo(host: str = "10.0.0.5", **changed: object) -> list[str]:
+    """Settings with that host behind SSH as the target."""
+    section = {"kind": "ssh", "host": host, "user": "u", "key_file": "k", "known_hosts": "h", "folder": "/srv/crpbot"}
+    return [f"deployment.targets.tokyo={json.dumps(section | changed)}", "deployment.target=tokyo"]
 
 
-def ran(home: Path, name: str, settings: Sequence[str]) -> None:
-    """A run folder with the plan of a run with those settings."""
-    config = load_config(None, settings).model_dump(mode="json")
-    (home / "runs" / name).mkdir(parents=True)
-    (home / "runs" / name / "plan.json").write_text(json.dumps({"config": config}))
+def deployed_to(home: Path, settings: Sequence[str]) -> None:
+    remember_target(home, load_config(None, settings).deployment)
+
+
+def targets(home: Path, settings: Sequence[str] = ()) -> list[DeploymentTarget]:
+    return known_targets(home, load_config(None, settings).deployment, ssh=no_ssh, who="me@here")
 
 
 def known(home: Path, settings: Sequence[str] = ()) -> list[str]:
-    targets = known_targets(home, load_config(None, settings).deployment, ssh=no_ssh, who="me@here")
-    return sorted(target.name for target in targets)
+    return sorted(target.name for target in targets(home, settings))
 
 
-def test_configured_targets_are_known_without_a_run(tmp_path: Path) -> None:
+def test_configured_targets_are_known_before_anything_is_deployed(tmp_path: Path) -> None:
     assert known(tmp_path) == ["local"]
     assert known(tmp_path, ["deployment.target=null"]) == ["local"], "`crpbot deploy` may name any"
-    assert known(tmp_path, [*in_folder(tmp_path / "f"), f"deployment.targets.tokyo={SSH}"]) == [
-        "folder",
-        "local",
-        "tokyo",
-    ]
+    assert known(tmp_path, [*tokyo(), *in_folder(tmp_path / "f")]) == ["folder", "local", "tokyo"]
 
 
-def test_place_of_an_earlier_run_is_known(tmp_path: Path) -> None:
-    ran(tmp_path, "night-1", in_folder(tmp_path / "f"))
-    assert known(tmp_path) == ["folder", "local"]
+def test_place_of_another_configuration_is_known_once_it_was_deployed_to(tmp_path: Path) -> None:
+    deployed_to(tmp_path, [*tokyo(), *in_folder(tmp_path / "f")])
+    assert known(tmp_path) == ["folder", "local"], "of that configuration the one that was deployed to"
+    for _ in range(3):
+        deployed_to(tmp_path, tokyo())
+    assert known(tmp_path) == ["folder", "local", "tokyo"]
 
 
-def test_each_place_is_known_once(tmp_path: Path) -> None:
-    for night in range(3):
-        ran(tmp_path, f"night-{night}", in_folder(tmp_path / "f"))
-        ran(tmp_path, f"other-{night}", ())
-    assert known(tmp_path, in_folder(tmp_path / "f")) == ["folder", "local"]
+def test_configured_place_goes_by_the_configuration(tmp_path: Path) -> None:
+    """It is the same place with another key, another time limit or under another name."""
+    deployed_to(tmp_path, tokyo())
+    (found,) = (target for target in targets(tmp_path, tokyo(user="other")) if target.name == "tokyo")
+    assert isinstance(found, HostTarget)
+    assert found.section.model_dump()["user"] == "other"
+    renamed = [setting.replace("targets.tokyo", "targets.osaka") for setting in tokyo()[:1]]
+    assert known(tmp_path, renamed) == ["local", "osaka"]
 
 
-def test_two_places_of_one_name_are_two(tmp_path: Path) -> None:
-    ran(tmp_path, "night-1", in_folder(tmp_path / "f"))
-    assert known(tmp_path, in_folder(tmp_path / "moved")) == ["folder", "folder", "local"]
+@pytest.mark.parametrize("moved_to", ["10.0.0.4", "10.0.0.6"])
+def test_host_that_moved_keeps_its_name_and_the_old_one_is_called_by_its_place(tmp_path: Path, moved_to: str) -> None:
+    deployed_to(tmp_path, tokyo())
+    deployed_to(tmp_path, tokyo(moved_to))
+    found = {target.name: target for target in targets(tmp_path, tokyo(moved_to))}
+    assert sorted(found) == ["local", "tokyo", "tokyo (10.0.0.5:22/srv/crpbot)"]
+    tokyo_now = found["tokyo"]
+    assert isinstance(tokyo_now, HostTarget)
+    assert tokyo_now.section.model_dump()["host"] == moved_to
 
 
-def test_targets_that_a_run_only_knew_are_none(tmp_path: Path) -> None:
-    ran(tmp_path, "night-1", [f"deployment.targets.tokyo={SSH}"])
-    ran(tmp_path, "night-2", [f"deployment.targets.tokyo={SSH}", "deployment.target=null"])
+def test_place_that_is_gone_is_forgotten_as_the_message_says(tmp_path: Path) -> None:
+    deployed_to(tmp_path, tokyo())
+    assert if_gone(tmp_path).endswith(f"its file in {tmp_path / 'targets'} is removed.")
+    (file,) = (tmp_path / "targets").iterdir()
+    assert "10.0.0.5" in file.read_text(), "a person finds it by its content"
+    file.unlink()
     assert known(tmp_path) == ["local"]
 
 
-@pytest.mark.parametrize(
-    "plan", ["", "{", "[]", "{}", '{"config": null}', '{"config": {"deployment": {"mode": "old"}}}']
-)
-def test_plan_that_cannot_be_read_hides_no_other(tmp_path: Path, plan: str) -> None:
-    ran(tmp_path, "night-1", in_folder(tmp_path / "f"))
-    (tmp_path / "runs" / "old").mkdir()
-    (tmp_path / "runs" / "old" / "plan.json").write_text(plan)
-    assert known(tmp_path) == ["folder", "local"]
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"name": "x", "section": {"kind": "moon"}}'])
+def test_file_that_cannot_be_read_is_told_and_hides_no_other(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployed_to(tmp_path, in_folder(tmp_path / "f"))
+    (tmp_path / "targets" / "0.json").write_text(content)
+    with caplog.at_level(logging.WARNING):
+        assert known(tmp_path) == ["folder", "local"]
+    assert f"{tmp_path / 'targets' / '0.json'} names a target and cannot be read" in caplog.text
 
 
 def test_embedded_target_lies_in_the_home(tmp_path: Path) -> None:
-    (target,) = known_targets(tmp_path, load_config(None, ()).deployment, ssh=no_ssh, who="me@here")
+    deployed_to(tmp_path, ())
+    (target,) = targets(tmp_path)
     assert isinstance(target, HostTarget)
     assert target.section.folder == tmp_path / "host"

@@ -110,8 +110,8 @@ def test_line_that_is_no_record_is_left_out(tmp_path: Path, torn: bytes) -> None
 @pytest.mark.parametrize(
     ("outcome", "reason", "sentence"),
     [
-        ("deployed", "", "2026-01-01T00:00:00+00:00  BTC-USD  deployed aaaaaaaaaaaa to tokyo"),
-        ("rolled_back", "why", "2026-01-01T00:00:00+00:00  BTC-USD  rolled back aaaaaaaaaaaa to tokyo: why"),
+        ("deployed", "", "deployed aaaaaaaaaaaa at 2026-01-01T00:00"),
+        ("rolled_back", "why", "rolled back aaaaaaaaaaaa at 2026-01-01T00:00: why"),
     ],
 )
 def test_record_is_told_for_people(outcome: str, reason: str, sentence: str) -> None:

@@ -1,7 +1,8 @@
 """Champions put to use without a training: who is asked for, what the host came to, and what is kept and told of it."""
 
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from models_lib.bundle import add_run_facts
 from models_lib.config import load_config
 from models_lib.deployment.journal import Journal, Switch
 from models_lib.deployment.record import deployment_records
-from models_lib.errors import BundleError, ConfigError, RecordError, TransientError
+from models_lib.errors import BundleError, ConfigError, TransientError
 from models_lib.holds import held, place_hold
 from models_lib.registry import open_registry
 from models_lib.runtime.configuration import read_runtime_config
 from models_lib.steps.champions import ChampionDeployed, change_shadow, deploy_champions, deployment_notices
-from tests.bundles import edit_json, example_facts, reseal
+from tests.bundles import edit_json, example_facts, reseal, walk_candles
 from tests.hosts import TestHost, at_host, in_folder, no_ssh
 from tests.judged import CANDIDATES, at, judged, unjudged
 from tests.unit.deployment.links import InProcessLink, NoLink
@@ -209,13 +210,72 @@ def test_what_a_killed_run_left_is_settled_first(home: Path, host: TestHost) -> 
     assert Journal(home, BTC).read() is None
 
 
-def test_damaged_journal_moves_nothing(home: Path, host: TestHost) -> None:
-    crowned(home, "A")
-    (home / "journal").mkdir()
+# one that cannot be deployed
+
+
+def damaged_journal(home: Path, bundle: str) -> None:
+    (home / "journal").mkdir(exist_ok=True)
     (home / "journal" / f"{BTC}.json").write_text("{")
-    with pytest.raises(RecordError, match="the journal of an unfinished switch cannot be read"):
-        deploy(home, host)
-    assert (host.restarts(), deployment_records(home)) == ([], ())
+
+
+def damaged_pointer(home: Path, bundle: str) -> None:
+    (home / "promoted" / f"{BTC}.json").write_text("{")
+
+
+def no_bundle(home: Path, bundle: str) -> None:
+    shutil.rmtree(home / "store" / "bundles" / bundle)
+
+
+def no_verdict(home: Path, bundle: str) -> None:
+    shutil.rmtree(home / "store" / "verdicts" / bundle)
+
+
+def damaged_bundle(home: Path, bundle: str) -> None:
+    (home / "store" / "bundles" / bundle / "manifest.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (damaged_journal, "the journal of an unfinished switch cannot be read"),
+        (damaged_pointer, "the pointer of BTC-USD is damaged"),
+        (no_bundle, "is not in the store"),
+        (no_verdict, "has no verdict that allows it"),
+        (damaged_bundle, "manifest.json missing"),
+    ],
+)
+@pytest.mark.parametrize("named", [None, [BTC, ETH]])
+def test_champion_that_cannot_be_deployed_keeps_no_other_from_going(
+    home: Path, host: TestHost, damage: Callable[[Path, str], None], reason: str, named: list[str] | None
+) -> None:
+    a, e = crowned(home, "A", "E")
+    damage(home, a)
+    btc, eth = deploy(home, host, named)
+    assert told([btc, eth]) == [(BTC, "failed"), (ETH, "deployed")]
+    assert reason in btc.reason
+    assert btc.bundle in (a, "")
+    assert host.restarts() == [{ETH: e}]
+    assert [(one.symbol, one.outcome) for one in deployment_records(home)] == [(BTC, "failed"), (ETH, "deployed")]
+    (notice, _) = deployment_notices([btc, eth], run_id="deploy-1", now=at(4))
+    assert (notice.event, notice.symbol, notice.reason) == ("failed", BTC, btc.reason)
+
+
+def test_bad_candles_of_one_symbol_keep_no_other_from_going(home: Path, host: TestHost, tmp_path: Path) -> None:
+    """A target on this machine without a source of its own gets the newest candles of the configured one."""
+    crowned(home, "A", "E")
+    walk_candles(2_000).to_parquet(tmp_path / f"{ETH}.parquet")
+    (tmp_path / f"{BTC}.parquet").write_bytes(b"")
+    settings = (*at_host(host, "local"), "data.source=parquet", f"data.path={tmp_path}", "data.max_age_days=3650")
+    btc, eth = deploy(home, host, None, *settings)
+    assert told([btc, eth]) == [(BTC, "failed"), (ETH, "deployed")]
+    assert "the file is empty" in btc.reason
+
+
+def test_host_is_left_alone_when_nothing_can_be_deployed(home: Path, host: TestHost) -> None:
+    (a,) = crowned(home, "A")
+    damaged_journal(home, a)
+    assert told(deploy(home, host, link=NoLink)) == [(BTC, "failed")]
+    assert host.restarts() == []
 
 
 # candles of the runtime on this machine

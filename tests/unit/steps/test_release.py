@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from models_lib.config import load_config
 from models_lib.deployment.journal import Journal
-from models_lib.errors import DeployError, RecordError
+from models_lib.errors import DeployError, RecordError, UnhealthyError
 from models_lib.registry import open_registry
+from models_lib.steps.plan import plan_run
 from models_lib.steps.refs import StoredRef
 from models_lib.steps.release import both_or_neither, release_of, settle
-from tests.hosts import no_ssh
-from tests.unit.steps.releases import Place, Reign, reign
+from models_lib.steps.release import deploy as deploy_step
+from tests.hosts import TestHost, at_host, no_candles, no_ssh
+from tests.unit.steps.releases import NOW, Place, Reign, reign
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +173,25 @@ def test_release_that_cannot_be_put_back_because_it_is_damaged_leaves_both_new(m
     assert settled.what == "finished"
     assert stands(made.place) == (made.b, made.b)
     assert made.place.journal() == []
+
+
+def test_host_that_does_not_answer_after_going_back_stays_a_matter_for_a_person(made: Reign, tmp_path: Path) -> None:
+    host = TestHost(tmp_path / "host")
+    (host.folder / "runtime.yaml").write_text("")
+    config = load_config(None, at_host(host, "local"))
+    plan = plan_run(config, home=made.place.home, symbols=("BTC-USD",), who="test", now=NOW)
+    stored = StoredRef(bundle=made.b, report=Path("report.html"))
+
+    def switch() -> None:
+        with both_or_neither(plan, "BTC-USD", stored, ssh=no_ssh):
+            made.place.promote(made.b, made.a)
+            deploy_step(plan, "BTC-USD", stored, candles=no_candles, ssh=no_ssh)
+            host.runtime_says({"fails": True})
+            raise RuntimeError("after both")
+
+    with pytest.raises(UnhealthyError, match=r"could not be put back: .* DOES NOT ANSWER"):
+        switch()
+    assert made.place.journal() == ["BTC-USD.json"]
 
 
 def test_switch_that_is_under_way_is_left_alone(made: Reign) -> None:
