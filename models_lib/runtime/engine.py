@@ -208,9 +208,7 @@ class Engine:
         if model is None or terms is None:
             return None, symbol.silence
         prediction = model.predict(window) if window.warm else None
-        symbol.look_for_shadow()
-        if prediction is not None and symbol.shadow is not None:
-            self._compare(symbol, symbol.shadow, prediction)
+        self._compare(symbol, prediction)
         around = Circumstances(
             bar=bar,
             current=current_release(self._folder, symbol.name),
@@ -242,10 +240,13 @@ class Engine:
             RefusalKind.OPEN_SIGNAL, f"signal {earlier.number}, {earlier.direction} as well, is good until {until}"
         )
 
-    def _compare(self, symbol: ServedSymbol, shadow: ServedModel, prediction: Prediction) -> None:
+    def _compare(self, symbol: ServedSymbol, prediction: Prediction | None) -> None:
         """The candidate's answer to the same features, counted and told to nobody; its faults are its own."""
         with self._faults_told(symbol, "the shadow"):
-            answer = shadow.of_features(prediction.features)
+            symbol.look_for_shadow()
+            if prediction is None or symbol.shadow is None:
+                return
+            answer = symbol.shadow.of_features(prediction.features)
             if prediction.finite and answer.finite:
                 symbol.tally.compared(prediction, answer)
 

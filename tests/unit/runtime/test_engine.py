@@ -13,6 +13,7 @@ import pytest
 
 from models_lib.candles.schema import BAR_MS
 from models_lib.holds import place_hold, release_hold
+from models_lib.host.watch import answers_of
 from models_lib.runtime.proposal import propose
 from models_lib.runtime.refusal import RefusalKind
 from models_lib.runtime.sources import FolderSource, Given, Trouble
@@ -236,7 +237,7 @@ def test_fault_of_one_bar_silences_that_bar_alone(btc: Host, caplog: pytest.LogC
 
     health = btc.run(ListSource(given(RAWS, past=PAST)), proposing=breaks_at_the_third)
     symbol = health.symbols["BTC-USD"]
-    assert (symbol.errors, symbol.refusals["error"]) == (1, 1)
+    assert (symbol.errors, answers_of(symbol, live=False).errors) == (1, 1)
     assert symbol.signals == len(calls) - 1
     assert symbol.bars == symbol.signals + sum(symbol.refusals.values()) == 200
     assert symbol.last_error is not None
@@ -287,13 +288,14 @@ def test_broken_shadow_is_told_and_the_champion_speaks(btc: Host, other_bundle: 
     assert symbol.shadow is None
     assert symbol.last_error is not None
     assert symbol.last_error.startswith("the shadow release cannot be loaded")
+    assert answers_of(symbol, live=False).errors == 0, "a deployment's watch does not blame the champion"
 
 
 def test_trouble_of_the_source_is_in_the_health_and_later_bars_count(btc: Host) -> None:
     events: list[Given | Trouble | None] = [*given(RAWS, past=PAST)]
     events.insert(PAST + 5, Trouble("BTC-USD", "BTC-USD: the exchange does not answer."))
     symbol = btc.run(ListSource(events)).symbols["BTC-USD"]
-    assert (symbol.errors, symbol.bars) == (1, 200)
+    assert (symbol.errors, answers_of(symbol, live=False).errors, symbol.bars) == (1, 0, 200)
     assert symbol.last_error == "BTC-USD: the exchange does not answer."
 
 
