@@ -18,6 +18,8 @@ from models_lib.host.work import Host
 if TYPE_CHECKING:
     import pandas as pd
 
+    from models_lib.bundle import Bundle
+
 _log = logging.getLogger(__name__)
 
 
@@ -41,5 +43,5 @@ def undo_abandoned(folder: Path) -> None:
         _log.warning("a killed deployment was undone: %s", "; ".join(fate.reason for fate in outcome.fates))
 
 
-def _no_candles(symbol: str, minutes: int) -> "pd.DataFrame":
-    raise AssertionError(f"nothing is rehearsed here: {symbol}, {minutes}")
+def _no_candles(bundle: "Bundle", minutes: int) -> "pd.DataFrame":
+    raise AssertionError(f"nothing is rehearsed here: {bundle.hash}, {minutes}")
