@@ -73,6 +73,11 @@ class ServedSymbol:
             return None
 
     @property
+    def newest_ms(self) -> int | None:
+        """Open time of the newest bar in the window."""
+        return self.window.last_ms
+
+    @property
     def bundle(self) -> str | None:
         """Hash of the loaded release."""
         return self.model.bundle.hash if self.model is not None else None
