@@ -22,6 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from models_lib.bundle import Bundle
     from models_lib.config.runtime_section import RuntimeSection
     from models_lib.runtime.configuration import RuntimeConfig
     from models_lib.runtime.engine import Engine
@@ -62,12 +63,14 @@ def _host(words: list[str]) -> int:
     named.add_argument("--folder", type=Path, default=DEFAULT_FOLDER)
     folder = named.parse_known_args(words)[0].folder.expanduser().absolute()
 
-    def of_its_source(symbol: str, minutes: int) -> Any:
+    def of_its_source(bundle: "Bundle", minutes: int) -> Any:
         from models_lib.runtime.newest import newest_candles
+        from models_lib.runtime.served_symbol import trained_fill_minutes
 
         section = read_runtime_config(folder).runtime
         source = _live_source(section) if section.source == "http" else _replay_source(section, folder)
-        return newest_candles(source, symbol, minutes, fill_no_trade_minutes_up_to=section.fill_no_trade_minutes)
+        fill = trained_fill_minutes(bundle, otherwise=section.fill_no_trade_minutes)
+        return newest_candles(source, bundle.manifest.symbol, minutes, fill_no_trade_minutes_up_to=fill)
 
     return host_main(words, version=runtime_version(), newest_candles=of_its_source)
 

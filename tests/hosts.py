@@ -125,7 +125,7 @@ class TestHost:
 
     @property
     def host(self) -> Host:
-        return Host(self.folder, lambda symbol, minutes: self.candles, self.said.append)
+        return Host(self.folder, lambda bundle, minutes: self.candles, self.said.append)
 
     @property
     def service(self) -> Service:

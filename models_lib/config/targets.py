@@ -153,9 +153,9 @@ class WatchSection(Section):
     max_non_finite: Annotated[int, Field(ge=0)] = 0
     """Most answers that are not finite numbers."""
     max_errors: Annotated[int, Field(ge=0)] = 0
-    """Most errors that the runtime counted for the symbol."""
+    """Most bars that ended in an error; trouble of the source or of a shadow is none."""
     max_latency_ms: PositiveFloat = 1_000.0
-    """Largest median time from a bar to its decision, in milliseconds."""
+    """Largest median time that a bar takes, in milliseconds."""
     max_bar_age_seconds: PositiveFloat = 300.0
     """Largest age of the newest bar in live mode; beyond it the symbol goes back, and is not put on hold."""
 

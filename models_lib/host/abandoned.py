@@ -23,6 +23,8 @@ from models_lib.runtime.health import runtime_lives
 if TYPE_CHECKING:
     import pandas as pd
 
+    from models_lib.bundle import Bundle
+
 _log = logging.getLogger(__name__)
 
 
@@ -60,5 +62,5 @@ def _undo(folder: Path, loaded: Mapping[str, str | None] | None) -> None:
         _log.warning("a killed deployment was undone: %s", "; ".join(fate.reason for fate in outcome.fates))
 
 
-def _no_candles(symbol: str, minutes: int) -> "pd.DataFrame":
-    raise AssertionError(f"nothing is rehearsed here: {symbol}, {minutes}")
+def _no_candles(bundle: "Bundle", minutes: int) -> "pd.DataFrame":
+    raise AssertionError(f"nothing is rehearsed here: {bundle.hash}, {minutes}")

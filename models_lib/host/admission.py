@@ -75,7 +75,7 @@ def _answers(work: Work, order: Activation, move: Move, bundle: str) -> Answers 
     if not minutes:
         return None
     with work.step("rehearse"):
-        return rehearse(loaded, host.newest_candles(symbol, minutes), minutes=minutes)
+        return rehearse(loaded, host.newest_candles(loaded, minutes), minutes=minutes)
 
 
 def _named(bundle: str | None) -> str:

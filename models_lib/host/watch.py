@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from models_lib.config.targets import WatchSection
 from models_lib.runtime.health import SymbolHealth
+from models_lib.runtime.refusal import RefusalKind
 
 _LEAST_OVER_99 = 3
 """So many answers above 99 % at least: one such minute among the first five proves nothing."""
@@ -25,7 +26,7 @@ class Answers:
         over_99: of them with a confidence above 0.99.
         classes: predictions by class.
         non_finite: rows without a finite answer.
-        errors: bars that ended in an error.
+        errors: bars that ended in an error; trouble of the source or of a shadow says nothing about the model.
         latency_ms: median time a bar; None when none was timed.
         bar_age_seconds: age of the newest bar; None where it says nothing, as in a rehearsal.
     """
@@ -52,7 +53,7 @@ def answers_of(health: SymbolHealth, *, live: bool) -> Answers:
         over_99=health.over_99,
         classes={str(name): count for name, count in health.classes.items()},
         non_finite=health.non_finite,
-        errors=health.errors,
+        errors=health.refusals.get(RefusalKind.ERROR, 0),
         latency_ms=health.latency_ms.median,
         bar_age_seconds=health.bar_age_seconds if live else None,
     )

@@ -28,8 +28,11 @@ Say = Callable[[str], None]
 if TYPE_CHECKING:  # a return must not wait for pandas
     import pandas as pd
 
-NewestCandles = Callable[[str, int], "pd.DataFrame"]
-"""The newest candles of a symbol, checked and filled, at most so many; from the runtime's own source."""
+    from models_lib.bundle import Bundle
+
+NewestCandles = Callable[["Bundle", int], "pd.DataFrame"]
+"""At most so many of the newest candles of a bundle's symbol, checked, and filled as they are for serving that bundle; from
+the runtime's own source."""
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,8 @@ class BarWindow:
         self._stamps = np.zeros(2 * SERVING_BARS, dtype=np.int64)
         self._values = np.zeros((5, 2 * SERVING_BARS))
         self._stop = 0  # the newest bar is the column before; the window is the last SERVING_BARS columns
-        self._in_doubt = False
+        self.in_doubt = False
+        """Whether something came since the newest bar that was none: then minutes before the next one are not filled."""
         self.segment_bars = 0
         """Bars since the last hole; may be more than the window holds."""
         self.hole: Hole | None = None
@@ -188,14 +189,14 @@ class BarWindow:
         try:
             bar = checked_bar(raw, now_ms=now_ms)
         except DataError:
-            self._in_doubt = True
+            self.in_doubt = True
             raise
         last_ms = self.last_ms
         if last_ms is not None and bar.open_ms <= last_ms:
             self._check_repeated(bar, last_ms)
             return None
         self._follow(bar, last_ms)
-        self._in_doubt = False
+        self.in_doubt = False
         return bar
 
     def _check_repeated(self, bar: Bar, last_ms: int) -> None:
@@ -213,13 +214,13 @@ class BarWindow:
 
     def _follow(self, bar: Bar, last_ms: int | None) -> None:
         missing = 0 if last_ms is None else (bar.open_ms - last_ms) // BAR_MS - 1
-        if last_ms is not None and 0 < missing <= self._longest_fill and not self._in_doubt:
+        if last_ms is not None and 0 < missing <= self._longest_fill and not self.in_doubt:
             close = float(self._values[3, self._stop - 1])
             for step in range(1, missing + 1):
                 self._append(Bar(last_ms + step * BAR_MS, close, close, close, close, 0.0))
             self.filled_minutes += missing
         elif last_ms is not None and missing > 0:
-            self.hole = Hole(last_ms + BAR_MS, missing, spoiled=self._in_doubt)
+            self.hole = Hole(last_ms + BAR_MS, missing, spoiled=self.in_doubt)
             self.segment_bars = 0
         self._append(bar)
 

@@ -121,7 +121,7 @@ class Engine:
             self._go_on_from_before(symbol)
         self._write_health(at_once=True)
         try:
-            for event in self._source.bars({name: one.decided_ms for name, one in self.symbols.items()}, stop):
+            for event in self._source.bars(self.symbols, stop):
                 self._take(event)
                 if stop.is_set():
                     break
@@ -155,10 +155,11 @@ class Engine:
     def _take_bar(self, symbol: ServedSymbol, raw: object, *, past: bool) -> None:
         began = time.perf_counter()
         now = self._clock() if self._mode == "live" else None
+        told = symbol.window.in_doubt
         try:
             bar = symbol.window.take(raw, now_ms=self._latest_close_ms(now))
         except DataError as fault:
-            self._refuse_candle(symbol, str(fault))
+            self._refuse_candle(symbol, str(fault), told=told)
             return
         if bar is None or past or (symbol.decided_ms is not None and bar.open_ms <= symbol.decided_ms):
             return
@@ -171,10 +172,13 @@ class Engine:
     def _latest_close_ms(self, now: datetime | None) -> int | None:
         return None if now is None else to_ms(now + timedelta(seconds=self._section.clock_tolerance_seconds))
 
-    def _refuse_candle(self, symbol: ServedSymbol, fault: str) -> None:
-        """A candle that is none is no bar: nothing is recorded, and it may still come in good order."""
+    def _refuse_candle(self, symbol: ServedSymbol, fault: str, *, told: bool) -> None:
+        """A candle that is none is no bar: nothing is recorded, and it may still come in good order.
+
+        A live source asks for it again and again, so of those between two bars only the first is logged.
+        """
         refusal = Refusal(RefusalKind.BAD_CANDLE, fault)
-        if symbol.tally.last_refusal != str(refusal):
+        if not told and symbol.tally.last_refusal != str(refusal):
             _LOG.warning("a bad candle: %s", fault, extra={"symbol": symbol.name})
         symbol.tally.refused(refusal)
 
@@ -208,9 +212,7 @@ class Engine:
         if model is None or terms is None:
             return None, symbol.silence
         prediction = model.predict(window) if window.warm else None
-        symbol.look_for_shadow()
-        if prediction is not None and symbol.shadow is not None:
-            self._compare(symbol, symbol.shadow, prediction)
+        self._compare(symbol, prediction)
         around = Circumstances(
             bar=bar,
             current=current_release(self._folder, symbol.name),
@@ -243,10 +245,13 @@ class Engine:
             RefusalKind.OPEN_SIGNAL, f"signal {earlier.number}, {earlier.direction} as well, is good until {until}"
         )
 
-    def _compare(self, symbol: ServedSymbol, shadow: ServedModel, prediction: Prediction) -> None:
+    def _compare(self, symbol: ServedSymbol, prediction: Prediction | None) -> None:
         """The candidate's answer to the same features, counted and told to nobody; its faults are its own."""
         with self._faults_told(symbol, "the shadow"):
-            answer = shadow.of_features(prediction.features)
+            symbol.look_for_shadow()
+            if prediction is None or symbol.shadow is None:
+                return
+            answer = symbol.shadow.of_features(prediction.features)
             if prediction.finite and answer.finite:
                 symbol.tally.compared(prediction, answer)
 

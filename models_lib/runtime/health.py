@@ -33,7 +33,10 @@ class _Part(BaseModel):
 
 
 class Latency(_Part):
-    """Milliseconds from a bar's arrival to its record, over the newest bars that were predicted."""
+    """Milliseconds from a bar's arrival until all is done with it, over the newest bars that were predicted.
+
+    Features, answer, shadow, decision and record are in it, and so are scoring and speaking; how long a channel takes is not.
+    """
 
     median: FiniteFloat | None = None
     """None: nothing was predicted."""
@@ -77,7 +80,7 @@ class SymbolHealth(_Part):
     predictions: Count
     signals: Count
     refusals: dict[str, Count]
-    """How often, by kind (refusal.py). Bad candles count here and not as bars."""
+    """How often, by kind (refusal.py). Bad candles count here, each time that they come, and not as bars."""
     last_refusal: str | None
     classes: dict[Literal["DOWN", "NEUTRAL", "UP"], Count]
     """Likeliest class of each prediction."""
@@ -86,7 +89,7 @@ class SymbolHealth(_Part):
     non_finite: Count
     """Predictions that were no numbers."""
     errors: Count
-    """Faults: of this program, of the source, of the shadow."""
+    """Faults of any kind: of this program, of the source, of the shadow. Bars that ended in one are `refusals["error"]`."""
     last_error: str | None
     filled_minutes: Count
     """Minutes without trades that were filled."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+from models_lib.bundle import Bundle
 from models_lib.errors import CrpbotError
 from models_lib.runtime.bars import BarWindow
 from models_lib.runtime.decide import Terms
@@ -46,8 +47,9 @@ class ServedSymbol:
         self._shadow_link: str | None = None
         self.look_for_shadow()
         self._terms = terms_of(self.model) if self.model is not None else None
-        trained = trained_fill_minutes(self.model) if self.model is not None else None
-        self.window = BarWindow(fill_no_trade_minutes=fill_no_trade_minutes if trained is None else trained)
+        if self.model is not None:
+            fill_no_trade_minutes = trained_fill_minutes(self.model.bundle, otherwise=fill_no_trade_minutes)
+        self.window = BarWindow(fill_no_trade_minutes=fill_no_trade_minutes)
 
     def look_for_shadow(self) -> None:
         """Loads the candidate that the shadow's link names, when it is another one than before. It needs no restart."""
@@ -69,6 +71,11 @@ class ServedSymbol:
             if role == "current":
                 self.silence = Refusal(RefusalKind.NO_RELEASE, sentence)
             return None
+
+    @property
+    def newest_ms(self) -> int | None:
+        """Open time of the newest bar in the window."""
+        return self.window.last_ms
 
     @property
     def bundle(self) -> str | None:
@@ -110,9 +117,9 @@ def terms_of(model: ServedModel) -> Terms:
     )
 
 
-def trained_fill_minutes(model: ServedModel) -> int | None:
-    """The longest run of missing minutes that was filled in the bundle's training; None where its run does not say."""
-    facts = model.bundle.facts
+def trained_fill_minutes(bundle: Bundle, *, otherwise: int) -> int:
+    """The longest run of missing minutes that was filled in the bundle's training; `otherwise` where its run does not say."""
+    facts = bundle.facts
     data = facts.config.get("data") if facts is not None else None
     minutes = data.get("fill_no_trade_minutes") if isinstance(data, dict) else None
-    return minutes if type(minutes) is int else None
+    return minutes if type(minutes) is int else otherwise

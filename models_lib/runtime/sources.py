@@ -40,15 +40,27 @@ class Trouble(NamedTuple):
     sentence: str
 
 
+class Reached(Protocol):
+    """How far one symbol is; it moves on with the bars that the source gives."""
+
+    @property
+    def decided_ms(self) -> int | None:
+        """Open time of the newest bar that was decided on, at first in an earlier process; None for none."""
+
+    @property
+    def newest_ms(self) -> int | None:
+        """Open time of the newest bar in the window; None for none. What was refused is not in it."""
+
+
 class BarSource(Protocol):
     """Closed bars of some symbols, each symbol's in the order of time as far as the source knows it."""
 
-    def bars(self, decided: Mapping[str, int | None], stop: Event) -> Iterator[Given | Trouble | None]:
+    def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
         """First the bars for the windows, then one bar after the other as they close.
 
         Args:
-            decided: symbol -> open time in ms of the newest bar that was decided on in an earlier process; None for none.
-                Bars up to it come as `past`, at most SERVING_BARS of them; none after it is left out.
+            reached: symbol -> how far it is. Bars up to what an earlier process decided on come as `past`, at most
+                SERVING_BARS of them; none after it is left out.
             stop: ends the bars soon after it is set; all waiting is waiting for it.
 
         Yields:
@@ -97,16 +109,16 @@ class FolderSource:
         self._newest_minutes = newest_minutes
         self._pace_seconds = pace_seconds
 
-    def bars(self, decided: Mapping[str, int | None], stop: Event) -> Iterator[Given | Trouble | None]:
+    def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
         """The rows of the files, all symbols minute by minute; those before the first to decide on come as past."""
         streams = []
-        for symbol, decided_ms in decided.items():
+        for symbol, at in reached.items():
             try:
                 rows = read_rows(self._folder, symbol)
             except DataError as error:
                 yield Trouble(symbol, str(error))
                 continue
-            first, end = self._span(rows.stamps, decided_ms)
+            first, end = self._span(rows.stamps, at.decided_ms)
             for raw in _raw_bars(rows, max(0, first - SERVING_BARS), first):
                 yield Given(symbol, raw, past=True)
             streams.append(_given(symbol, rows, first, end))

@@ -3,14 +3,18 @@
 import http.server
 import json
 import re
+import socketserver
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from models_lib.errors import TransientError
+from models_lib.errors import DataError, TransientError
+from models_lib.runtime.served_symbol import ServedSymbol
 from models_lib.runtime.sources import Given, Trouble
 from tasks.adapters.http_candles import HttpCandles
 from tests.ports import free_port
@@ -78,30 +82,121 @@ def source(exchange: Exchange, **other: Any) -> HttpCandles:
     return HttpCandles(f"http://127.0.0.1:{exchange.port}/candles", **settings)
 
 
-def minutes(events: list[Any]) -> list[int]:
-    return [(event.raw[0] - T0) // MINUTE for event in events]
+@dataclass
+class Poll:
+    """What one question of the source came to.
+
+    Attributes:
+        past: minutes that the window took, and that are not decided on.
+        new: those that are.
+        refused: what the window said of the others.
+        troubles: of the source.
+    """
+
+    past: list[int] = field(default_factory=list)
+    new: list[int] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    troubles: list[str] = field(default_factory=list)
 
 
-def test_first_answer_fills_the_window_and_new_bars_are_decided_on(exchange: Exchange) -> None:
-    stop = threading.Event()
-    bars = source(exchange).bars({"BTC-USD": None}, stop)
-    past = [next(bars) for _ in range(10)]
-    assert minutes(past) == list(range(10))
-    assert all(isinstance(event, Given) and event.past for event in past)
-    assert next(bars) is None
+class Served:
+    """A symbol that is served from the source, its window included.
+
+    Args:
+        exchange: where bars come from.
+        folder: an empty host folder.
+        decided: the newest minute that an earlier process decided on.
+    """
+
+    def __init__(self, exchange: Exchange, folder: Path, *, decided: int | None = None) -> None:
+        self.stop = threading.Event()
+        self.symbol = ServedSymbol("BTC-USD", folder, fill_no_trade_minutes=5)
+        self.symbol.decided_ms = None if decided is None else T0 + decided * MINUTE
+        self.bars = source(exchange).bars({"BTC-USD": self.symbol}, self.stop)
+
+    def poll(self, *, now_ms: int | None = None) -> Poll:
+        """Takes all that comes until there is nothing now."""
+        poll = Poll()
+        for event in iter(lambda: next(self.bars), None):
+            if isinstance(event, Trouble):
+                poll.troubles.append(event.sentence)
+                continue
+            try:
+                taken = self.symbol.window.take(event.raw, now_ms=now_ms)
+            except DataError as fault:
+                poll.refused.append(str(fault))
+            else:
+                assert taken is not None, "nothing that the window has is asked for again"
+                (poll.past if event.past else poll.new).append((taken.open_ms - T0) // MINUTE)
+        return poll
+
+
+@pytest.fixture
+def served(exchange: Exchange, tmp_path: Path) -> Served:
+    served = Served(exchange, tmp_path)
+    assert served.poll().past == list(range(10))
+    return served
+
+
+def test_first_answer_fills_the_window_and_new_bars_are_decided_on(exchange: Exchange, served: Served) -> None:
+    assert served.poll() == Poll()
     exchange.candles += [bar(10), bar(11)]
-    new = [event for event in (next(bars) for _ in range(3)) if event is not None]
-    assert minutes(new) == [10, 11]
-    assert not any(event.past for event in new)
+    assert served.poll() == Poll(new=[10, 11])
     assert exchange.asked[-1][1] == T0 + 9 * MINUTE
-    stop.set()
-    assert [event for event in bars if event is not None] == []
+    served.stop.set()
+    assert [event for event in served.bars if event is not None] == []
 
 
-def test_bars_missed_while_down_are_to_be_decided_on(exchange: Exchange) -> None:
-    bars = source(exchange).bars({"BTC-USD": T0 + 6 * MINUTE}, threading.Event())
-    events = [next(bars) for _ in range(10)]
-    assert [event.past for event in events] == [True] * 7 + [False] * 3
+def test_bars_missed_while_down_are_to_be_decided_on(exchange: Exchange, tmp_path: Path) -> None:
+    assert Served(exchange, tmp_path, decided=6).poll() == Poll(past=list(range(7)), new=[7, 8, 9])
+
+
+@pytest.mark.parametrize("stamp", [4_000_000_020_000, T0 * 1_000, 10**400], ids=["2096", "microseconds", "digits"])
+def test_garbage_time_neither_silences_the_symbol_nor_keeps_later_bars(
+    exchange: Exchange, served: Served, stamp: int
+) -> None:
+    garbage = [stamp, *bar(10)[1:]]
+    exchange.candles.append(garbage)
+    now_ms = T0 + 12 * MINUTE
+    poll = served.poll(now_ms=now_ms)
+    assert (poll.new, len(poll.refused)) == ([], 1)
+    exchange.candles.append(bar(10))
+    assert served.poll(now_ms=now_ms).new == [10]
+    exchange.candles.remove(garbage)
+    exchange.candles.append(bar(11))
+    assert served.poll(now_ms=now_ms) == Poll(new=[11])
+    assert served.symbol.window.hole is None
+
+
+def test_bar_that_the_hosts_clock_refused_is_served_when_its_time_has_come(exchange: Exchange, served: Served) -> None:
+    exchange.candles.append(bar(10))
+    assert "check this host's clock" in served.poll(now_ms=T0 + 11 * MINUTE - 1).refused[0]
+    assert served.poll(now_ms=T0 + 11 * MINUTE) == Poll(new=[10])
+    assert served.symbol.window.hole is None
+
+
+def test_clock_that_was_wrong_at_the_start_costs_no_window(exchange: Exchange, tmp_path: Path) -> None:
+    served = Served(exchange, tmp_path)
+    assert len(served.poll(now_ms=T0).refused) == 10
+    assert served.poll(now_ms=T0 + 10 * MINUTE) == Poll(past=list(range(10)))
+
+
+def test_damaged_bar_that_is_mended_at_the_next_question_is_served(exchange: Exchange, served: Served) -> None:
+    exchange.candles.append([*bar(10)[:4], -1.0, 3.0])
+    assert "close must be above zero" in served.poll().refused[0]
+    exchange.candles[-1] = bar(10)
+    assert served.poll() == Poll(new=[10])
+    assert served.symbol.window.hole is None
+
+
+def test_damaged_bar_that_stays_so_keeps_no_later_one(exchange: Exchange, served: Served) -> None:
+    exchange.candles.append([*bar(10)[:4], -1.0, 3.0])
+    served.poll()
+    exchange.candles.append(bar(11))
+    assert served.poll().new == [11]
+    assert served.symbol.window.hole is not None
+    exchange.candles.append(bar(12))
+    assert served.poll() == Poll(new=[12]), "it is not asked for any more"
 
 
 @pytest.mark.parametrize(
@@ -118,15 +213,13 @@ def test_bars_missed_while_down_are_to_be_decided_on(exchange: Exchange) -> None
     ],
 )
 def test_answer_that_is_none_is_trouble_and_is_asked_for_again(
-    exchange: Exchange, fault: tuple[int, bytes], sentence: str
+    exchange: Exchange, tmp_path: Path, fault: tuple[int, bytes], sentence: str
 ) -> None:
     exchange.faults = [fault]
-    bars = source(exchange).bars({"BTC-USD": None}, threading.Event())
-    trouble = next(bars)
-    assert isinstance(trouble, Trouble)
-    assert re.search(sentence, trouble.sentence), trouble.sentence
-    assert next(bars) is None
-    assert isinstance(next(bars), Given)
+    served = Served(exchange, tmp_path)
+    (trouble,) = served.poll().troubles
+    assert re.search(sentence, trouble), trouble
+    assert served.poll() == Poll(past=list(range(10)))
 
 
 def test_server_that_is_away_or_silent_is_passing_trouble(exchange: Exchange) -> None:
@@ -140,13 +233,47 @@ def test_server_that_is_away_or_silent_is_passing_trouble(exchange: Exchange) ->
     waiting.set()
 
 
-def test_one_symbol_in_trouble_does_not_keep_the_other(exchange: Exchange) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"OK\r\nX-Slow: ", b"\r\n\r\n"), (b"OK\r\n\r\n", b"")], ids=["head", "body"]
+)
+def test_answer_that_comes_byte_by_byte_ends_with_the_time_out(before: bytes, after: bytes) -> None:
+    """Each byte comes well within the time-out."""
+    told, left, ended = threading.Event(), threading.Event(), threading.Event()
+
+    class Dripping(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            try:
+                self.request.sendall(b"HTTP/1.0 200 " + before)
+                for _ in range(400):
+                    if told.wait(0.05):
+                        return
+                    self.request.sendall(b" ")
+                ended.set()
+                self.request.sendall(after + b'{"symbol": "BTC-USD", "candles": []}')
+            except OSError:
+                left.set()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        away = HttpCandles(f"http://127.0.0.1:{server.server_address[1]}/", poll_seconds=1.0, timeout_seconds=0.3)
+        with pytest.raises(TransientError, match="does not answer"):
+            away.fetch("BTC-USD", after_ms=0, limit=10)
+        assert not ended.is_set()
+        if not after:
+            assert left.wait(10.0), "nobody listens any more"
+        told.set()
+        server.shutdown()
+
+
+def test_one_symbol_in_trouble_does_not_keep_the_other(exchange: Exchange, tmp_path: Path) -> None:
     exchange.faults = [(500, b"")]
-    bars = source(exchange).bars({"BTC-USD": None, "ETH-USD": None}, threading.Event())
+    symbols = {name: ServedSymbol(name, tmp_path, fill_no_trade_minutes=5) for name in ("BTC-USD", "ETH-USD")}
+    bars = source(exchange).bars(symbols, threading.Event())
     events = [next(bars) for _ in range(11)]
     assert isinstance(events[0], Trouble)
     assert {event.symbol for event in events[1:] if isinstance(event, Given)} == {"ETH-USD"}
 
 
 def test_newest_bars_are_asked_for_by_number(exchange: Exchange) -> None:
-    assert minutes([Given("", raw, past=False) for raw in source(exchange).newest("BTC-USD", 4)]) == [6, 7, 8, 9]
+    assert source(exchange).newest("BTC-USD", 4) == [bar(minute) for minute in (6, 7, 8, 9)]

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import yaml
 from tests.architecture.test_rules import ROOT
 from tests.bundles import edit_json, reseal, walk_candles, write_judged
 from tests.contracts.test_http_candles import Exchange
+from tests.hosts import WATCH, TestHost
 from tests.unit.runtime.host_folders import Host, raws_of, write_candles
 
 CANDLES = walk_candles(1_600)
@@ -215,6 +217,23 @@ def test_live_runtime_speaks_in_time_and_ends_at_sigterm(folder: Path, exchange:
     assert decided["signals"] + sum(decided["refusals"].values()) == 1
     assert "stale" not in decided["refusals"]
     assert json.loads((folder / "health.json").read_text())["ended_at"] is not None
+
+
+@pytest.mark.long
+def test_rehearsal_fills_minutes_as_the_bundles_training_did(bundle: Path, tmp_path: Path) -> None:
+    """Whatever the host's own setting is: it is what the release is served with."""
+    trained = tmp_path / bundle.name
+    shutil.copytree(bundle, trained)
+    edit_json(trained / "run.json", lambda tree: tree["config"].update(data={"fill_no_trade_minutes": 3}))
+    reseal(trained)
+    host = TestHost(tmp_path / "host")
+    (host.folder / "runtime.yaml").write_text("runtime: {fill_no_trade_minutes: 0}\n")
+    candles = CANDLES.drop(index=range(len(CANDLES) - 30, len(CANDLES) - 27))
+    write_candles(host.folder / "candles" / "BTC-USD.safetensors", candles)
+    order = host.activation({"BTC-USD": trained}, watch=WATCH.model_copy(update={"rehearsal_minutes": 60}))
+    command = [sys.executable, "-m", "flows.runtime_cli", "host", "--folder", str(host.folder), "order"]
+    done = subprocess.run(command, cwd=ROOT, input=order.model_dump_json(), capture_output=True, text=True, check=True)
+    assert "rehearsal of the newest 60 minutes: 60 answers" in done.stdout
 
 
 def write_fresh_judgement(folder: Path) -> None:

@@ -44,7 +44,7 @@ class InProcessLink(LocalLink):
             status = main(
                 words,
                 version="7.1",
-                newest_candles=lambda symbol, minutes: walk_candles(),
+                newest_candles=lambda bundle, minutes: walk_candles(),
                 stdin=io.BytesIO(input),
             )
         signal.signal(signal.SIGHUP, earlier)

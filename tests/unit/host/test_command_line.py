@@ -38,7 +38,7 @@ def ask(host: TestHost, *words: str, stdin: bytes = b"") -> int:
     return main(
         ["--folder", str(host.folder), *words],
         version="7.1",
-        newest_candles=lambda symbol, minutes: host.candles,
+        newest_candles=lambda bundle, minutes: host.candles,
         stdin=io.BytesIO(stdin),
     )
 
@@ -65,7 +65,7 @@ def test_state_tells_what_the_host_is_and_runs(host: TestHost, bundles: Bundles,
 
 def test_state_of_a_new_folder_is_empty(tmp_path: Path, capsys: Heard) -> None:
     words = ["--folder", str(tmp_path / "new"), "state"]
-    assert main(words, version="7.1", newest_candles=lambda symbol, minutes: None, stdin=io.BytesIO()) == 0
+    assert main(words, version="7.1", newest_candles=lambda bundle, minutes: None, stdin=io.BytesIO()) == 0
     (line,) = lines(capsys)
     state = HostState.model_validate(line["state"])
     assert (state.current, state.holds, state.health) == ({}, (), None)

@@ -159,7 +159,7 @@ def test_first_release_that_does_not_come_up_leaves_the_symbol_without_one(tmp_p
     [
         ({"over_99": 5}, "100.0% of 5 answers are above 99 % confidence (at most 30% allowed)"),
         ({"non_finite": 1}, "1 answers are not finite (at most 0 allowed)"),
-        ({"errors": 2}, "2 bars ended in an error (at most 0 allowed)"),
+        ({"refusals": {"error": 2}}, "2 bars ended in an error (at most 0 allowed)"),
         ({"latency_ms": {"median": 9_000.0, "p99": 9_900.0}}, "a bar takes 9000 ms (at most 1000 ms allowed)"),
         ({"predictions": 800, "classes": {"DOWN": 800, "NEUTRAL": 0, "UP": 0}}, "DOWN is 100.0% of 800 answers"),
     ],
@@ -286,6 +286,13 @@ def test_hold_outlives_a_kill_on_the_way_back(host: TestHost, bundles: Bundles) 
     assert "was killed during this deployment; and it is on hold since" in fate.reason
     assert "1 answers are not finite" in fate.reason
     assert host.deploy({BTC: bundles[BTC][1]}).of(BTC).outcome == "refused"
+
+
+def test_release_stays_when_the_source_fails_for_once_during_the_watch(host: TestHost, bundles: Bundles) -> None:
+    told = {"errors": 1, "last_error": "BTC-USD: http://127.0.0.1/ answers with status 503."}
+    host.runtime_says({}, **{bundles[BTC][1].name: {"figures": told}})
+    fate = host.deploy({BTC: bundles[BTC][1]}).of(BTC)
+    assert (fate.outcome, fate.on_hold) == ("deployed", False)
 
 
 def test_three_sure_answers_among_many_are_no_breach(host: TestHost, bundles: Bundles) -> None:

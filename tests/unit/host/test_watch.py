@@ -95,7 +95,7 @@ def health(**figures: Any) -> SymbolHealth:
         "bars": 9,
         "predictions": 7,
         "signals": 0,
-        "refusals": {"warming_up": 2},
+        "refusals": {"warming_up": 2, "error": 1},
         "last_refusal": None,
         "classes": {"DOWN": 3, "NEUTRAL": 0, "UP": 4},
         "over_99": 1,
@@ -112,11 +112,18 @@ def health(**figures: Any) -> SymbolHealth:
 
 def test_answers_are_those_that_the_runtime_reports() -> None:
     classes = {"DOWN": 3, "NEUTRAL": 0, "UP": 4}
-    assert answers_of(health(), live=True) == Answers(7, 1, classes, 2, 3, 2.0, 400.0)
+    assert answers_of(health(), live=True) == Answers(7, 1, classes, 2, 1, 2.0, 400.0)
+
+
+def test_fault_that_ended_no_bar_is_no_breach() -> None:
+    """Such as one answer of the source with status 503, or a shadow that cannot be loaded."""
+    told = {"errors": 3, "last_error": "BTC-USD: the source answers with status 503."}
+    seen = health(**told, refusals={"warming_up": 2}, bar_age_seconds=30.0, non_finite=0)
+    assert breach(answers_of(seen, live=True), LIMITS) is None
 
 
 def test_age_of_a_bar_says_nothing_in_a_replay() -> None:
-    old = answers_of(health(bar_age_seconds=1e6, non_finite=0, errors=0), live=False)
+    old = answers_of(health(bar_age_seconds=1e6, non_finite=0, refusals={}), live=False)
     assert old.bar_age_seconds is None
     assert stale(old, LIMITS) is None
 

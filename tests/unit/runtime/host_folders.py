@@ -22,7 +22,7 @@ from models_lib.runtime.engine import Engine, Proposing
 from models_lib.runtime.figures import Mode
 from models_lib.runtime.health import Health, read_health
 from models_lib.runtime.proposal import propose
-from models_lib.runtime.sources import BarSource, Given, Trouble
+from models_lib.runtime.sources import BarSource, Given, Reached, Trouble
 from models_lib.runtime.speaking import Speaker
 from models_lib.runtime.state import RuntimeState
 
@@ -50,7 +50,7 @@ class ListSource:
 
     events: Sequence[Given | Trouble | None]
 
-    def bars(self, decided: Mapping[str, int | None], stop: Event) -> Iterator[Given | Trouble | None]:
+    def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
         yield from self.events
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,8 +27,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+class Before(NamedTuple):
+    """A symbol at the start of a process."""
+
+    decided_ms: int | None
+    newest_ms: int | None = None
+
+
 def played(source: FolderSource, **decided: int | None) -> list[Any]:
-    return list(source.bars({name.replace("_", "-"): last for name, last in decided.items()}, Event()))
+    return list(source.bars({name.replace("_", "-"): Before(last) for name, last in decided.items()}, Event()))
 
 
 def split(events: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -106,7 +113,7 @@ def test_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_stop_ends_a_paced_replay_at_once(folder: Path) -> None:
     stop = Event()
     seen = []
-    for event in FolderSource(folder, newest_minutes=10, pace_seconds=3_600.0).bars({"BTC-USD": None}, stop):
+    for event in FolderSource(folder, newest_minutes=10, pace_seconds=3_600.0).bars({"BTC-USD": Before(None)}, stop):
         seen.append(event)
         if event is None:
             stop.set()

@@ -13,9 +13,10 @@ import pytest
 
 from models_lib.candles.schema import BAR_MS
 from models_lib.holds import place_hold, release_hold
+from models_lib.host.watch import answers_of
 from models_lib.runtime.proposal import propose
 from models_lib.runtime.refusal import RefusalKind
-from models_lib.runtime.sources import FolderSource, Given, Trouble
+from models_lib.runtime.sources import FolderSource, Given, Reached, Trouble
 from models_lib.runtime.state import RuntimeState
 from tests.bundles import T0, edit_json, reseal, walk_candles
 from tests.unit.runtime.host_folders import NOW, TALKATIVE, Host, ListSource, given, raws_of, write_candles
@@ -134,9 +135,21 @@ def test_bar_of_the_future_gives_nothing_until_its_time_has_come(btc: Host) -> N
     assert symbol.last_bar_at == at - timedelta(seconds=60)
 
 
+def test_bad_candle_that_comes_again_and_again_is_counted_and_logged_once(
+    btc: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a live source gives it, with another fault in between."""
+    bad, worse = [RAWS[PAST][0], "much"], [RAWS[PAST + 1][0], "more"]
+    again = [raw for _ in range(5) for raw in (bad, worse)]
+    symbol = btc.run(ListSource(given([*RAWS[:PAST], *again, RAWS[PAST]], past=PAST))).symbols["BTC-USD"]
+    assert (symbol.refusals["bad_candle"], symbol.bars) == (10, 1)
+    assert "gapped" not in symbol.refusals
+    assert caplog.text.count("a bad candle") == 1
+
+
 def test_hold_silences_from_the_next_bar_and_its_release_ends_that(btc: Host) -> None:
     class HeldFrom(ListSource):
-        def bars(self, decided: Any, stop: Any) -> Any:
+        def bars(self, reached: Any, stop: Any) -> Any:
             for place, event in enumerate(self.events):
                 if place == PAST + 10:
                     place_hold(btc.folder, "BTC-USD", placed_by="ops@host", reason="halted", now=NOW)
@@ -152,7 +165,7 @@ def test_hold_silences_from_the_next_bar_and_its_release_ends_that(btc: Host) ->
 
 def test_release_that_is_switched_meanwhile_is_silent_until_the_restart(btc: Host, other_bundle: Path) -> None:
     class Switched(ListSource):
-        def bars(self, decided: Any, stop: Any) -> Any:
+        def bars(self, reached: Any, stop: Any) -> Any:
             for place, event in enumerate(self.events):
                 if place == PAST + 10:
                     btc.release(other_bundle)
@@ -238,7 +251,7 @@ def test_fault_of_one_bar_silences_that_bar_alone(btc: Host, caplog: pytest.LogC
 
     health = btc.run(ListSource(given(RAWS, past=PAST)), proposing=breaks_at_the_third)
     symbol = health.symbols["BTC-USD"]
-    assert (symbol.errors, symbol.refusals["error"]) == (1, 1)
+    assert (symbol.errors, answers_of(symbol, live=False).errors) == (1, 1)
     assert symbol.signals == len(calls) - 1
     assert symbol.bars == symbol.signals + sum(symbol.refusals.values()) == 200
     assert symbol.last_error is not None
@@ -250,7 +263,7 @@ def test_record_that_cannot_be_written_says_nothing(btc: Host) -> None:
     """SQLite itself refuses, as on a full disk, and what is not recorded is not said."""
 
     class FullDisk(ListSource):
-        def bars(self, decided: Any, stop: Any) -> Any:
+        def bars(self, reached: Any, stop: Any) -> Any:
             for place, event in enumerate(self.events):
                 if place == PAST + 20:
                     blocker = sqlite3.connect(btc.folder / "state" / "runtime.sqlite", isolation_level=None)
@@ -289,13 +302,14 @@ def test_broken_shadow_is_told_and_the_champion_speaks(btc: Host, other_bundle: 
     assert symbol.shadow is None
     assert symbol.last_error is not None
     assert symbol.last_error.startswith("the shadow release cannot be loaded")
+    assert answers_of(symbol, live=False).errors == 0, "a deployment's watch does not blame the champion"
 
 
 def test_trouble_of_the_source_is_in_the_health_and_later_bars_count(btc: Host) -> None:
     events: list[Given | Trouble | None] = [*given(RAWS, past=PAST)]
     events.insert(PAST + 5, Trouble("BTC-USD", "BTC-USD: the exchange does not answer."))
     symbol = btc.run(ListSource(events)).symbols["BTC-USD"]
-    assert (symbol.errors, symbol.bars) == (1, 200)
+    assert (symbol.errors, answers_of(symbol, live=False).errors, symbol.bars) == (1, 0, 200)
     assert symbol.last_error == "BTC-USD: the exchange does not answer."
 
 
@@ -303,7 +317,7 @@ def test_health_is_there_from_the_start_and_does_not_cost_a_write_a_bar(btc: Hos
     seen: list[tuple[bool, int]] = []
 
     class Looking(ListSource):
-        def bars(self, decided: Any, stop: Any) -> Any:
+        def bars(self, reached: Any, stop: Any) -> Any:
             for event in self.events:
                 tree = json.loads((btc.folder / "health.json").read_text())
                 seen.append((tree["ready"], tree["symbols"]["BTC-USD"]["bars"]))
@@ -320,8 +334,8 @@ def test_shadow_that_comes_later_is_compared_from_then_on(btc: Host, other_bundl
     class Meanwhile(ListSource):
         """A deployer links the shadow in the middle."""
 
-        def bars(self, decided: Mapping[str, int | None], stop: Event) -> Iterator[Given | Trouble | None]:
-            for place, event in enumerate(super().bars(decided, stop)):
+        def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
+            for place, event in enumerate(super().bars(reached, stop)):
                 if place == PAST + 150:
                     btc.release(other_bundle, role="shadow")
                 yield event

@@ -18,7 +18,7 @@ from models_lib.candles.sources import read_parquet
 from models_lib.features import SERVING_BARS, compute_features
 from models_lib.runtime.bars import BarWindow
 from models_lib.runtime.serving import ServedModel
-from models_lib.runtime.sources import FolderSource, Given, Trouble
+from models_lib.runtime.sources import FolderSource, Given, Reached, Trouble
 from tests.bundles import example_facts, write_example
 from tests.unit.features.markets import with_hole
 from tests.unit.runtime.host_folders import Host, raws_of
@@ -82,8 +82,8 @@ class Watched:
         self._every = every
         self.resident_mb: list[float] = []
 
-    def bars(self, decided: Mapping[str, int | None], stop: Event) -> Iterator[Given | Trouble | None]:
-        for place, event in enumerate(self._source.bars(decided, stop)):
+    def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
+        for place, event in enumerate(self._source.bars(reached, stop)):
             self._said.clear()  # the test's own list of what it heard
             if place % self._every == 0:
                 pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -118,7 +118,7 @@ def test_refused_symbol_keeps_its_release_and_the_other_is_deployed(home: Path, 
     ("always", "of_the_new_one", "outcome", "on_hold"),
     [
         ({}, {"ready": False}, "rolled_back", False),
-        ({}, {"figures": {"errors": 1}}, "rolled_back", True),
+        ({}, {"figures": {"refusals": {"error": 1}}}, "rolled_back", True),
         ({"fails": True}, {"fails": True}, "unhealthy", False),
     ],
 )
