@@ -139,8 +139,10 @@ class TestHost:
         return self.service.model_copy(update={"health": ("/bin/sh", "-c", look, str(self.folder))})
 
     def killed_in_its_restart(self, number: int) -> Service:
-        """The service whose restart command, at its call of that number, kills who called it; first, so nothing restarts."""
-        calls = 'echo >> "$0"/calls; if [ $(wc -l < "$0"/calls) -eq "$1" ]; then kill -9 $PPID; fi; shift; exec "$@"'
+        """The service whose restart command, at its call of that number, kills who called it and restarts nothing."""
+        calls = (
+            'echo >> "$0"/calls; if [ $(wc -l < "$0"/calls) -eq "$1" ]; then kill -9 $PPID; exit; fi; shift; exec "$@"'
+        )
         command = ("/bin/sh", "-c", calls, str(self.folder), str(number), *self.service.restart)
         return self.service.model_copy(update={"restart": command})
 

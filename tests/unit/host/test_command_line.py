@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from models_lib.bundle import Bundle
 from models_lib.errors import TransientError
 from models_lib.holds import held
 from models_lib.host.command_line import main
@@ -120,8 +121,8 @@ def test_order_is_carried_out_once(host: TestHost, bundles: Bundles, capsys: Hea
 def test_source_that_does_not_answer_refuses_its_symbol_and_the_others_are_told(
     host: TestHost, bundles: Bundles, capsys: Heard
 ) -> None:
-    def newest(symbol: str, minutes: int) -> pd.DataFrame:
-        if symbol == ETH:
+    def newest(bundle: Bundle, minutes: int) -> pd.DataFrame:
+        if bundle.manifest.symbol == ETH:
             raise TransientError("http://10.0.0.9 does not answer (timed out). Try again.")
         return host.candles
 
