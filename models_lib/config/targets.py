@@ -157,7 +157,7 @@ class WatchSection(Section):
     max_latency_ms: PositiveFloat = 1_000.0
     """Largest median time that a bar takes, in milliseconds."""
     max_bar_age_seconds: PositiveFloat = 300.0
-    """Largest age of the newest bar in live mode; beyond it the symbol goes back, and is not put on hold."""
+    """Largest age of the newest bar in live mode."""
 
     @model_validator(mode="after")
     def _shares_are_in_order(self) -> Self:

@@ -19,8 +19,7 @@ The steps of an activation, each of which may be repeated:
     switch       the journal is written, then the links are replaced, then the runtime is restarted
     health       the runtime must live and name the new hash
     watch        the first bars; what breaks a limit is put on hold until a person releases it, and goes back. The others
-                 share its restart and are watched anew. When the runtime ends, all go back, and when the bars of one are
-                 too old, that one; neither puts anything on hold
+                 share its restart and are watched anew. When the runtime ends, all go back, without a hold
 
 What does not belong here: reaching the host (models_lib.deployment, tasks.adapters) and speaking (models_lib.runtime).
 """

@@ -1,4 +1,4 @@
-"""The first bars after the switch: whom the runtime, the source or the model itself gives a reason to go back.
+"""The first bars after the switch: whom the runtime or the model itself gives a reason to go back.
 
 What does not belong here: the limits (watch.py) and going back (transaction.py).
 """
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from models_lib.config.targets import WatchSection
 from models_lib.host.messages import Move
-from models_lib.host.watch import answers_of, breach, stale
+from models_lib.host.watch import answers_of, breach
 from models_lib.host.work import Work
 from models_lib.runtime.health import Health
 
@@ -19,7 +19,7 @@ class Fault:
 
     Attributes:
         reason: for people.
-        of_model: the model broke a limit. Otherwise the runtime or the source failed it, and it may be tried again.
+        of_model: it broke a limit. Otherwise the runtime failed it, and it may be tried again.
     """
 
     reason: str
@@ -60,10 +60,9 @@ def watch_first_bars(work: Work, limits: WatchSection, moves: Sequence[Move]) ->
 def _of_each(health: Health, symbols: Iterable[str], limits: WatchSection) -> dict[str, Fault]:
     faults = {}
     for symbol in symbols:
-        answers = answers_of(health.symbols[symbol], live=health.mode == "live")
-        broken, old = breach(answers, limits), stale(answers, limits)
-        if broken or old:
-            faults[symbol] = Fault(f"after the switch {broken or old}", of_model=broken is not None)
+        broken = breach(answers_of(health.symbols[symbol], live=health.mode == "live"), limits)
+        if broken:
+            faults[symbol] = Fault(f"after the switch {broken}", of_model=True)
     return faults
 
 

@@ -60,7 +60,7 @@ def answers_of(health: SymbolHealth, *, live: bool) -> Answers:
 
 
 def breach(answers: Answers, limits: WatchSection) -> str | None:
-    """The first limit that the model broke, with its figure; None when all hold."""
+    """The first limit that is broken, with its figure; None when all hold."""
     if answers.non_finite > limits.max_non_finite:
         return f"{answers.non_finite} answers are not finite (at most {limits.max_non_finite} allowed)"
     if answers.errors > limits.max_errors:
@@ -70,14 +70,6 @@ def breach(answers: Answers, limits: WatchSection) -> str | None:
         limit = f"at most {limits.max_share_over_99:.0%} allowed"
         return f"{share:.1%} of {answers.predictions} answers are above 99 % confidence ({limit})"
     return _class_breach(answers, limits) or _pace_breach(answers, limits)
-
-
-def stale(answers: Answers, limits: WatchSection) -> str | None:
-    """How old the newest bar is, when it is too old. The model is not to blame: the source or the runtime gives no bars."""
-    age = answers.bar_age_seconds
-    if age is not None and age > limits.max_bar_age_seconds:
-        return f"the newest bar is {age:.0f} s old (at most {limits.max_bar_age_seconds:g} s allowed)"
-    return None
 
 
 def _class_breach(answers: Answers, limits: WatchSection) -> str | None:
@@ -92,7 +84,9 @@ def _class_breach(answers: Answers, limits: WatchSection) -> str | None:
 
 
 def _pace_breach(answers: Answers, limits: WatchSection) -> str | None:
-    latency = answers.latency_ms
+    latency, age = answers.latency_ms, answers.bar_age_seconds
     if latency is not None and latency > limits.max_latency_ms:
         return f"a bar takes {latency:.0f} ms (at most {limits.max_latency_ms:g} ms allowed)"
+    if age is not None and age > limits.max_bar_age_seconds:
+        return f"the newest bar is {age:.0f} s old (at most {limits.max_bar_age_seconds:g} s allowed)"
     return None

@@ -216,15 +216,15 @@ def test_runtime_that_cannot_be_asked_to_the_end_takes_all_back(host: TestHost, 
     assert "the health command /bin/sh ended with status 1" in fate.reason
 
 
-def test_stale_bars_take_the_symbol_back_and_hold_nothing(host: TestHost, bundles: Bundles) -> None:
-    """The exchange is to blame, not the model: it may be tried again. The others are watched anew, and stay."""
+def test_symbol_without_new_bars_goes_back_and_is_held(host: TestHost, bundles: Bundles) -> None:
+    """The others are watched anew, and stay."""
     host.runtime_says(
         {"mode": "live"}, **{bundles[BTC][1].name: {"mode": "live", "figures": {"bar_age_seconds": 400.0}}}
     )
     with host.runtime_lock():
         outcome = host.deploy({symbol: made[1] for symbol, made in bundles.items()})
     fate = outcome.of(BTC)
-    assert (fate.outcome, fate.release, fate.on_hold) == ("rolled_back", bundles[BTC][0].name, False)
+    assert (fate.outcome, fate.release, fate.on_hold) == ("rolled_back", bundles[BTC][0].name, True)
     assert "the newest bar is 400 s old (at most 300 s allowed)" in fate.reason
     assert outcome.of(ETH).outcome == "deployed"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from models_lib.config.targets import WatchSection
-from models_lib.host.watch import Answers, answers_of, breach, stale
+from models_lib.host.watch import Answers, answers_of, breach
 from models_lib.runtime.health import Latency, SymbolHealth
 
 GOOD = Answers(
@@ -33,7 +33,8 @@ def shares(down: int, neutral: int, up: int) -> dict[str, Any]:
         {"over_99": 3, "predictions": 10},  # exactly 30 %
         {"latency_ms": 1_000.0},
         {"latency_ms": None},
-        {"bar_age_seconds": 1e6},  # no fault of the model
+        {"bar_age_seconds": 300.0},
+        {"bar_age_seconds": None},
         shares(719, 0, 0),  # fewer than class_shares_from
         shares(95, 0, 5),
         shares(100, 100, 800),  # exactly 10 %
@@ -52,6 +53,7 @@ def test_figures_within_their_limits_are_no_breach(figures: dict[str, Any]) -> N
         ({"over_99": 3, "predictions": 9}, "33.3% of 9 answers are above 99 % confidence (at most 30% allowed)"),
         ({"over_99": 3, "predictions": 3}, "100.0% of 3 answers are above 99 % confidence (at most 30% allowed)"),
         ({"latency_ms": 1_000.6}, "a bar takes 1001 ms (at most 1000 ms allowed)"),
+        ({"bar_age_seconds": 300.6}, "the newest bar is 301 s old (at most 300 s allowed)"),
         (shares(720, 0, 0), "DOWN is 100.0% of 720 answers (10% to 95% allowed)"),
         (shares(960, 20, 20), "DOWN is 96.0% of 1000 answers (10% to 95% allowed)"),
         (shares(99, 101, 800), "DOWN is 9.9% of 1000 answers (10% to 95% allowed)"),
@@ -68,22 +70,13 @@ def test_figures_beyond_a_limit_are_told_with_it(figures: dict[str, Any], told: 
         ({"max_errors": 2}, {"errors": 2}),
         ({"max_share_over_99": 1.0}, {"over_99": 1_000}),
         ({"max_latency_ms": 5.0}, {}),
+        ({"max_bar_age_seconds": 30.0}, {}),
         ({"class_share_high": 1.0, "class_share_low": 0.0}, shares(1_000, 0, 0)),
         ({"class_shares_from": 1_001}, shares(1_000, 0, 0)),
     ],
 )
 def test_limits_are_those_of_the_configuration(limits: dict[str, Any], figures: dict[str, Any]) -> None:
     assert breach(replace(GOOD, **figures), WatchSection(**limits)) is None
-
-
-@pytest.mark.parametrize("age", [None, 300.0])
-def test_bar_of_an_allowed_age_is_not_stale(age: float | None) -> None:
-    assert stale(replace(GOOD, bar_age_seconds=age), LIMITS) is None
-
-
-def test_older_bar_is_stale() -> None:
-    told = "the newest bar is 301 s old (at most 300 s allowed)"
-    assert stale(replace(GOOD, bar_age_seconds=300.6), LIMITS) == told
 
 
 def health(**figures: Any) -> SymbolHealth:
@@ -125,7 +118,7 @@ def test_fault_that_ended_no_bar_is_no_breach() -> None:
 def test_age_of_a_bar_says_nothing_in_a_replay() -> None:
     old = answers_of(health(bar_age_seconds=1e6, non_finite=0, refusals={}), live=False)
     assert old.bar_age_seconds is None
-    assert stale(old, LIMITS) is None
+    assert breach(old, LIMITS) is None
 
 
 @pytest.mark.parametrize(
