@@ -18,10 +18,11 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.folder = arguments.folder or home / EMBEDDED_HOST
         _refuse_what_the_folder_says(arguments)
         return runtime_cli.serve(arguments)
-    arguments.candles = arguments.candles or _candles_beside(home / EMBEDDED_HOST)
+    bundles = _bundles(arguments.bundle, home)
+    arguments.candles = arguments.candles or _candles_beside(home / EMBEDDED_HOST, bundles)
     with tempfile.TemporaryDirectory(prefix="crpbot-signals-") as scratch:
         arguments.folder = Path(scratch)
-        _lay_out(arguments, home, _bundles(arguments.bundle, home))
+        _lay_out(arguments, home, bundles)
         return runtime_cli.serve(arguments)
 
 
@@ -38,10 +39,14 @@ def _refuse_what_the_folder_says(arguments: argparse.Namespace) -> None:
         )
 
 
-def _candles_beside(host: Path) -> Path | None:
+def _candles_beside(host: Path, bundles: Mapping[str, Path]) -> Path | None:
     """Those that the last deployment to this machine brought."""
-    candles = host / "candles"
-    return candles if candles.is_dir() else None
+    from models_lib.bundle.layout import MANIFEST_FILE
+    from models_lib.bundle.manifest import parse_manifest
+    from models_lib.deployment.local_runtime import candles_brought
+
+    manifests = {symbol: parse_manifest((bundle / MANIFEST_FILE).read_bytes()) for symbol, bundle in bundles.items()}
+    return candles_brought(host, {symbol: manifest.simulated_market for symbol, manifest in manifests.items()})
 
 
 def _bundles(reference: str | None, home: Path) -> Mapping[str, Path]:

@@ -6,10 +6,11 @@ What does not belong here: reading them (models_lib.runtime).
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from models_lib.candles.schema import VALUE_COLUMNS, epoch_ms
@@ -19,6 +20,7 @@ from models_lib.config.targets import LocalTargetSection
 from models_lib.deployment.host import HostTarget
 from models_lib.deployment.look import look_at_folder
 from models_lib.deployment.target import DeploymentTarget, local_folder
+from models_lib.errors import ConfigError
 from models_lib.features import SERVING_BARS
 from models_lib.files import write_bytes, write_text
 from models_lib.runtime.configuration import CONFIG_FILE, signals_as_yaml
@@ -26,6 +28,10 @@ from models_lib.runtime.speaking import SIGNALS_FILE
 
 _OURS = "# Each deployment writes this file anew from the training configuration."
 _HOW_TO_OWN_IT = "# Without the line above it is yours: no deployment writes it, nor brings candles."
+_CANDLES = "candles"
+_MARKET = "market"
+"""In a file's metadata: the simulated market that its candles are of, or that they are real."""
+_REAL = "real"
 _log = logging.getLogger(__name__)
 
 
@@ -48,24 +54,68 @@ def bring_signals_section(target: DeploymentTarget, signals: SignalsSection) -> 
         )
 
 
-def bring_candles(target: DeploymentTarget, symbol: str, candles: Callable[[], pd.DataFrame]) -> None:
+def bring_candles(
+    target: DeploymentTarget, symbol: str, candles: Callable[[], pd.DataFrame], *, simulated_market: str | None
+) -> None:
     """Writes the newest candles into the target's folder; a host that somebody set up has its own.
 
     Args:
         target: where the symbol is deployed next.
         symbol: whose candles.
         candles: gives them, checked and filled.
+        simulated_market: the market that they are of; None: a real one.
     """
     folder = _unattended(target)
     if folder is not None and isinstance(target, HostTarget):
         rows = SERVING_BARS + target.rules.watch.rehearsal_minutes
-        write_newest_candles(folder / "candles" / f"{symbol}.safetensors", candles().tail(rows))
+        _write_candles(folder / _CANDLES / f"{symbol}.safetensors", candles().tail(rows), simulated_market)
 
 
-def write_newest_candles(path: Path, candles: pd.DataFrame) -> None:
+def candles_brought(folder: Path, markets: Mapping[str, str | None]) -> Path | None:
+    """The folder of the candles that deployments brought to a runtime's folder; None when there is none.
+
+    Args:
+        folder: the runtime's.
+        markets: symbol -> the simulated market that a model of it was trained on; None: a real one.
+
+    Raises:
+        ConfigError: the candles of one of these symbols are of another market: its model would be judged by them.
+    """
+    candles = folder / _CANDLES
+    if not candles.is_dir():
+        return None
+    for symbol, market in markets.items():
+        path = candles / f"{symbol}.safetensors"
+        brought = _market_of(path) if path.exists() else market  # that it is missing, the replay itself says
+        if brought != market:
+            raise ConfigError(
+                f"{path}: the candles that the last deployment brought are of {market_words(brought)}, and {symbol}'s model was "
+                f"trained on {market_words(market)}. Name candles of that market with --candles DIR, or deploy the champion first."
+            )
+    return candles
+
+
+def _write_candles(path: Path, candles: pd.DataFrame, simulated_market: str | None) -> None:
     """The file as the runtime's replay reads it, whole or not at all."""
     ohlcv = candles[list(VALUE_COLUMNS)].to_numpy(dtype="float64")
-    write_bytes(path, save({"timestamps": epoch_ms(candles), "ohlcv": ohlcv.copy(order="C")}))
+    of = {_MARKET: simulated_market or _REAL}
+    write_bytes(path, save({"timestamps": epoch_ms(candles), "ohlcv": ohlcv.copy(order="C")}, metadata=of))
+
+
+def _market_of(path: Path) -> str | None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            market: str = (file.metadata() or {}).get(_MARKET, _REAL)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"{path}: no candles can be read from it ({error}). Deploy again, or name --candles DIR."
+        ) from error
+    return None if market == _REAL else market
+
+
+def market_words(simulated_market: str | None) -> str:
+    """What a market is called in a sentence; None: a real one."""
+    return "a real market" if simulated_market is None else f"the simulated market {simulated_market}"
 
 
 def spoken_on_this_machine(section: DeploymentSection, symbols: Sequence[str], *, home: Path) -> list[str]:

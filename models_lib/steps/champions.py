@@ -26,7 +26,7 @@ from models_lib.config import DataSection, DeploymentSection, RunConfig
 from models_lib.deployment.host import HostTarget
 from models_lib.deployment.journal import Journal
 from models_lib.deployment.known import remember_target
-from models_lib.deployment.local_runtime import bring_candles, bring_signals_section
+from models_lib.deployment.local_runtime import bring_candles, bring_signals_section, market_words
 from models_lib.deployment.record import outcome_of, record_deployment
 from models_lib.deployment.release import Release
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
@@ -212,7 +212,8 @@ def _made_ready(
         try:
             settle_symbol(home, symbol, who=who, ssh=ssh)
             release = _sound_release(home, symbol)
-            bring_candles(place, symbol, partial(_newest_candles, data, release))
+            newest = partial(_newest_candles, data, release)
+            bring_candles(place, symbol, newest, simulated_market=data.simulated_market)
         except _OF_ONE_SYMBOL as error:
             unusable[symbol] = error
         else:
@@ -299,15 +300,11 @@ def _newest_candles(data: DataSection, release: Release) -> pd.DataFrame:
     made_of = parse_manifest((release.bundle / MANIFEST_FILE).read_bytes()).simulated_market
     if made_of != data.simulated_market:
         raise ConfigError(
-            f"{release.symbol}: its champion {release.bundle.name[:12]} was trained on {_market(made_of)}, and the configuration "
-            f"has candles of {_market(data.simulated_market)} for it. Nothing was deployed. Give the `data` section of its run, "
+            f"{release.symbol}: its champion {release.bundle.name[:12]} was trained on {market_words(made_of)}, and the configuration "
+            f"has candles of {market_words(data.simulated_market)} for it. Nothing was deployed. Give the `data` section of its run, "
             f"by --config or as in --set {_as_set(made_of)}; or name the symbols to deploy."
         )
     return load_candles(source_of(data), release.symbol, data, now=datetime.now(UTC))[0]
-
-
-def _market(simulated: str | None) -> str:
-    return "real markets" if simulated is None else f"the simulated market {simulated}"
 
 
 def _as_set(simulated: str | None) -> str:

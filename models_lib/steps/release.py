@@ -97,7 +97,7 @@ def deploy(
         _log.info("no deployment target configured, nothing deployed", extra={"symbol": symbol})
         return Deployment(target=None, outcome="not_configured", release=None)
     remember_target(plan.home, plan.config.deployment)
-    bring_candles(target, symbol, candles)
+    bring_candles(target, symbol, candles, simulated_market=plan.config.data.simulated_market)
     bring_signals_section(target, plan.config.signals)
     with recorded(plan.home, symbol, stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
         release = target.deploy(release_of(open_registry(plan.home), symbol, stored.bundle))

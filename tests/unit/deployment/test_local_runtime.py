@@ -13,7 +13,13 @@ from models_lib.config import load_config
 from models_lib.config.serving_sections import SignalsSection
 from models_lib.config.targets import SshTargetSection
 from models_lib.deployment import DeploymentTarget, FolderTarget
-from models_lib.deployment.local_runtime import bring_candles, bring_signals_section, spoken_on_this_machine
+from models_lib.deployment.local_runtime import (
+    bring_candles,
+    bring_signals_section,
+    candles_brought,
+    spoken_on_this_machine,
+)
+from models_lib.errors import ConfigError
 from models_lib.features import SERVING_BARS
 from models_lib.runtime.configuration import RuntimeConfig, read_runtime_config
 from models_lib.runtime.newest import newest_candles
@@ -28,7 +34,7 @@ MINUTES = 60
 
 def test_newest_candles_are_read_by_the_runtime(tmp_path: Path) -> None:
     target = host_target(tmp_path / "host", rehearsal_minutes=MINUTES)
-    bring_candles(target, BTC, lambda: CANDLES)
+    bring_candles(target, BTC, lambda: CANDLES, simulated_market=None)
     expected = CANDLES.tail(SERVING_BARS + MINUTES)
     rows = read_rows(tmp_path / "host" / "candles", BTC)
     np.testing.assert_array_equal(rows.stamps, epoch_ms(expected))
@@ -42,15 +48,32 @@ def test_newest_candles_are_read_by_the_runtime(tmp_path: Path) -> None:
 def test_newer_candles_replace_the_older_ones(tmp_path: Path) -> None:
     target = host_target(tmp_path / "host")
     for rows in (5_000, 6_000):
-        bring_candles(target, BTC, lambda rows=rows: CANDLES.head(rows))
+        bring_candles(target, BTC, lambda rows=rows: CANDLES.head(rows), simulated_market=None)
     assert read_rows(tmp_path / "host" / "candles", BTC).stamps[-1] == epoch_ms(CANDLES)[-1]
     assert [path.name for path in (tmp_path / "host" / "candles").iterdir()] == [f"{BTC}.safetensors"]
+
+
+@pytest.mark.parametrize("market", [None, "default"])
+def test_candles_are_taken_for_models_of_their_own_market(tmp_path: Path, market: str | None) -> None:
+    host = tmp_path / "host"
+    assert candles_brought(host, {BTC: market}) is None
+    bring_candles(host_target(host), BTC, lambda: CANDLES, simulated_market=market)
+    assert candles_brought(host, {BTC: market, "ETH-USD": None}) == host / "candles"
+    with pytest.raises(ConfigError, match=r"the last deployment brought are of .* BTC-USD's model was trained on"):
+        candles_brought(host, {BTC: "iid"})
+
+
+def test_file_that_holds_no_candles_is_told(tmp_path: Path) -> None:
+    (tmp_path / "candles").mkdir()
+    (tmp_path / "candles" / f"{BTC}.safetensors").write_bytes(b"half")
+    with pytest.raises(ConfigError, match="no candles can be read from it"):
+        candles_brought(tmp_path, {BTC: None})
 
 
 def test_operators_choice_keeps_them_away(tmp_path: Path) -> None:
     target = host_target(tmp_path / "host")
     (tmp_path / "host" / "runtime.yaml").write_text("runtime: {source: http, url: 'http://127.0.0.1:1/'}\n")
-    bring_candles(target, BTC, no_candles)
+    bring_candles(target, BTC, no_candles, simulated_market=None)
     assert not (tmp_path / "host" / "candles").exists()
 
 
@@ -66,7 +89,7 @@ def elsewhere(tmp_path: Path) -> DeploymentTarget:
 
 def test_other_targets_have_candles_of_their_own(tmp_path: Path, elsewhere: DeploymentTarget) -> None:
     for target in (FolderTarget(tmp_path / "folder", keep=2), elsewhere):
-        bring_candles(target, BTC, no_candles)
+        bring_candles(target, BTC, no_candles, simulated_market=None)
     assert not list(tmp_path.rglob("candles"))
 
 
@@ -81,7 +104,7 @@ def test_runtime_of_this_machine_has_the_trainers_signals_at_each_deployment(tmp
     for section in (SMALL, SignalsSection(min_confidence=0.7), SignalsSection()):
         bring_signals_section(target, section)
         assert read_runtime_config(folder) == RuntimeConfig(signals=section)
-    bring_candles(target, BTC, lambda: CANDLES)
+    bring_candles(target, BTC, lambda: CANDLES, simulated_market=None)
     assert (folder / "candles" / f"{BTC}.safetensors").exists(), "a file of the deployment's own ends nothing"
 
 
@@ -93,7 +116,7 @@ def test_file_without_the_first_line_is_the_operators(tmp_path: Path, caplog: py
     bring_signals_section(target, SignalsSection())
     assert caplog.messages == [], "nothing was asked for"
     bring_signals_section(target, SignalsSection(max_leverage=2))
-    bring_candles(target, BTC, no_candles)
+    bring_candles(target, BTC, no_candles, simulated_market=None)
     assert path.read_text() == own
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "target host: its runtime has a runtime.yaml of its own" in caplog.text

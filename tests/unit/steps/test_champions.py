@@ -284,7 +284,11 @@ def test_host_is_left_alone_when_nothing_can_be_deployed(home: Path, host: TestH
 @pytest.mark.parametrize(
     ("made_of", "settings", "told"),
     [
-        (None, (), "trained on real markets, and the configuration has candles of the simulated market default for it"),
+        (
+            None,
+            (),
+            "trained on a real market, and the configuration has candles of the simulated market default for it",
+        ),
         (
             "planted",
             (),
