@@ -56,8 +56,8 @@ def launch_symbols(plan: RunPlan, symbols: Sequence[str]) -> dict[str, SymbolOut
     launch = launch_on_pool if orchestration.fanout == "deployment" else launch_here
     allow_work()
     with task_runner(orchestration, max_workers=parallel_symbols(plan)) as runner:
-        futures = {symbol: runner.submit(launch, {"symbol": symbol, "plan": plan}) for symbol in symbols}
-        try:
+        try:  # a symbol that was submitted works already, while others are still being submitted
+            futures = {symbol: runner.submit(launch, {"symbol": symbol, "plan": plan}) for symbol in symbols}
             wait(list(futures.values()))
         except BaseException:  # Ctrl-C or a cancelled run: the runner waits for its threads, so they must end
             stop_launches(runner)

@@ -105,9 +105,9 @@ class Proxy:
         self._left_bytes -= num_bytes
         if self._fault is None or self._left_bytes >= 0:
             return False
+        self.happened.set()  # first: whoever notices the cut may ask at once
         if self._fault == "cut":
             _end(source, sink)
-        self.happened.set()
         return True
 
 

@@ -1,5 +1,6 @@
 """What a launch on a work pool comes to when nobody takes it, and which outcomes of before hold."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from models_lib.config import load_config
+from models_lib.interruption import allow_work, stop_requested
 from models_lib.steps.outcome import SymbolOutcome, failed_outcome, keep_outcome
 from models_lib.steps.plan import Approval, RunPlan, plan_run
 
@@ -60,6 +62,27 @@ def test_child_that_no_worker_takes_is_cancelled_and_the_symbol_failed_with_the_
     assert outcome.outcome == "failed"
     assert "after 0.002 minutes (orchestration.symbol_time_limit_minutes) and was cancelled" in outcome.reason
     assert outcome.reason.endswith("Is a worker of its pool running?")
+
+
+class Interrupted(list[str]):
+    """Symbols of a run that gets Ctrl-C while it submits them."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.prefect
+@pytest.mark.usefixtures("prefect")
+def test_ctrl_c_between_two_submissions_stops_those_that_work_already(tmp_path: Path) -> None:
+    """Otherwise the runner waits for them, and they may come to a promotion meanwhile."""
+    from flows.fan_out import launch_symbols
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            launch_symbols(plan_of(tmp_path), Interrupted([SYMBOL]))
+        assert stop_requested()
+    finally:
+        allow_work()
 
 
 def test_what_waited_for_approval_is_no_outcome_of_the_launch_that_follows_the_answer(tmp_path: Path) -> None:
