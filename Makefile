@@ -49,8 +49,9 @@ server: $(RUN_READY)
 test: $(DEV_READY)
 	$(PYTEST) -m "not long" tests
 
+# Three at a time on two cores: half of these tests is waiting for servers.
 test-long: $(DEV_READY)
-	$(PYTEST) -m long tests
+	$(PYTEST) -n 3 -m long tests
 
 check: $(DEV_READY)
 	$(BIN)/ruff format --check .

@@ -21,7 +21,7 @@ from models_lib.runtime.serving import ServedModel
 from models_lib.runtime.sources import FolderSource, Given, Reached, Trouble
 from tests.bundles import example_facts, write_example
 from tests.unit.features.markets import with_hole
-from tests.unit.runtime.host_folders import Host, raws_of
+from tests.unit.runtime.host_folders import TALKATIVE, Host, raws_of
 
 FILL = 5
 
@@ -102,7 +102,8 @@ def test_memory_stays_flat_over_1000_hours_and_bars_are_quick(
     add_run_facts(tmp_path / "bundle", facts=example_facts(bundle), reports={})
     host.release((tmp_path / "bundle").rename(tmp_path / bundle))
     source = Watched(FolderSource(real_candles / "perp-50d", newest_minutes=60_000), host.said, every=5_000)
-    health = host.run(source)
+    settings = TALKATIVE.model_copy(update={"one_at_a_time": True})  # as configured by default: thousands, not 30,000
+    health = host.run(source, settings=settings)
     symbol = health.symbols["BTC-USD"]
     assert symbol.bars == 60_000
     assert symbol.errors == 0
