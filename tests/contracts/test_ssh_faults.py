@@ -208,7 +208,7 @@ def test_connection_that_broke_between_two_calls_is_made_anew(sshd: Sshd) -> Non
     with Proxy(sshd.port) as proxy, SshLink(sshd.section(port=proxy.port, silence_limit_seconds=0.4)) as link:
         link.run(["true"], timeout_seconds=LIMIT)
         proxy.cut_after(0)
-        assert proxy.happened.is_set()  # by a keep-alive
+        assert proxy.happened.wait(SOON)  # by a keep-alive
         proxy.heal()
         with contextlib.suppress(TransientError):
             link.run(["true"], timeout_seconds=LIMIT)  # may be the first to notice
