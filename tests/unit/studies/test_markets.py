@@ -58,8 +58,8 @@ def test_small_study_finds_the_planted_component_and_says_that_it_falls_short_of
 @pytest.mark.parametrize(
     ("market", "label", "seeds"),
     [
-        ("iid", "trend", 4),
-        ("null", "trend", 4),
+        ("iid", "trend", 2),
+        ("null", "trend", 2),
         ("null", "forward_return", 1),
         ("iid", "forward_return", 1),
         ("planted", "trend", 1),
