@@ -350,17 +350,18 @@ class HostTarget:
 def failure_of(fate: Fate, target: str) -> DeployError | None:
     """Why the symbol does not run its new release; None when it does."""
     runs = f"release {fate.release[:12]}" if fate.release else "no release"
+    reason = fate.reason.rstrip(".")  # it may be a whole sentence
     error: DeployError
     match fate.outcome:
         case "deployed":
             return None
         case "refused":
-            error = DeployError(f"{fate.symbol}: target {target} refuses it and still runs {runs}: {fate.reason}.")
+            error = DeployError(f"{fate.symbol}: target {target} refuses it and still runs {runs}: {reason}.")
         case "rolled_back":
-            error = RolledBackError(f"{fate.symbol}: target {target} went back and runs {runs} again: {fate.reason}.")
+            error = RolledBackError(f"{fate.symbol}: target {target} went back and runs {runs} again: {reason}.")
         case "unhealthy":
             error = UnhealthyError(
-                f"{fate.symbol}: target {target} DOES NOT ANSWER for what it runs (current is {runs}): {fate.reason}. "
+                f"{fate.symbol}: target {target} DOES NOT ANSWER for what it runs (current is {runs}): {reason}. "
                 f"Look at the host now."
             )
     error.hold_reason = fate.reason if fate.on_hold else None

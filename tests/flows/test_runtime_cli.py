@@ -108,14 +108,18 @@ def test_no_usable_release_is_a_no(folder: Path, capsys: pytest.CaptureFixture[s
     assert "no_release 60" in capsys.readouterr().out
 
 
-def test_second_runtime_of_a_folder_is_refused(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder, which another runtime serves."""
     monkeypatch.setattr("flows.runtime_cli._LOCK_SECONDS", 0.05)
     (folder / "state").mkdir()
     with (folder / "state" / "runtime.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert runtime(folder, *REPLAY) == 3
+        yield folder
+
+
+def test_second_runtime_of_a_folder_is_refused(served: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert runtime(served, *REPLAY) == 3
     assert "another runtime serves this folder" in capsys.readouterr().err
 
 
@@ -172,16 +176,10 @@ def test_lasting_configuration_is_for_replays_of_champions_alone(
     assert "/nonexistent.yaml: the configuration file cannot be read" in capsys.readouterr().err
 
 
-def test_second_runtime_beside_crpbot_signals_is_a_no(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_second_runtime_beside_crpbot_signals_is_a_no(served: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from flows.cli import main
 
-    monkeypatch.setattr("flows.runtime_cli._LOCK_SECONDS", 0.05)
-    (folder / "state").mkdir()
-    with (folder / "state" / "runtime.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert main(["signals", *REPLAY, "--folder", str(folder)]) == 1
+    assert main(["signals", *REPLAY, "--folder", str(served)]) == 1
     assert "another runtime serves this folder" in capsys.readouterr().err
 
 

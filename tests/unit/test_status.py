@@ -2,15 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from models_lib.deployment import FolderTarget
 from models_lib.deployment.look import Look
-from models_lib.deployment.release import Release
-from models_lib.errors import BundleError, DeployError, TransientError
+from models_lib.errors import BundleError, TransientError
 from models_lib.holds import place_hold
 from models_lib.registry import LocalStore, open_registry
 from models_lib.run_history import RUNS_LOOKED_AT
@@ -178,36 +177,17 @@ def test_only_the_newest_runs_are_read(tmp_path: Path) -> None:
 # seams
 
 
-class Target:
+class Target(FolderTarget):
     """A target that runs x, or does not answer."""
 
-    name = "folder"
-
     def __init__(self, failure: Exception | None = None) -> None:
+        super().__init__(Path("/nowhere"), keep=2)
         self._failure = failure
 
-    def current(self, symbol: str) -> str | None:
+    def look(self) -> Look:
         if self._failure is not None:
             raise self._failure
-        return f"x of {symbol}"
-
-    def look(self) -> Look:
-        return Look({symbol: self.current(symbol) or "" for symbol in ("BTC-USD", "ETH-USD")}, {}, None)
-
-    def deploy(self, release: Release) -> str:
-        raise NotImplementedError
-
-    def deploy_all(self, releases: Sequence[Release]) -> dict[str, DeployError | None]:
-        raise NotImplementedError
-
-    def hold(self, symbol: str, *, reason: str) -> str:
-        raise NotImplementedError
-
-    def release_hold(self, symbol: str) -> str:
-        raise NotImplementedError
-
-    def put_back(self, symbol: str, bundle_hash: str | None) -> None:
-        raise NotImplementedError
+        return Look({symbol: f"x of {symbol}" for symbol in ("BTC-USD", "ETH-USD")}, {}, None)
 
 
 def test_releases_waiting_holds_runs_and_notices_are_shown(home: Path) -> None:
