@@ -45,6 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _add_run,
         _add_data,
+        _add_diagnose,
+        _add_repair,
+        _add_compare,
         _add_temperature,
         _add_verify,
         _add_promote,
@@ -163,6 +166,122 @@ exit status: 0 every file may be used; 1 a file breaks a rule; 2 no such folder.
     )
     check.add_argument("folder", type=Path, metavar="DIR", help="folder with one <SYMBOL>.parquet a symbol")
     _add_json(check, "the findings")
+
+
+def _add_diagnose(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "diagnose",
+        module="diagnose",
+        summary="what is wrong with a model file or a bundle, and what to do about it",
+        text="""\
+Holds a model against candles of its symbol: the range of its logits, its confidence, the shares
+of its classes, its scaler and temperature, what its first layer makes of each feature, and every
+gate with value and limit. Names the likely cause in words, and the remedy. A file is read without
+executing anything in it; what is not a plain model is refused. Nothing is changed.
+
+Old files (.pt) name no features: V6 and V7 are taken to expect raw72, V8 the current ones.
+Without --candles the model is held against the configured source, by default the symbol's
+simulated market, which says nothing about real prices.
+
+examples:
+  crpbot diagnose V6_BTC-USD.pt --candles CANDLES/perp-50d
+  crpbot diagnose old.pt --symbol ETH-USD --features my-features.txt --scaler scaler.npz --json
+
+exit status: 0 every blocking gate passed; 1 one failed; 2 refused, or nothing was measured.""",
+    )
+    command.add_argument("model", metavar="FILE", help="legacy .pt file, bundle folder, or the start of a kept hash")
+    command.add_argument("--symbol", metavar="S", help="whose candles (default: what the file or its name says)")
+    command.add_argument("--candles", type=Path, metavar="DIR", help="folder with <SYMBOL>.parquet")
+    command.add_argument("--features", metavar="SET", help="raw72, current, or a file that lists them (legacy files)")
+    command.add_argument(
+        "--scaler", type=Path, metavar="FILE", help="mean and scale as .npz or .json, kept beside a legacy file"
+    )
+    _add_config(command)
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for table and page (default: below CRPBOT_HOME/diagnoses)"
+    )
+    _add_json(command, "the diagnosis")
+
+
+def _add_repair(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "repair",
+        module="repair",
+        summary="mend a V6 or V7 file without training: scaler, clamp, temperature",
+        text="""\
+Wraps a V6 or V7 file in a scaler, a clamp of its raw logits at +-15 and a temperature, and writes
+a bundle of its own (family v6-repaired or v7-repaired); the file stays as it is. The scaler is
+fitted on the training rows of the candles, the temperature on their validation rows. Scaling the
+inputs changes what a network computes that learned on raw ones, so the variant with raw inputs is
+tried too, and the file's own scaler where it has one: the lowest NLL on the validation rows wins.
+
+A repair makes confidence honest. It trains nothing, and gives its numbers from before and after.
+The bundle is judged by every gate on the test rows, and lies with its verdict and page in --out.
+
+example:
+  crpbot repair V6_BTC-USD.pt --symbol BTC-USD --candles CANDLES/perp-50d --out v6-btc
+  crpbot promote BTC-USD v6-btc
+
+exit status: 0 written, also when a gate holds it; 2 the file is refused, or nothing was written.""",
+    )
+    command.add_argument("file", type=Path, metavar="FILE", help="legacy .pt file of a V6 or V7")
+    command.add_argument("--symbol", required=True, metavar="S", help="whose candles, such as BTC-USD")
+    command.add_argument("--candles", type=Path, required=True, metavar="DIR", help="folder with <SYMBOL>.parquet")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the bundle; not there yet")
+    command.add_argument(
+        "--features",
+        metavar="SET",
+        help="raw72, current, or a file that lists what the network takes (default: what the file names, else raw72)",
+    )
+    command.add_argument(
+        "--scaler", type=Path, metavar="FILE", help="mean and scale as .npz or .json, kept beside a legacy file"
+    )
+    _add_config(command)
+    _add_json(command, "the repair")
+
+
+def _add_compare(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "compare",
+        module="compare",
+        summary="a repaired model, V8 and their ensemble on the same rows, and which to use",
+        text="""\
+Judges a repaired model, V8 and their weighted ensemble by every gate on rows after both
+validations' end, and compares them there: the test part, 1,000 rows of it, its newest 7 days
+and its rows of high volatility, with paired intervals. The ensemble is fitted on validation rows
+and written as a bundle. Names the one to use, and why: the repaired model if it alone passes,
+the ensemble if all pass and it is shown to be better than both, else V8 if it passes.
+
+The candles must reach back to what both models were trained on, and on to rows after both.
+
+examples:
+  crpbot compare BTC-USD --repaired REPAIRED --candles CANDLES/perp-50d
+  crpbot compare BTC-USD --repaired REPAIRED --v8 3f2a9c01 --candles CANDLES/perp-50d --promote
+
+--promote makes the winner the champion by the rules of `crpbot promote`, judged by what was
+measured here. It is no deployment: `crpbot deploy S` is.
+exit status: 0 done; 1 --promote, and none may be used or the registry refused; 2 nothing was measured.""",
+    )
+    command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
+    command.add_argument(
+        "--repaired", required=True, metavar="BUNDLE", help="repaired model: bundle folder, or the start of a kept hash"
+    )
+    command.add_argument("--v8", metavar="BUNDLE", help="the other model (default: the champion of S)")
+    command.add_argument(
+        "--candles", type=Path, metavar="DIR", help="folder with <SYMBOL>.parquet (default: the configured source)"
+    )
+    _add_config(command)
+    command.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for page, JSON and ensemble (default: below CRPBOT_HOME/comparisons)",
+    )
+    command.add_argument("--promote", action="store_true", help="make the winner the champion of S")
+    _add_json(command, "the comparison")
 
 
 def _add_temperature(commands: _Commands) -> None:

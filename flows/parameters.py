@@ -100,3 +100,40 @@ class DeployParams(BaseModel):
     def where(self) -> str:
         """A short text for the run's name."""
         return self.target or "configured-target"
+
+
+class CompareParams(BaseModel):
+    """Choices of one comparison of a repaired model, V8 and their ensemble."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    symbol: Symbol = Field(title="Symbol", description="Whose models are compared, such as BTC-USD.")
+    repaired: str = Field(
+        title="Repaired model",
+        description="Bundle of the repaired model: its folder on the worker, or the start of a kept hash.",
+    )
+    v8: str | None = Field(
+        default=None,
+        title="V8",
+        description="Bundle of the other model, named in the same way. Empty: the symbol's champion.",
+    )
+    candles: Path | None = Field(
+        default=None,
+        title="Candles",
+        description="Folder with <SYMBOL>.parquet on the worker. Empty: the configured source.",
+    )
+    promote: bool = Field(
+        default=False,
+        title="Promote the winner",
+        description="Whether the winner becomes champion, by the rules of every promotion. It is not deployed.",
+    )
+    config: Path | None = Field(
+        default=None,
+        title="Configuration file",
+        description="YAML file on the worker. Empty: the one that CRPBOT_CONFIG names there, else the built-in defaults.",
+    )
+    settings: tuple[Setting, ...] = Field(
+        default=(),
+        title="Settings",
+        description="Values over the configuration, one dotted.key=value each.",
+    )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models_lib.config import TemperatureSection
 
 SMALLEST_INVERSE, LARGEST_INVERSE = 0.05, 20.0
-"""Bounds of 1 / T. Logits without signal send T to infinity, perfectly separable ones to zero; the fit stops here and
+"""Bounds of 1 / T where nothing else is asked for. Logits without signal send T to infinity, perfectly separable ones to zero; the fit stops here and
 says so."""
 _STEPS = 100
 _RELATIVE_STEP = 1e-11
@@ -29,7 +29,7 @@ class TemperatureFit:
     """The temperature with the lowest NLL.
 
     Attributes:
-        temperature: > 0; 1 / temperature lies in [0.05, 20].
+        temperature: > 0; 1 / temperature lies in [0.05, 20], where nothing else was asked for.
         nll: mean negative log-likelihood at that temperature, in nats.
         at_bound: the optimum lies on or past a bound, or the logits carry no information at all.
     """
@@ -97,7 +97,12 @@ def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], *
     return float(np.abs(gap).sum() / confidence.size)
 
 
-def fit_temperature(logits: NDArray[np.floating], classes: NDArray[np.integer]) -> TemperatureFit:
+def fit_temperature(
+    logits: NDArray[np.floating],
+    classes: NDArray[np.integer],
+    *,
+    between: tuple[float, float] = (1.0 / LARGEST_INVERSE, 1.0 / SMALLEST_INVERSE),
+) -> TemperatureFit:
     """The temperature that minimises the NLL, exact to 1e-6.
 
     With b = 1 / T the NLL is convex: its slope is mean(E_p[z] - z_class), its curvature mean(Var_p[z]). Newton on b,
@@ -106,27 +111,28 @@ def fit_temperature(logits: NDArray[np.floating], classes: NDArray[np.integer]) 
     Args:
         logits: raw logits [N, 3].
         classes: [N], 0..2, every one known.
+        between: smallest and largest temperature that come into question.
 
     Raises:
         ValueError: no rows, unknown classes, or logits that are not finite.
     """
+    smallest_inverse, largest_inverse = 1.0 / between[1], 1.0 / between[0]
     z_NC = np.asarray(logits, dtype=np.float64)
     _check(z_NC, classes)
     z_NC = z_NC - z_NC.mean(axis=1, keepdims=True)
     z_class = z_NC[np.arange(len(classes)), classes]
     if not np.any(z_NC):
         return TemperatureFit(1.0, math.log(z_NC.shape[1]), at_bound=True)
-    if _slope(z_NC, z_class, SMALLEST_INVERSE)[0] >= 0.0:
-        return _fit_at(z_NC, classes, SMALLEST_INVERSE, at_bound=True)
-    if _slope(z_NC, z_class, LARGEST_INVERSE)[0] <= 0.0:
-        return _fit_at(z_NC, classes, LARGEST_INVERSE, at_bound=True)
-    return _fit_at(z_NC, classes, _root(z_NC, z_class), at_bound=False)
+    if _slope(z_NC, z_class, smallest_inverse)[0] >= 0.0:
+        return _fit_at(z_NC, classes, smallest_inverse, at_bound=True)
+    if _slope(z_NC, z_class, largest_inverse)[0] <= 0.0:
+        return _fit_at(z_NC, classes, largest_inverse, at_bound=True)
+    return _fit_at(z_NC, classes, _root(z_NC, z_class, smallest_inverse, largest_inverse), at_bound=False)
 
 
-def _root(z_NC: Floats, z_class: Floats) -> float:
+def _root(z_NC: Floats, z_class: Floats, low: float, high: float) -> float:
     """The 1 / T at which the slope is zero; the slope is negative at the lower bound and positive at the upper."""
-    low, high = SMALLEST_INVERSE, LARGEST_INVERSE
-    inverse = 1.0
+    inverse = min(max(1.0, low), high)
     for _ in range(_STEPS):
         slope, curvature = _slope(z_NC, z_class, inverse)
         low, high = (inverse, high) if slope < 0.0 else (low, inverse)

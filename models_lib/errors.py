@@ -24,6 +24,19 @@ What does not belong here: exit statuses (flows/cli.py maps classes to them) and
 """
 
 from pathlib import Path
+from typing import Final
+
+LONGEST_EXCERPT: Final = 200
+
+
+def excerpt(text: object) -> str:
+    """What a foreign file or library says, fit to stand in a message: one line of at most 200 characters.
+
+    Line breaks, the control sequences of terminals and other characters that cannot be shown become question marks.
+    """
+    start = str(text)[: LONGEST_EXCERPT + 1]
+    plain = "".join(character if character.isprintable() else "?" for character in start)
+    return plain if len(plain) <= LONGEST_EXCERPT else f"{plain[:LONGEST_EXCERPT]}..."
 
 
 class CrpbotError(Exception):

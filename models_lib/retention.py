@@ -1,4 +1,4 @@
-"""What may go: old runs, results of steps and other caches, held bundles, and what crashes left behind.
+"""What may go: old runs and studies, results of steps and other caches, held bundles, and what crashes left behind.
 
 Nothing goes that something else needs: a running run, the caches that were used since it began, a champion, the one that
 a rollback goes to, a deployed bundle. Rollback goes one champion back; those further back stay for `held_bundles_days`
@@ -32,9 +32,11 @@ from models_lib.registry.local import LocalStore
 from models_lib.registry.registry import Registry, Roles
 from models_lib.running import RUN_LOCK, run_folders, running_runs
 
-Kind = Literal["run", "step result", "cache", "bundle", "leftover"]
+Kind = Literal["run", "study", "step result", "cache", "bundle", "leftover"]
 RESULT_NAME = "result.json"
 """Written last by a finished step, touched by each use (models_lib.steps)."""
+STUDIES = ("diagnoses", "temperature", "comparisons")
+"""Folders of the home in which a command leaves table and page, a folder each time."""
 STEP_LOCK = ".lock"
 """Held by a step at work in its folder."""
 LEFTOVER_DAYS = 1.0
@@ -145,6 +147,7 @@ def _sweep(broom: "_Broom", section: RetentionSection, deployed: frozenset[str] 
     # Whatever a running run may have taken over from the cache was used after its start.
     running = running_runs(broom.home)
     _sweep_runs(broom, section, running)
+    _sweep_studies(broom, section)
     began = min(((folder / RUN_LOCK).stat().st_mtime for folder in running), default=math.inf)
     _sweep_cache(broom, section, began)
     if deployed is None:
@@ -235,6 +238,11 @@ def _sweep_runs(broom: _Broom, section: RetentionSection, running: tuple[Path, .
             broom.keep("run", folder, "it is running")
         else:
             _by_age(broom, "run", folder, max(map(_changed, (folder, *folder.iterdir()))), section.runs_days)
+
+
+def _sweep_studies(broom: _Broom, section: RetentionSection) -> None:
+    for study in (study for name in STUDIES for study in _children(broom.home / name)):
+        _by_age(broom, "study", study, _newest(study), section.runs_days)
 
 
 def _sweep_cache(broom: _Broom, section: RetentionSection, began: float) -> None:

@@ -15,9 +15,10 @@ from pathlib import Path
 from models_lib.config import RunConfig
 from models_lib.steps.candidate import build_candidate
 from models_lib.steps.candles import fetch_candles
+from models_lib.steps.champion import champion_to_beat
 from models_lib.steps.clock import StepClock
 from models_lib.steps.features import compute_feature_matrix
-from models_lib.steps.judge import champion_to_beat, judge_candidate
+from models_lib.steps.judge import judge_candidate
 from models_lib.steps.labels import label_rows
 from models_lib.steps.outcome import NOT_CONFIGURED, SymbolOutcome, held_outcome, settled_outcome
 from models_lib.steps.plan import RunPlan, plan_run
@@ -74,7 +75,7 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime, with_l
     with clock.step("candidate"):
         candidate = build_candidate(config, prepared, fitted, folder)
     with clock.step("judge"):
-        champion = champion_to_beat(plan, symbol)
+        champion = champion_to_beat(plan.home, symbol)
         judgement = judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion, now=now)
     with clock.step("report"):
         stored = store_candidate(plan, prepared, fitted, candidate, judgement, seconds=dict(clock.seconds), now=now)

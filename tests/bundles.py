@@ -1,29 +1,38 @@
-"""Small true bundles for the tests of bundle, registry, tasks and flows: an untrained v8 network on a random walk."""
+"""Small true bundles for the tests of bundle, registry, tasks and flows: untrained networks on a random walk.
+
+A v8, a repaired V6 of raw72 or a repaired v7, and an ensemble of any two of them.
+"""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
 
+from models_lib.architecture import RepairedArchitecture
 from models_lib.bundle import (
     EnvelopeFacts,
     FeatureFacts,
     GateFact,
     LabelFacts,
     Manifest,
+    MarketFacts,
     RunFacts,
     Span,
     SplitFacts,
     TorchPredictor,
     add_run_facts,
+    ensemble_manifest,
+    ensemble_tensors,
     identity_of_training,
+    load_bundle,
     record_golden,
+    repaired_manifest,
     with_temperature,
     write_bundle,
 )
@@ -31,9 +40,9 @@ from models_lib.bundle.layout import HASHES_FILE, is_identity
 from models_lib.candles.schema import epoch_ms
 from models_lib.config import GatesSection, LabelSection, NetworkSection, SplitsSection, TrainingSection
 from models_lib.envelope import Envelope, fit_envelope
-from models_lib.features import compute_features
+from models_lib.features import CURRENT, RAW72, FeatureSet, compute_features, joined
 from models_lib.networks import build_network, state_tensors
-from models_lib.scaling import fit_scaler
+from models_lib.scaling import Scaler, fit_scaler
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 TEMPERATURE = 1.25
@@ -88,10 +97,10 @@ def example_manifest(candles: pd.DataFrame, *, symbol: str = "BTC-USD", seed: in
     )
 
 
-def example_envelope(candles: pd.DataFrame) -> Envelope:
+def example_envelope(candles: pd.DataFrame, features: FeatureSet = CURRENT) -> Envelope:
     """Of all rows with features."""
-    features = compute_features(candles)
-    return fit_envelope(features, np.flatnonzero(~np.isnan(features).any(axis=1)))
+    matrix = compute_features(candles, features=features)
+    return fit_envelope(matrix, np.flatnonzero(~np.isnan(matrix).any(axis=1)))
 
 
 def example_tensors(candles: pd.DataFrame, *, seed: int = 1) -> dict[str, np.ndarray]:
@@ -112,7 +121,97 @@ def write_example(folder: Path, *, symbol: str = "BTC-USD", seed: int = 1, candl
     candles = walk_candles() if candles is None else candles
     tensors = example_tensors(candles, seed=seed)
     manifest = example_manifest(candles, symbol=symbol, seed=seed)
-    golden = record_golden(candles, TorchPredictor(manifest.network, tensors), symbol=symbol)
+    golden = record_golden(candles, TorchPredictor(manifest.architecture, tensors), symbol=symbol)
+    return write_bundle(folder, tensors=tensors, manifest=manifest, golden=golden)
+
+
+def example_market(candles: pd.DataFrame, features: FeatureSet, *, symbol: str = "BTC-USD") -> MarketFacts:
+    """The market of `example_manifest`, for a model with these features."""
+    manifest = example_manifest(candles, symbol=symbol)
+    return MarketFacts(
+        symbol=symbol,
+        label=manifest.label,
+        splits=manifest.splits,
+        envelope=EnvelopeFacts.of(example_envelope(candles, features)),
+        data_hash=manifest.data_hash,
+        simulated_market=manifest.simulated_market,
+        valid_days=manifest.valid_days,
+    )
+
+
+def repaired_tensors(
+    matrix: np.ndarray, *, family: Literal["v6", "v7"] = "v6", identity: bool = False, gain: float = 1.0, seed: int = 1
+) -> dict[str, np.ndarray]:
+    """Tensors of an untrained old network behind a fitted or an identity scaler.
+
+    Args:
+        matrix: float32 [N, F] that the scaler is fitted on.
+        family: of the old network.
+        identity: whether the inputs stay as they are.
+        gain: what the last layer is multiplied with: raw prices give logits of 1,500, so 0.01 gives 15.
+        seed: of the weights.
+    """
+    num_features = matrix.shape[1]
+    scaler = fit_scaler(matrix, np.flatnonzero(~np.isnan(matrix).any(axis=1)))
+    if identity:
+        scaler = Scaler(mean=np.zeros(num_features), scale=np.ones(num_features))
+    network = build_network(
+        NetworkSection(family=family),
+        num_features=num_features,
+        scaler=None if family == "v6" else scaler,
+        generator=torch.Generator().manual_seed(seed),
+    )
+    tensors = with_temperature(state_tensors(network), TEMPERATURE)
+    tensors |= {"scaler_mean": scaler.mean.astype(np.float32), "scaler_scale": scaler.scale.astype(np.float32)}
+    return tensors | {"linears.3.weight": tensors["linears.3.weight"] * np.float32(gain)}
+
+
+def write_repaired(
+    folder: Path,
+    *,
+    symbol: str = "BTC-USD",
+    seed: int = 1,
+    family: Literal["v6", "v7"] = "v6",
+    features: FeatureSet = RAW72,
+    identity: bool = False,
+    gain: float = 1.0,
+    clamp: float = 15.0,
+    candles: pd.DataFrame | None = None,
+) -> str:
+    """Writes a repaired candidate and returns its hash."""
+    candles = walk_candles() if candles is None else candles
+    tensors = repaired_tensors(
+        compute_features(candles, features=features), family=family, identity=identity, gain=gain, seed=seed
+    )
+    manifest = repaired_manifest(
+        RepairedArchitecture.of(family, clamp=clamp),
+        scaler="identity" if identity else "fitted",
+        source_name=f"lstm_{symbol}_{family}.pt",
+        source_sha256="5" * 64,
+        features=FeatureFacts.of(features),
+        market=example_market(candles, features, symbol=symbol),
+    )
+    golden = record_golden(candles, TorchPredictor(manifest.architecture, tensors), symbol=symbol, features=features)
+    return write_bundle(folder, tensors=tensors, manifest=manifest, golden=golden)
+
+
+def write_ensemble(
+    folder: Path,
+    first: Path,
+    second: Path,
+    *,
+    weights: tuple[float, float] = (0.4, 0.6),
+    temperature: float = 1.0,
+    candles: pd.DataFrame | None = None,
+) -> str:
+    """Writes an ensemble of two bundles of one symbol as a candidate and returns its hash."""
+    candles = walk_candles() if candles is None else candles
+    members = (load_bundle(first), load_bundle(second))
+    symbol = members[0].manifest.symbol
+    features = joined(*(member.feature_set for member in members))
+    manifest = ensemble_manifest(*members, weights=weights, market=example_market(candles, features, symbol=symbol))
+    tensors = ensemble_tensors(*members, temperature)
+    golden = record_golden(candles, TorchPredictor(manifest.architecture, tensors), symbol=symbol, features=features)
     return write_bundle(folder, tensors=tensors, manifest=manifest, golden=golden)
 
 
@@ -173,12 +272,17 @@ def _gate(name: str, section: GatesSection, *, passed: bool) -> GateFact:
 def write_judged(folder: Path, *, symbol: str = "BTC-USD", seed: int = 1, **facts: Any) -> str:
     """Writes a candidate with run facts and a report, ready for a store; returns its hash."""
     bundle = write_example(folder, symbol=symbol, seed=seed)
+    judge(folder, bundle, symbol=symbol, **facts)
+    return bundle
+
+
+def judge(folder: Path, bundle: str, *, symbol: str = "BTC-USD", **facts: Any) -> None:
+    """Lays `example_facts` and a report beside a candidate of any kind."""
     add_run_facts(
         folder,
         facts=example_facts(bundle, symbol=symbol, **facts),
         reports={"report.html": b"<!doctype html><title>report</title>"},
     )
-    return bundle
 
 
 def reseal(folder: Path) -> str:

@@ -11,6 +11,7 @@ from flows.plain_table import table_lines
 
 _PLURAL = {
     "run": "runs",
+    "study": "studies",
     "step result": "step results",
     "cache": "caches",
     "bundle": "bundles",

@@ -68,6 +68,8 @@ def _bundles(reference: str | None, home: Path) -> Mapping[str, Path]:
 
 def _lay_out(arguments: argparse.Namespace, home: Path, bundles: Mapping[str, Path]) -> None:
     """A host folder for this once: it remembers nothing, so every replay says the same."""
+    from models_lib.bundle import verify_hashes
+    from models_lib.bundle.layout import SHA256_HEX
     from models_lib.config import load_config
     from models_lib.errors import ConfigError
     from models_lib.runtime.configuration import CONFIG_FILE, signals_as_yaml
@@ -79,9 +81,12 @@ def _lay_out(arguments: argparse.Namespace, home: Path, bundles: Mapping[str, Pa
         )
     folder: Path = arguments.folder
     for symbol, bundle in bundles.items():
-        link = folder / "current" / symbol
-        link.parent.mkdir(exist_ok=True)
-        link.symlink_to(bundle, target_is_directory=True)
+        # A release is known by its folder's name; a bundle that a repair or a comparison wrote has the name that was asked for.
+        name = bundle.name if SHA256_HEX.fullmatch(bundle.name) else verify_hashes(bundle)
+        release, link = folder / "releases" / name, folder / "current" / symbol
+        for each, target in ((release, bundle), (link, release)):
+            each.parent.mkdir(exist_ok=True)
+            each.symlink_to(target, target_is_directory=True)
     (folder / "holds").symlink_to(home / "holds", target_is_directory=True)
     signals = load_config(config_file(arguments.config), arguments.settings).signals
     (folder / CONFIG_FILE).write_text(signals_as_yaml(signals), encoding="utf-8")

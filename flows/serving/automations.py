@@ -20,7 +20,7 @@ from prefect.events.schemas.events import ResourceSpecification
 
 from tasks.ui.runs import REFUSED, TOO_LATE
 
-OUR_FLOWS = ["train-all", "train-symbol", "deploy"]
+OUR_FLOWS = ["train-all", "train-symbol", "deploy", "compare"]
 _PENDING_MINUTES = 15
 _LATE_HOURS = 20.0
 _WATCH_LATE_HOURS = 0.5

@@ -83,12 +83,19 @@ def _checked(folder: Path, symbol: str | None) -> tuple[Bundle, Mapping[str, byt
     bundle = load_bundle(folder, symbol=symbol)
     if bundle.manifest.family != FAMILY:
         raise BundleError(
-            f"{folder}: bundle {bundle.hash[:12]} of {bundle.manifest.symbol} is a {bundle.manifest.family}; only "
+            f"{folder}: bundle {bundle.hash[:12]} of {bundle.manifest.symbol} is {_in_words(bundle.manifest.family)}; only "
             f"{FAMILY} models are exported, the readers know no other. Export a {FAMILY} bundle."
         )
     files = complete_files(folder)
     check_hashes(folder, files, expected_hash=bundle.hash)
     return bundle, files
+
+
+def _in_words(family: str) -> str:
+    if family == "ensemble":
+        return "an ensemble"
+    generation, repaired, _ = family.partition("-repaired")
+    return f"a repaired {generation}" if repaired else f"a {generation}"
 
 
 def _write_torch(bundle: Bundle, golden: Golden, folder: Path) -> Path:
@@ -100,7 +107,7 @@ def _write_torch(bundle: Bundle, golden: Golden, folder: Path) -> Path:
     with whole_file(path) as fresh:
         fresh.write_bytes(written.getvalue())
         read = torch.load(fresh, map_location="cpu", weights_only=True)
-        answers = _probabilities(bundle.manifest.network, read["model_state_dict"], golden.features)
+        answers = _probabilities(_section(bundle), read["model_state_dict"], golden.features)
         _check_parity(golden, answers, name=path.name)
     return path
 
@@ -108,7 +115,7 @@ def _write_torch(bundle: Bundle, golden: Golden, folder: Path) -> Path:
 def _document(bundle: Bundle) -> dict[str, Any]:
     """What the file says; the state is the one that the network itself names."""
     mean, scale = (torch.from_numpy(np.array(bundle.tensors[name])) for name in (SCALER_MEAN, SCALER_SCALE))
-    section = bundle.manifest.network
+    section = _section(bundle)
     return {
         "model_state_dict": dict(network_from_tensors(section, bundle.tensors).state_dict()),
         "scaler": {"mean": mean, "scale": scale},
@@ -120,6 +127,11 @@ def _document(bundle: Bundle) -> dict[str, Any]:
         "symbol": bundle.manifest.symbol,
         "bundle": bundle.hash,
     }
+
+
+def _section(bundle: Bundle) -> NetworkSection:
+    assert bundle.manifest.network is not None, "a v8 has a network"
+    return bundle.manifest.network
 
 
 def _probabilities(section: NetworkSection, state: Mapping[str, torch.Tensor], features: Matrix) -> Matrix:

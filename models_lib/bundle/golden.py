@@ -19,7 +19,7 @@ from models_lib.bundle.predictor import Predictor, probabilities_of
 from models_lib.bundle.tensors import decode, encode
 from models_lib.candles.schema import TIMESTAMP_DTYPE, VALUE_COLUMNS, epoch_ms, segment_starts
 from models_lib.errors import BundleError, DataError
-from models_lib.features import FEATURE_NAMES, SERVING_BARS, WARM_UP_BARS, compute_features
+from models_lib.features import CURRENT, SERVING_BARS, WARM_UP_BARS, FeatureSet, compute_features
 
 GOLDEN_ROWS = 64
 """Rows whose features and predictions are kept."""
@@ -27,6 +27,8 @@ GOLDEN_CANDLES = SERVING_BARS + GOLDEN_ROWS - 1
 """Candles that are kept, so that each of those rows has its serving window."""
 FEATURE_TOLERANCE_STD = 1e-5
 """Largest deviation of a replayed feature, in standard deviations of that feature (the scaler's scale)."""
+ROUNDING_STEPS = 2
+"""Steps of float32 by which a replayed feature may differ whatever its scale."""
 PROBABILITY_TOLERANCE = 1e-5
 """Largest deviation of a replayed probability."""
 LOGIT_TOLERANCE = 1e-3
@@ -69,25 +71,28 @@ class Golden:
         return encode({name: getattr(self, name) for name in _DTYPES})
 
 
-def record_golden(candles: pd.DataFrame, predictor: Predictor, *, symbol: str) -> Golden:
+def record_golden(
+    candles: pd.DataFrame, predictor: Predictor, *, symbol: str, features: FeatureSet = CURRENT
+) -> Golden:
     """Golden vectors of the newest 64 consecutive rows with features, from the last candles before them.
 
     Args:
         candles: the run's candles; may have holes.
         predictor: the finished model.
         symbol: for the message.
+        features: what the model reads.
 
     Raises:
         DataError: no segment is long enough.
     """
     end = _newest_end(epoch_ms(candles), symbol)
     window = candles.iloc[max(0, end - GOLDEN_CANDLES) : end].reset_index(drop=True)
-    features = compute_features(window)[-GOLDEN_ROWS:]
-    logits = predictor.logits(features)
+    inputs = compute_features(window, features=features)[-GOLDEN_ROWS:]
+    logits = predictor.logits(inputs)
     return Golden(
         timestamps=epoch_ms(window),
         ohlcv=np.ascontiguousarray(window[list(VALUE_COLUMNS)].to_numpy(dtype=np.float64)),
-        features=features,
+        features=inputs,
         logits=logits,
         probabilities=probabilities_of(logits),
     )
@@ -115,31 +120,40 @@ def parse_golden(content: bytes) -> Golden:
     return golden
 
 
-def replay(golden: Golden, predictors: Sequence[Predictor], scale: npt.NDArray[np.float32]) -> str:
+def replay(
+    golden: Golden, predictors: Sequence[Predictor], scale: npt.NDArray[np.float32], *, features: FeatureSet
+) -> str:
     """Computes the golden rows again and says how close they come.
 
     Args:
         golden: what was recorded.
         predictors: the model, in one engine or more.
         scale: the scaler's scale [F].
+        features: what the model reads.
 
     Raises:
-        BundleError: features further than 1e-5 of their std, probabilities further than 1e-5, or logits further
+        BundleError: another number of features, features further than 1e-5 of their std, probabilities further than 1e-5, or logits further
             than 1e-3, from the record.
     """
-    features = compute_features(golden.candles())[-len(golden.features) :]
-    in_std = np.abs(features.astype(np.float64) - golden.features) / scale
+    num_rows, num_features = golden.features.shape
+    if num_features != len(features.features):
+        raise _damaged(f"features must be {[num_rows, len(features.features)]}, was {[num_rows, num_features]}")
+    inputs = compute_features(golden.candles(), features=features)[-num_rows:]
+    # A scaler of raw inputs has a scale of 1, and a close of 79,568 is known to 0.008 in float32: the last two steps of the
+    # number itself are rounding, whatever the scale.
+    rounding = ROUNDING_STEPS * np.spacing(np.abs(golden.features)).astype(np.float64)
+    in_std = np.maximum(np.abs(inputs.astype(np.float64) - golden.features) - rounding, 0.0) / scale
     worst = _worst(in_std)
     if not worst <= FEATURE_TOLERANCE_STD:
         column = int(np.nan_to_num(in_std, nan=np.inf).max(axis=0).argmax())
         raise BundleError(
-            f"golden vectors: feature {FEATURE_NAMES[column]} comes out {worst:.3g} std away from the record "
+            f"golden vectors: feature {features.names[column]} comes out {worst:.3g} std away from the record "
             f"(at most {FEATURE_TOLERANCE_STD:g} allowed): this code computes other features than the training did. "
             f"Use the version of crpbot that wrote the bundle, or train again."
         )
-    apart = max(_answers_apart(golden, predictor.logits(features)) for predictor in predictors)
+    apart = max(_answers_apart(golden, predictor.logits(inputs)) for predictor in predictors)
     return (
-        f"{len(features)} rows replayed from {len(golden.timestamps):,} candles: features within {worst:.1g} std, "
+        f"{num_rows} rows replayed from {len(golden.timestamps):,} candles: features within {worst:.1g} std, "
         f"probabilities within {apart:.1g}"
     )
 
@@ -176,11 +190,11 @@ def _newest_end(timestamps: npt.NDArray[np.int64], symbol: str) -> int:
 
 def _check_shapes(arrays: Mapping[str, npt.NDArray[np.generic]]) -> None:
     num_candles = arrays["timestamps"].size
-    num_rows = len(arrays["features"]) if arrays["features"].ndim == 2 else 0
+    num_rows, num_features = arrays["features"].shape if arrays["features"].ndim == 2 else (0, 0)
     wanted: dict[str, tuple[int, ...]] = {
         "timestamps": (num_candles,),
         "ohlcv": (num_candles, len(VALUE_COLUMNS)),
-        "features": (num_rows, len(FEATURE_NAMES)),
+        "features": (num_rows, num_features),
         "logits": (num_rows, 3),
         "probabilities": (num_rows, 3),
     }

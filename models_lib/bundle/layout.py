@@ -17,14 +17,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from models_lib.errors import BundleError, ConfigError
+from models_lib.errors import BundleError, ConfigError, excerpt
 from models_lib.files import canonical_json, sha256_bytes
 
 MODEL_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
 SCHEMA_VERSION: Final = 2
-"""Version of the manifest and of the folder's layout that is written."""
-READABLE_VERSIONS: Final = (1, 2)
+"""Version of the manifest and of the folder's layout that is written for a network that was trained here."""
+COMPOSED_VERSION: Final = 3
+"""Version that is written for repaired models and ensembles, and for nothing else: earlier hosts take the others still."""
+READABLE_VERSIONS: Final = (1, 2, 3)
 """Version 1 has no envelope and no model.onnx; such a bundle can be judged and compared, and no host takes it."""
 MANIFEST_FILE = "manifest.json"
 GOLDEN_FILE = "golden/golden.safetensors"
@@ -93,7 +95,7 @@ def shown(names: Iterable[str], *, at_most: int = 5) -> str:
     """The names for a message: the first few, and how many more there are."""
     ordered = sorted(names)
     more = len(ordered) - at_most
-    return ", ".join(ordered[:at_most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(map(excerpt, ordered[:at_most])) + (f" and {more} more" if more > 0 else "")
 
 
 def _paths(folder: Path, root: Path) -> Iterator[str]:

@@ -4,26 +4,31 @@ It counts for the bundle's hash, so it holds nothing that differs between two ru
 prices or backends (those are in facts.py).
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from models_lib.bundle.layout import MANIFEST_FILE, READABLE_VERSIONS, SCHEMA_VERSION
+from models_lib.architecture import DEFAULT_CLAMP, Architecture, EnsembleArchitecture, Member, RepairedArchitecture
+from models_lib.bundle.layout import COMPOSED_VERSION, MANIFEST_FILE, READABLE_VERSIONS, SCHEMA_VERSION
 from models_lib.bundle.parsing import Sha256, parse_json, parse_part
 from models_lib.config import LabelSection, NetworkSection, SplitsSection, TrainingSection
 from models_lib.config.sections import SymbolName
 from models_lib.envelope import Envelope
 from models_lib.errors import BundleError
-from models_lib.features import (
-    FEATURE_NAMES,
-    FEATURE_SET,
-    FEATURE_SET_VERSION,
-    SERVING_BARS,
-    WARM_UP_BARS,
-    feature_code_hash,
-)
+from models_lib.features import CURRENT, SERVING_BARS, WARM_UP_BARS, FeatureSet, feature_set
 
 WHERE_NOT_WHAT = frozenset({"backend", "device", "time_limit_minutes", "max_parallel"})
 """Fields of TrainingSection that say where a model is trained, not which model comes out."""
@@ -55,15 +60,40 @@ class FeatureFacts(Part):
 
     @classmethod
     def current(cls) -> Self:
-        """The features as this code computes them."""
+        """The features that models are trained on, as this code computes them."""
+        return cls.of(CURRENT)
+
+    @classmethod
+    def of(cls, features: FeatureSet) -> Self:
+        """The features of a set as this code computes them."""
         return cls(
-            set=FEATURE_SET,
-            version=FEATURE_SET_VERSION,
-            names=tuple(FEATURE_NAMES),
+            set=features.name,
+            version=features.version,
+            names=features.names,
             warm_up_bars=WARM_UP_BARS,
             serving_bars=SERVING_BARS,
-            code_hash=feature_code_hash(),
+            code_hash=features.code_hash(),
         )
+
+    def feature_set(self) -> FeatureSet:
+        """The set as this code has it, to compute the inputs with.
+
+        Raises:
+            BundleError: this code has no such set, or another version of it.
+        """
+        try:
+            known = feature_set(self.set, self.names)
+        except ValueError as error:
+            raise _other_features(str(error)) from error
+        for fact, now in (
+            ("version", known.version),
+            ("warm_up_bars", WARM_UP_BARS),
+            ("serving_bars", SERVING_BARS),
+        ):
+            was = getattr(self, fact)
+            if was != now:
+                raise _other_features(f"features.{fact} is {was!r}, this code has {now!r}")
+        return known
 
 
 class EnvelopeFacts(Part):
@@ -138,6 +168,21 @@ class SplitFacts(Part):
     purge_minutes: Count
     embargo_minutes: Count
 
+    @property
+    def fitted_until(self) -> datetime:
+        """Open time of the last bar whose label shares a bar with the label of a training row."""
+        return self.train.last + self._reach
+
+    @property
+    def seen_until(self) -> datetime:
+        """Open time of the last bar whose label shares a bar with the label of a row that the model was fitted or chosen on."""
+        return self.validation.last + self._reach
+
+    @property
+    def _reach(self) -> timedelta:
+        """A label looks ahead by the purge, and a label after it looks back by the embargo."""
+        return timedelta(minutes=self.purge_minutes + self.embargo_minutes)
+
     @model_validator(mode="after")
     def _chronological(self) -> Self:
         if not self.train.last < self.validation.first <= self.validation.last < self.test.first:
@@ -145,21 +190,39 @@ class SplitFacts(Part):
         return self
 
 
+class RepairFacts(Part):
+    """What an old model was given, and which file it was."""
+
+    scaler: Literal["fitted", "own", "identity"]
+    """fitted: on the training rows of given candles; own: the file's; identity: none, the inputs stay raw."""
+    clamp: Annotated[float, Field(gt=0.0, le=DEFAULT_CLAMP)]
+    """Largest |raw logit|, before the temperature."""
+    source_name: Annotated[str, Field(min_length=1)]
+    """Name of the old file."""
+    source_sha256: Sha256
+    """Its content."""
+
+
 class Manifest(Part):
     """What the model is; every field counts for the bundle's hash."""
 
-    schema_version: Literal[1, 2] = SCHEMA_VERSION
+    schema_version: Literal[1, 2, 3] = SCHEMA_VERSION
     symbol: SymbolName
-    family: Literal["v6", "v7", "v8"]
-    """Generation of the network; equal to network.family."""
+    family: Literal["v6", "v7", "v8", "v6-repaired", "v7-repaired", "ensemble"]
+    """Generation of the network, equal to network.family; that of a repaired one; or two models together."""
     features: FeatureFacts
     envelope: EnvelopeFacts | None = None
     """None only in version 1."""
     label: LabelFacts
     splits: SplitFacts
-    network: NetworkSection
+    network: NetworkSection | None = None
+    """None only in an ensemble, whose members have theirs."""
+    repair: RepairFacts | None = None
+    """Only of a repaired model."""
+    members: tuple["MemberFacts", ...] = ()
+    """Two, of an ensemble; none otherwise."""
     training: dict[str, JsonValue]
-    """The training configuration without the fields that say where it ran."""
+    """The training configuration without the fields that say where it ran; empty for what was not trained here."""
     data_hash: Sha256
     """SHA-256 of the candles after filling."""
     simulated_market: Literal["default", "null", "iid", "planted"] | None
@@ -178,14 +241,107 @@ class Manifest(Part):
         return self
 
     @model_validator(mode="after")
+    def _version_goes_with_family(self) -> Self:
+        if (self.schema_version == COMPOSED_VERSION) != (self.family not in _TRAINED):
+            raise ValueError(f"family {self.family} cannot be of schema version {self.schema_version}")
+        return self
+
+    @model_validator(mode="after")
     def _family_is_the_networks(self) -> Self:
-        if self.family != self.network.family:
+        has = (self.network is not None, self.repair is not None, len(self.members))
+        wanted = (self.family != "ensemble", self.family.endswith("-repaired"), 2 if self.family == "ensemble" else 0)
+        if has != wanted:
+            raise ValueError(
+                f"family {self.family} must have a network: {wanted[0]}, a repair: {wanted[1]}, members: {wanted[2]}; "
+                f"has {has[0]}, {has[1]}, {has[2]}"
+            )
+        if self.network is not None and self.family.removesuffix("-repaired") != self.network.family:
             raise ValueError(f"family must equal network.family, was {self.family} and {self.network.family}")
         return self
 
+    @model_validator(mode="after")
+    def _members_go_together(self) -> Self:
+        if not self.members:
+            return self
+        weights = [member.weight for member in self.members]
+        if abs(sum(weights) - 1.0) > WEIGHT_TOLERANCE:
+            raise ValueError(f"the members' weights must sum to 1, were {weights}")
+        for place, member in enumerate(self.members):
+            if member.manifest.family == "ensemble":
+                raise ValueError(f"member {place} is an ensemble itself")
+            for part, theirs, ours in _same_in_members(member.manifest, self):
+                if theirs != ours:
+                    raise ValueError(f"member {place}: {part} must be the ensemble's, was another")
+        _check_joined(self.features, [member.manifest.features for member in self.members])
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Fields of later versions are absent from earlier ones, whose bytes and hashes stay as they were."""
+        tree: dict[str, Any] = handler(self)
+        return {name: value for name, value in tree.items() if name not in _OPTIONAL or getattr(self, name)}
+
+    @property
+    def holds_old_network(self) -> bool:
+        """Whether a network in it is from a file that names no training rows: it may have learned from any."""
+        return self.repair is not None or any(member.manifest.repair is not None for member in self.members)
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the tensors make up."""
+        if self.members:
+            return EnsembleArchitecture(tuple(member.as_member() for member in self.members))
+        assert self.network is not None, "only an ensemble has none"
+        return self.network if self.repair is None else RepairedArchitecture(self.network, self.repair.clamp)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, as written to manifest.json."""
-        return self.model_dump(mode="json", exclude={"envelope"} if self.envelope is None else None)
+        return self.model_dump(mode="json")
+
+
+class MemberFacts(Part):
+    """One of the two models of an ensemble."""
+
+    bundle: Sha256
+    """Hash of the bundle that it was taken from."""
+    weight: Annotated[float, Field(ge=0.0, le=1.0)]
+    """What its emitted logits are weighed with."""
+    manifest: Manifest
+    """What it is; no ensemble."""
+
+    def as_member(self) -> Member:
+        """Its part of the architecture."""
+        architecture = self.manifest.architecture
+        assert not isinstance(architecture, EnsembleArchitecture), "the manifest refuses it"
+        return Member(architecture, len(self.manifest.features.names), self.weight)
+
+
+WEIGHT_TOLERANCE = 1e-9
+"""How far the weights of an ensemble may be from summing to 1."""
+_TRAINED = frozenset({"v6", "v7", "v8"})
+_OPTIONAL = frozenset({"envelope", "network", "repair", "members"})
+
+
+def _same_in_members(member: Manifest, ensemble: Manifest) -> tuple[tuple[str, object, object], ...]:
+    """What members must have in common with their ensemble: two models of different questions have no common answer."""
+    return (
+        ("symbol", member.symbol, ensemble.symbol),
+        ("label.section", member.label.section, ensemble.label.section),
+        ("label.classes", member.label.classes, ensemble.label.classes),
+    )
+
+
+def _check_joined(joined: FeatureFacts, members: list[FeatureFacts]) -> None:
+    """Refuses features that are not the members' one after the other."""
+    wanted = {
+        "set": "+".join(facts.set for facts in members),
+        "names": tuple(chain.from_iterable(facts.names for facts in members)),
+        "warm_up_bars": max(facts.warm_up_bars for facts in members),
+        "serving_bars": max(facts.serving_bars for facts in members),
+    }
+    wrong = [name for name, value in wanted.items() if getattr(joined, name) != value]
+    if wrong:
+        raise ValueError(f"features.{wrong[0]} must be the members' one after the other")
 
 
 def identity_of_training(training: TrainingSection) -> dict[str, JsonValue]:
@@ -202,12 +358,16 @@ def parse_manifest(content: bytes) -> Manifest:
     tree = parse_json(content, name=MANIFEST_FILE)
     version = tree.get("schema_version")
     if type(version) is not int or version not in READABLE_VERSIONS:
-        readable = " or ".join(map(str, READABLE_VERSIONS))
+        readable = f"{', '.join(map(str, READABLE_VERSIONS[:-1]))} or {READABLE_VERSIONS[-1]}"
         raise BundleError(
             f"{MANIFEST_FILE}: schema version {version!r} is not the {readable} that this code reads. "
             f"Use the version of crpbot that wrote the bundle, or train again."
         )
     return parse_part(Manifest, content, name=MANIFEST_FILE)
+
+
+def _other_features(fact: str) -> BundleError:
+    return BundleError(f"{MANIFEST_FILE}: {fact}. Use the version of crpbot that wrote the bundle, or train again.")
 
 
 def _utc(epoch_ms: int) -> datetime:

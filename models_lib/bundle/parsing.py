@@ -41,8 +41,12 @@ def parse_part(part: type[PartT], content: bytes, *, name: str) -> PartT:
     try:
         return part.model_validate_json(content)
     except ValidationError as error:
-        faults = "; ".join(_fault(fault) for fault in error.errors(include_url=False)[:5])
-        raise BundleError(f"{name} is damaged: {faults}. Take the bundle from the store again.") from error
+        raise BundleError(f"{name} is damaged: {faults_in(error)}. Take the bundle from the store again.") from error
+
+
+def faults_in(error: ValidationError) -> str:
+    """The first few faults, each with its key."""
+    return "; ".join(_fault(fault) for fault in error.errors(include_url=False)[:5])
 
 
 def _fault(fault: Mapping[str, Any]) -> str:

@@ -9,17 +9,17 @@ What does not belong here: features (models_lib.features) and files.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from models_lib.architecture import Architecture
 from models_lib.bundle.layout import ONNX_FILE
 from models_lib.bundle.tensors import TEMPERATURE
 from models_lib.calibration import softmax
-from models_lib.config import NetworkSection
 from models_lib.errors import BundleError
 
 BLOCK_ROWS = 512
@@ -47,34 +47,25 @@ class Predictor(Protocol):
 
 
 class TorchPredictor:
-    """A `Predictor` over the network of a bundle in evaluation mode.
+    """A `Predictor` over the tensors of a bundle in evaluation mode.
 
     Args:
-        section: the network's family and numbers.
+        architecture: one network, a repaired one or an ensemble.
         tensors: weights, scaler and `temperature` [1], checked.
 
     Raises:
         BundleError: the tensors are not those of the network.
     """
 
-    def __init__(self, section: NetworkSection, tensors: Mapping[str, Matrix]) -> None:
+    def __init__(self, architecture: Architecture, tensors: Mapping[str, Matrix]) -> None:
         from models_lib.networks import network_from_tensors  # noqa: PLC0415 - see the module's docstring
 
         self.temperature = float(tensors[TEMPERATURE][0])
-        self._network = network_from_tensors(section, tensors)
+        self._network = network_from_tensors(architecture, tensors)
 
     def raw_logits(self, features: Matrix) -> Matrix:
         """Logits before the temperature."""
-        import torch  # noqa: PLC0415 - see the module's docstring
-
-        raw_logits = np.empty((len(features), 3), dtype=np.float32)
-        block = np.zeros((BLOCK_ROWS, features.shape[1]), dtype=np.float32)
-        with torch.inference_mode():
-            for first in range(0, len(features), BLOCK_ROWS):
-                rows = features[first : first + BLOCK_ROWS]
-                block[: len(rows)] = rows
-                raw_logits[first : first + len(rows)] = self._network.raw_logits(torch.from_numpy(block))[: len(rows)]
-        return raw_logits
+        return in_blocks(self._raw_logits_of_block, features)
 
     def logits(self, features: Matrix) -> Matrix:
         """Logits after the temperature."""
@@ -83,6 +74,24 @@ class TorchPredictor:
     def probabilities(self, features: Matrix) -> Matrix:
         """Calibrated probabilities."""
         return probabilities_of(self.logits(features))
+
+    def _raw_logits_of_block(self, block: Matrix) -> Matrix:
+        import torch  # noqa: PLC0415 - see the module's docstring
+
+        with torch.inference_mode():
+            answer: Matrix = self._network.raw_logits(torch.from_numpy(block)).numpy()
+        return answer
+
+
+def in_blocks(raw_logits: Callable[[Matrix], Matrix], features: Matrix) -> Matrix:
+    """What `raw_logits` [BLOCK_ROWS, F] -> [BLOCK_ROWS, 3] gives for all rows [N, F], float32 [N, 3]."""
+    answers = np.empty((len(features), 3), dtype=np.float32)
+    block = np.zeros((BLOCK_ROWS, features.shape[1]), dtype=np.float32)
+    for first in range(0, len(features), BLOCK_ROWS):
+        rows = features[first : first + BLOCK_ROWS]
+        block[: len(rows)] = rows
+        answers[first : first + len(rows)] = raw_logits(block)[: len(rows)]
+    return answers
 
 
 def onnx_runtime() -> ModuleType:

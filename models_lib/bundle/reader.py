@@ -3,7 +3,7 @@
     files      plain files of a bundle, nothing else, no links
     hashes     every file is what hashes.json says, none is missing or extra, the bundle is the one that was asked for
     manifest   schema version, fields, symbol
-    features   names, order and windows are those of this code
+    features   this code has the set: names, order, version and windows are the same
     tensors    types, shapes, finite, scaler, temperature
     engine     model.onnx takes the features and gives the answers
     golden     features and probabilities come out as recorded, of torch and of model.onnx
@@ -16,6 +16,7 @@ what comes after it would speak about something unknown.
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -27,11 +28,11 @@ from models_lib.bundle import layout
 from models_lib.bundle.facts import RunFacts, parse_facts
 from models_lib.bundle.golden import parse_golden, replay
 from models_lib.bundle.hashes import check_hashes, complete_files
-from models_lib.bundle.manifest import FeatureFacts, Manifest, parse_manifest
+from models_lib.bundle.manifest import Manifest, parse_manifest
 from models_lib.bundle.predictor import OnnxPredictor, Predictor, TorchPredictor
 from models_lib.bundle.tensors import SCALER_SCALE, TEMPERATURE, Tensors, checked_tensors, decode
 from models_lib.errors import BundleError
-from models_lib.features import compute_features
+from models_lib.features import FeatureSet, compute_features
 
 _LOG = logging.getLogger(__name__)
 
@@ -71,6 +72,19 @@ class Bundle:
     facts: RunFacts | None
     predictor: Predictor
 
+    @cached_property
+    def feature_set(self) -> FeatureSet:
+        """The features that it reads, as this code computes them."""
+        return self.manifest.features.feature_set()
+
+    def features(self, candles: pd.DataFrame) -> npt.NDArray[np.float32]:
+        """Its inputs, float32 [N, F], one row a candle; NaN in the warm-up rows of each segment.
+
+        Args:
+            candles: checked candles of the bundle's symbol, sorted, N rows.
+        """
+        return compute_features(candles, features=self.feature_set)
+
     def predict(self, candles: pd.DataFrame) -> npt.NDArray[np.float32]:
         """Calibrated probabilities float32 [N, 3] of DOWN, NEUTRAL, UP, one row a candle.
 
@@ -82,7 +96,7 @@ class Bundle:
         Raises:
             BundleError: a row with features gives no finite answer.
         """
-        features = compute_features(candles)
+        features = self.features(candles)
         known = ~np.isnan(features).any(axis=1)
         probabilities = np.full((len(features), 3), np.nan, dtype=np.float32)
         probabilities[known] = self.predictor.probabilities(features[known])
@@ -156,6 +170,7 @@ class _Reader:
     hash: str
     _files: dict[str, bytes]
     _manifest: Manifest
+    _features: FeatureSet
     _tensors: Tensors
 
     def __init__(self, folder: Path, *, symbol: str | None, expected_hash: str | None, only_as_served: bool) -> None:
@@ -204,28 +219,21 @@ class _Reader:
         return f"{symbol}, {self._manifest.family}, schema version {self._manifest.schema_version}"
 
     def check_features(self) -> str:
-        trained, current = self._manifest.features, FeatureFacts.current()
-        for fact in ("set", "version", "warm_up_bars", "serving_bars"):
-            was, now = getattr(trained, fact), getattr(current, fact)
-            if was != now:
-                raise BundleError(
-                    f"{layout.MANIFEST_FILE}: features.{fact} is {was!r}, this code has {now!r}. "
-                    f"Use the version of crpbot that wrote the bundle, or train again."
-                )
-        _check_names(trained.names, current.names)
+        trained = self._manifest.features
+        self._features = trained.feature_set()
         envelope = self._manifest.envelope
         if envelope is not None and len(envelope.low) != len(trained.names):
             raise BundleError(
                 f"{layout.MANIFEST_FILE}: the envelope has {len(envelope.low)} ranges for {len(trained.names)} features. "
                 f"Take the bundle from the store again."
             )
-        return f"{len(current.names)} features of set {current.set!r}, in order"
+        return f"{len(trained.names)} features of set {trained.set!r}, in order"
 
     def check_tensors(self) -> str:
         arrays = decode(self._files[layout.MODEL_FILE], name=layout.MODEL_FILE)
         self._tensors = checked_tensors(arrays, num_features=len(self._manifest.features.names))
         if not self._only_as_served:
-            self._predictors.append(TorchPredictor(self._manifest.network, self._tensors))
+            self._predictors.append(TorchPredictor(self._manifest.architecture, self._tensors))
         return f"{len(self._tensors)} tensors, finite, scaler present, temperature {self._tensors[TEMPERATURE][0]:.4g}"
 
     def check_engine(self) -> str:
@@ -240,8 +248,8 @@ class _Reader:
 
     def check_golden(self) -> str:
         golden = parse_golden(self._files[layout.GOLDEN_FILE])
-        fact = replay(golden, self._predictors, self._tensors[SCALER_SCALE])
-        if self._manifest.features.code_hash != FeatureFacts.current().code_hash:
+        fact = replay(golden, self._predictors, self._tensors[SCALER_SCALE], features=self._features)
+        if self._manifest.features.code_hash != self._features.code_hash():
             self._warnings.append(
                 "the feature code changed since this bundle was made; the golden vectors still come out the same"
             )
@@ -259,19 +267,3 @@ class _Reader:
         self._facts = facts
         failed = facts.failed_blocking()
         return f"run {facts.run_id}, " + (f"held by {', '.join(failed)}" if failed else "no blocking gate failed")
-
-
-def _check_names(trained: tuple[str, ...], current: tuple[str, ...]) -> None:
-    if trained == current:
-        return
-    strange = set(trained) ^ set(current)
-    if strange or len(trained) != len(current):
-        raise BundleError(
-            f"{layout.MANIFEST_FILE}: {len(trained)} features where this code has {len(current)}; "
-            f"different: {layout.shown(strange)}. Use the version of crpbot that wrote the bundle, or train again."
-        )
-    place = next(k for k, (was, now) in enumerate(zip(trained, current, strict=True)) if was != now)
-    raise BundleError(
-        f"{layout.MANIFEST_FILE}: the features stand in another order: number {place} is {trained[place]}, this code has "
-        f"{current[place]}. Use the version of crpbot that wrote the bundle, or train again."
-    )

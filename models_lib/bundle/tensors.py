@@ -65,7 +65,7 @@ def checked_tensors(arrays: Mapping[str, Array], *, num_features: int) -> Tensor
 
     Raises:
         BundleError: no scaler or temperature, another type than float32, NaN or infinity, a scale or a temperature
-            that is not above 0, a scaler of another length.
+            (an ensemble's members have their own) that is not above 0, a scaler of another length.
     """
     _check_scaler_and_temperature_there(arrays, num_features)
     halved = [f"{name} is {array.dtype}" for name, array in arrays.items() if array.dtype != np.float32]
@@ -101,6 +101,10 @@ def _check_positive(tensors: Tensors) -> None:
             f"{MODEL_FILE}: scaler_scale must be above 0 for every feature, the smallest was {smallest:g} "
             f"(feature {int(tensors[SCALER_SCALE].argmin())}). Fit the scaler again."
         )
-    temperature = float(tensors[TEMPERATURE][0])
-    if not temperature > 0.0:
-        raise BundleError(f"{MODEL_FILE}: temperature must be above 0, was {temperature:g}. Fit it again.")
+    for name, array in tensors.items():
+        if name != TEMPERATURE and not name.endswith(f".{TEMPERATURE}"):
+            continue
+        if array.shape != (1,):
+            raise BundleError(f"{MODEL_FILE}: {name} must be [1], was {list(array.shape)}. Fit it again.")
+        if not array[0] > 0.0:
+            raise BundleError(f"{MODEL_FILE}: {name} must be above 0, was {float(array[0]):g}. Fit it again.")

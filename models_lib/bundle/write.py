@@ -46,7 +46,7 @@ def write_bundle(
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         write_bytes(fresh / layout.MODEL_FILE, encode(tensors))
-        write_bytes(fresh / layout.ONNX_FILE, onnx_model(manifest.network, tensors))
+        write_bytes(fresh / layout.ONNX_FILE, onnx_model(manifest.architecture, tensors))
         write_json(fresh / layout.MANIFEST_FILE, manifest.to_json())
         write_bytes(fresh / layout.GOLDEN_FILE, golden.to_bytes())
         _write_hashes(fresh)

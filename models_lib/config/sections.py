@@ -246,6 +246,13 @@ class BandGate(Gate):
         return self
 
 
+class LogitGate(LimitGate):
+    """logit_range: the largest logit, and how often a clamp may be what kept it there."""
+
+    max_clamped_share: Share = 0.01
+    """Largest share of rows in which a model's own clamp may cut a logit; a model without a clamp has none."""
+
+
 class RuleGate(LimitGate):
     """beats_mechanical_rule: two figures against two limits."""
 
@@ -269,8 +276,8 @@ class GatesSection(Section):
     """The saved file holds mean and scale, finite, scale > 0."""
     feature_normalisation: LimitGate = LimitGate(limit=0.1)
     """Largest |mean| and |std - 1| of the scaled training features, exclusive."""
-    logit_range: LimitGate = LimitGate(limit=15.0)
-    """Largest |logit| after temperature, exclusive."""
+    logit_range: LogitGate = LogitGate(limit=15.0)
+    """Largest |logit| after temperature, exclusive, and the largest share of clamped rows."""
     overconfidence: LimitGate = LimitGate(limit=0.10)
     """Share of predictions with confidence above 0.99, exclusive."""
     class_balance: BandGate = BandGate(low=0.15, high=0.60)
@@ -362,7 +369,7 @@ class RetentionSection(Section):
     cache_days: PositiveFloat = 2.0
     """Results of finished steps, from which a run resumes; counted from their last use."""
     runs_days: PositiveInt = 90
-    """Run folders: summary and reports."""
+    """Run folders: summary and reports; and what `crpbot diagnose`, `temperature` and `compare` left in the home."""
     held_bundles_days: PositiveInt = 30
     """Bundles that are neither champion, nor the one before, nor deployed."""
 

@@ -25,12 +25,19 @@ from models_lib.evaluation.baselines import (
     fit_driftless_rule,
     fit_mechanical_rule,
 )
-from models_lib.evaluation.blocks import Blocks, block_bars
+from models_lib.evaluation.blocks import Blocks
 from models_lib.evaluation.bootstrap import Interval
 from models_lib.evaluation.calls import call_figures, prediction_figures
+from models_lib.evaluation.champion import ChampionComparison
 from models_lib.evaluation.drift import FeatureDrift
 from models_lib.evaluation.gates import Measurements, Moments, improves
-from models_lib.evaluation.metrics import ClassificationMetrics, classification_metrics, nll_per_row
+from models_lib.evaluation.metrics import (
+    ClassificationMetrics,
+    EmittedFigures,
+    classification_metrics,
+    emitted_figures,
+    nll_per_row,
+)
 from models_lib.evaluation.volatility import volatility_inputs
 from models_lib.labels import LabelValues, in_label_units, thresholds_of_rows
 from models_lib.splits import Splits
@@ -78,17 +85,17 @@ class Evaluation:
         metrics: plain values for the run's summary; what could not be measured is None.
         classification: the figures of the predictions with confusion matrix and reliability bins; None when logits or
             probabilities are not finite.
-        mechanical_rule: the rule that was best on the training rows.
+        mechanical_rule: the rule that was best on the training rows; None without labels.
         intervals: by the name of the metric; None where not measured.
-        block_bars: length of the bootstrap blocks.
+        block_bars: length of the bootstrap blocks; None without labels.
         num_non_finite: NaN or infinite entries of logits and probabilities.
     """
 
     metrics: Mapping[str, Any]
     classification: ClassificationMetrics | None
-    mechanical_rule: MechanicalRule
+    mechanical_rule: MechanicalRule | None
     intervals: Mapping[str, Interval | None]
-    block_bars: int
+    block_bars: int | None
     num_non_finite: Mapping[str, int]
 
 
@@ -119,10 +126,7 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
         )
     rules = _rules_on_test(inputs)
     blocks = Blocks(test.size, inputs.section)
-    num_non_finite = {
-        "logits": int(np.count_nonzero(~np.isfinite(inputs.logits))),
-        "probabilities": int(np.count_nonzero(~np.isfinite(inputs.probabilities))),
-    }
+    num_non_finite = _num_non_finite(inputs.logits, inputs.probabilities)
     metrics: dict[str, Any] = dict.fromkeys(_MODEL_METRICS)
     intervals: dict[str, Interval | None] = {}
     classification = None
@@ -155,6 +159,33 @@ def evaluate(inputs: EvaluationInputs) -> Evaluation:
     )
 
 
+def evaluate_without_labels(logits: NDArray[np.floating], probabilities: NDArray[np.floating]) -> Evaluation:
+    """What a model's answers say by themselves; everything that needs labels is None, so its gates fail as not measured.
+
+    Args:
+        logits: float [n, 3] after temperature.
+        probabilities: float [n, 3].
+    """
+    num_non_finite = _num_non_finite(logits, probabilities)
+    names = (*_MODEL_METRICS, *_RULE_METRICS, *(f"{name}_interval" for name in _WITH_INTERVAL), *_BLOCK_METRICS)
+    metrics: dict[str, Any] = dict.fromkeys(names)
+    if len(logits) and not any(num_non_finite.values()):
+        metrics |= _emitted(emitted_figures(logits, probabilities))
+    return Evaluation(
+        metrics=metrics,
+        classification=None,
+        mechanical_rule=None,
+        intervals={},
+        block_bars=None,
+        num_non_finite=num_non_finite,
+    )
+
+
+def _num_non_finite(logits: NDArray[np.floating], probabilities: NDArray[np.floating]) -> dict[str, int]:
+    emitted = {"logits": logits, "probabilities": probabilities}
+    return {name: int(np.count_nonzero(~np.isfinite(values))) for name, values in emitted.items()}
+
+
 _WITH_INTERVAL = (
     "accuracy",
     "confidence_gap",
@@ -176,13 +207,25 @@ _MODEL_METRICS = (
     "class_shares",
     *_WITH_INTERVAL,
 )
+_RULE_METRICS = (
+    "majority_accuracy",
+    "mechanical_rule",
+    "mechanical_rule_accuracy",
+    "mechanical_rule_nll",
+    "driftless_rule_nll",
+    "driftless_rule_accuracy",
+)
+_BLOCK_METRICS = ("effective_rows", "blocks", "block_bars")
 
 
 def _plain(figures: ClassificationMetrics) -> dict[str, Any]:
     """The figures of the predictions as plain values, without those that get an interval."""
+    return {"ece": figures.ece, "nll": figures.nll} | _emitted(figures)
+
+
+def _emitted(figures: EmittedFigures) -> dict[str, Any]:
+    """Those that need no classes."""
     return {
-        "ece": figures.ece,
-        "nll": figures.nll,
         "mean_confidence": figures.mean_confidence,
         "share_over_90": figures.share_over_90,
         "share_over_99": figures.share_over_99,
@@ -281,78 +324,6 @@ def _shown(evaluation: Evaluation, name: str, *, above: float) -> bool:
     return improves(evaluation.metrics[name], evaluation.intervals.get(name), limit=above)
 
 
-@dataclass(frozen=True)
-class SameRows:
-    """Champion and candidate on the rows that neither was fitted or chosen on: the only fair old and new."""
-
-    rows: int
-    champion_accuracy: float
-    champion_nll: float
-    candidate_accuracy: float
-    candidate_nll: float
-
-
-@dataclass(frozen=True)
-class ChampionComparison:
-    """The champion against the candidate on rows that neither was fitted or chosen on.
-
-    Attributes:
-        difference: champion's NLL minus the candidate's; above 0 the candidate is better. None when not measured.
-        interval: its 95 % interval.
-        note: on which rows, or why it was not measured.
-        same_rows: what both reach there; None when not measured.
-    """
-
-    difference: float | None
-    interval: Interval | None
-    note: str
-    same_rows: SameRows | None = None
-
-
-def compare_with_champion(
-    inputs: EvaluationInputs,
-    champion_logits: NDArray[np.floating],
-    *,
-    timestamps_ms: NDArray[np.int64],
-    champion_validation_end_ms: int | None,
-) -> ChampionComparison:
-    """The paired NLL difference on the candidate's test rows after the champion's validation ends.
-
-    Both are asked the candidate's question: its label and threshold.
-
-    Args:
-        inputs: the candidate's evaluation inputs.
-        champion_logits: float [n_test, 3] after temperature, of the champion on the same rows.
-        timestamps_ms: int64 [N], open times.
-        champion_validation_end_ms: the open time of the last row of the champion's validation part; None when the
-            champion was fitted on candles that share no bar with these.
-    """
-    test, section = inputs.splits.test, inputs.section
-    after = np.ones(test.size, dtype=np.bool_)
-    if champion_validation_end_ms is not None:
-        after = timestamps_ms[test] > champion_validation_end_ms + inputs.values.span_minutes * 60_000
-    note = f"on {int(after.sum()):,} test rows that neither was fitted or chosen on"
-    logits = inputs.logits[after], champion_logits[after]
-    if not after.any():
-        return ChampionComparison(None, None, note)
-    if not all(np.isfinite(part).all() for part in logits):
-        return ChampionComparison(None, None, f"{note}, where one of them emits logits that are not finite")
-    classes = inputs.classes[test][after]
-    candidate, reigning = (nll_per_row(part, classes) for part in logits)
-    per_row = reigning - candidate
-    interval = Blocks(per_row.size, section).mean(per_row)
-    if interval is None:
-        note += f"; too few: an interval needs {section.min_blocks} blocks of {block_bars(per_row.size, section)}"
-    same_rows = SameRows(
-        rows=int(classes.size),
-        champion_accuracy=float((logits[1].argmax(axis=1) == classes).mean()),
-        champion_nll=float(reigning.mean()),
-        candidate_accuracy=float((logits[0].argmax(axis=1) == classes).mean()),
-        candidate_nll=float(candidate.mean()),
-    )
-    return ChampionComparison(float(per_row.mean()), interval, note, same_rows)
-
-
 def measurements_of(
     evaluation: Evaluation,
     *,
@@ -363,6 +334,7 @@ def measurements_of(
     num_non_finite: Mapping[str, int],
     drift: FeatureDrift | None,
     champion: ChampionComparison | None,
+    clamped_share: float | None = None,
 ) -> Measurements:
     """What the gates judge: this evaluation together with what was read back from the saved files.
 
@@ -375,6 +347,7 @@ def measurements_of(
         num_non_finite: counts for features and weights; those of logits and probabilities are added here.
         drift: of the newest week.
         champion: None when there is no champion.
+        clamped_share: of the judged rows; None for a model without a clamp.
     """
     metrics, intervals = evaluation.metrics, evaluation.intervals
     shares = metrics["class_shares"]
@@ -403,4 +376,5 @@ def measurements_of(
         champion_difference=None if champion is None else champion.difference,
         champion_difference_interval=None if champion is None else champion.interval,
         champion_note="" if champion is None else champion.note,
+        clamped_share=clamped_share,
     )

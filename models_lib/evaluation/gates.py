@@ -21,6 +21,7 @@ from models_lib.config import (
     Gate,
     GatesSection,
     LimitGate,
+    LogitGate,
     RuleGate,
     Severity,
 )
@@ -75,7 +76,7 @@ class GateResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measurements:
-    """All that the gates judge. None says "not measured"; only the champion may be absent without failing a gate.
+    """All that the gates judge. None says "not measured"; only champion and clamp may be absent without failing a gate.
 
     Attributes:
         scaler_mean: float [F] as read back from the saved file.
@@ -102,6 +103,7 @@ class Measurements:
         champion_difference: champion's NLL minus the candidate's, on rows after both validations end.
         champion_difference_interval: 95 % interval of it.
         champion_note: on which rows, or why it could not be measured.
+        clamped_share: share of test rows in which the model's own clamp cut a logit; None: it has no clamp.
     """
 
     scaler_mean: NDArray[np.floating] | None
@@ -128,6 +130,7 @@ class Measurements:
     champion_difference: float | None
     champion_difference_interval: Interval | None
     champion_note: str = ""
+    clamped_share: float | None = None
 
 
 def judge(measured: Measurements, gates: GatesSection) -> tuple[GateResult, ...]:
@@ -144,7 +147,7 @@ def judge(measured: Measurements, gates: GatesSection) -> tuple[GateResult, ...]
             gates.feature_normalisation.model_copy(update={"severity": "advisory"}),
             split="validation",
         ),
-        logit_range(measured.max_abs_logit, gates.logit_range),
+        logit_range(measured.max_abs_logit, gates.logit_range, clamped_share=measured.clamped_share),
         overconfidence(measured.share_over_99, gates.overconfidence, share_over_90=measured.share_over_90),
         class_balance(measured.class_shares, gates.class_balance),
         finite(measured.num_non_finite, gates.finite),
@@ -228,9 +231,23 @@ def feature_normalisation(moments: Moments | None, gate: LimitGate, *, split: st
     return _below("feature_normalisation", split, worst, gate, note=f"worst of {mean.size} features")
 
 
-def logit_range(max_abs_logit: float | None, gate: LimitGate, *, split: str = "test") -> GateResult:
-    """Passes when the largest |logit| after temperature is below the limit."""
-    return _below("logit_range", split, max_abs_logit, gate)
+def logit_range(
+    max_abs_logit: float | None, gate: LogitGate, *, clamped_share: float | None = None, split: str = "test"
+) -> GateResult:
+    """Passes when the largest |logit| after temperature is below the limit, and a clamp, if there is one, seldom acts."""
+    below = max_abs_logit is not None and max_abs_logit < gate.limit
+    if clamped_share is None:
+        return _result("logit_range", split, max_abs_logit, gate.limit, gate, passed=below)
+    return _result(
+        "logit_range",
+        split,
+        max_abs_logit,
+        gate.limit,
+        gate,
+        passed=below and clamped_share <= gate.max_clamped_share,
+        also_needed=(clamped_share,),
+        note=f"clamped in {clamped_share:.2%} of the rows (at most {gate.max_clamped_share:.2%})",
+    )
 
 
 def overconfidence(

@@ -31,19 +31,34 @@ class ReliabilityBins:
 
 
 @dataclass(frozen=True, eq=False)
-class ClassificationMetrics:
-    """Figures of n predictions; shares are in 0..1.
+class EmittedFigures:
+    """Figures of n predictions that need no classes; shares are in 0..1.
 
     Attributes:
-        accuracy: share of rows whose largest probability is on the right class.
-        nll: mean negative log-likelihood in nats; 1.0986 is what knowing nothing gives.
-        ece: expected calibration error.
         mean_confidence: mean of the largest probability.
         share_over_90: share of rows with confidence > 0.9.
         share_over_99: share of rows with confidence > 0.99.
         share_50_90: share of rows with confidence in 0.5..0.9, both included.
         max_abs_logit: largest |logit| after temperature.
         class_shares: share of DOWN, NEUTRAL, UP among the predictions.
+    """
+
+    mean_confidence: float
+    share_over_90: float
+    share_over_99: float
+    share_50_90: float
+    max_abs_logit: float
+    class_shares: tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationMetrics(EmittedFigures):
+    """Figures of n predictions against their classes.
+
+    Attributes:
+        accuracy: share of rows whose largest probability is on the right class.
+        nll: mean negative log-likelihood in nats; 1.0986 is what knowing nothing gives.
+        ece: expected calibration error.
         confusion: int64 [3, 3], rows are true classes, columns predictions.
         reliability: the bins behind `ece`.
     """
@@ -51,12 +66,6 @@ class ClassificationMetrics:
     accuracy: float
     nll: float
     ece: float
-    mean_confidence: float
-    share_over_90: float
-    share_over_99: float
-    share_50_90: float
-    max_abs_logit: float
-    class_shares: tuple[float, float, float]
     confusion: NDArray[np.int64]
     reliability: ReliabilityBins
 
@@ -68,6 +77,31 @@ def nll_per_row(logits: NDArray[np.floating], classes: NDArray[np.integer]) -> F
     """
     per_row: Floats = -log_softmax(logits)[np.arange(len(classes)), classes]
     return per_row
+
+
+def emitted_figures(logits: NDArray[np.floating], probabilities: NDArray[np.floating]) -> EmittedFigures:
+    """The figures of one set of predictions that say nothing about right or wrong.
+
+    Args:
+        logits: [n, 3] after temperature, as the bundle emits them, finite.
+        probabilities: [n, 3], as the bundle emits them, finite.
+
+    Raises:
+        ValueError: no rows.
+    """
+    if len(probabilities) == 0:
+        raise ValueError("there must be at least one prediction")
+    p_NC = probabilities.astype(np.float64)
+    confidence = p_NC.max(axis=1)
+    shares = np.bincount(p_NC.argmax(axis=1), minlength=3) / len(p_NC)
+    return EmittedFigures(
+        mean_confidence=float(confidence.mean()),
+        share_over_90=float((confidence > 0.9).mean()),
+        share_over_99=float((confidence > 0.99).mean()),
+        share_50_90=float(((confidence >= 0.5) & (confidence <= 0.9)).mean()),
+        max_abs_logit=float(np.abs(logits).max()),
+        class_shares=(float(shares[0]), float(shares[1]), float(shares[2])),
+    )
 
 
 def classification_metrics(
@@ -94,17 +128,11 @@ def classification_metrics(
     confidence = p_NC.max(axis=1)
     correct = predicted == classes
     confusion = np.bincount(3 * classes.astype(np.int64) + predicted, minlength=9).reshape(3, 3)
-    shares = confusion.sum(axis=0) / len(classes)
     return ClassificationMetrics(
+        **vars(emitted_figures(logits, probabilities)),
         accuracy=float(correct.mean()),
         nll=float(nll_per_row(logits, classes).mean()),
         ece=expected_calibration_error(confidence, correct, bins=bins),
-        mean_confidence=float(confidence.mean()),
-        share_over_90=float((confidence > 0.9).mean()),
-        share_over_99=float((confidence > 0.99).mean()),
-        share_50_90=float(((confidence >= 0.5) & (confidence <= 0.9)).mean()),
-        max_abs_logit=float(np.abs(logits).max()),
-        class_shares=(float(shares[0]), float(shares[1]), float(shares[2])),
         confusion=confusion.astype(np.int64),
         reliability=reliability_bins(confidence, correct, bins=bins),
     )

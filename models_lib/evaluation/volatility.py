@@ -33,12 +33,7 @@ def volatility_inputs(candles: pd.DataFrame) -> Floats:
     change the NLL on the validation rows of real candles by less than .0004.)
     """
     times = epoch_ms(candles)
-    starts = segment_starts(times)
-    first = np.repeat(starts, np.diff(np.append(starts, times.size)))
-    log_close = np.log(candles["close"].to_numpy(np.float64))
-    squares = np.zeros_like(log_close)
-    squares[1:] = np.diff(log_close) ** 2
-    squares[starts] = 0.0
+    squares, first = _squared_returns(candles, times)
     log_range = np.log(candles["high"].to_numpy(np.float64) / candles["low"].to_numpy(np.float64))
     parkinson = log_range**2 / (4.0 * np.log(2.0))
     columns = [_log_volatility(squares, first, bars) for bars in REALISED_BARS]
@@ -48,6 +43,22 @@ def volatility_inputs(candles: pd.DataFrame) -> Floats:
         angle = 2.0 * np.pi * (minutes % period) / period
         columns += [np.sin(angle), np.cos(angle)]
     return np.stack(columns, axis=1)
+
+
+def log_realised_volatility(candles: pd.DataFrame, bars: int) -> Floats:
+    """Log realised volatility of the last `bars` bars, float64 [N]; each row is known at its close."""
+    return _log_volatility(*_squared_returns(candles, epoch_ms(candles)), bars)
+
+
+def _squared_returns(candles: pd.DataFrame, times: NDArray[np.int64]) -> tuple[Floats, NDArray[np.int64]]:
+    """Squares of the one-minute log returns, 0 at the start of a segment; and where each row's segment starts."""
+    starts = segment_starts(times)
+    first = np.repeat(starts, np.diff(np.append(starts, times.size)))
+    log_close = np.log(candles["close"].to_numpy(np.float64))
+    squares = np.zeros_like(log_close)
+    squares[1:] = np.diff(log_close) ** 2
+    squares[starts] = 0.0
+    return squares, first
 
 
 def _log_volatility(squares: Floats, first: NDArray[np.int64], bars: int) -> Floats:

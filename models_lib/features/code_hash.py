@@ -1,25 +1,24 @@
-"""One hash for the code that defines the features, written into every bundle.
+"""One hash for the code that defines a set of features, written into every bundle.
 
 What does not belong here: judging a difference. A changed hash with equal golden vectors is a warning (models_lib.bundle).
 """
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Final
 
-from models_lib.features.definitions import FEATURE_NAMES, FEATURE_SET, FEATURE_SET_VERSION
-
-SOURCES: Final = ("kernels.py", "measures.py", "definitions.py", "compute.py", "newest.py")
+SOURCES: Final = ("kernels.py", "measures.py", "definitions.py", "raw72.py", "sets.py", "compute.py", "newest.py")
 """Modules whose text decides the values."""
 
 
-def feature_code_hash() -> str:
+def code_hash_of(name: str, version: int, feature_names: Sequence[str]) -> str:
     """The SHA-256, in lower-case hex, of the defining sources, the name and version of the set and the ordered names.
 
     Line endings do not count, so a checkout on another system has the same hash.
     """
-    digest = hashlib.sha256("\n".join((FEATURE_SET, str(FEATURE_SET_VERSION), *FEATURE_NAMES)).encode())
-    for name in SOURCES:
-        source = files("models_lib.features").joinpath(name).read_bytes().replace(b"\r\n", b"\n")
-        digest.update(f"{name} {len(source)}\n".encode() + source)
+    digest = hashlib.sha256("\n".join((name, str(version), *feature_names)).encode())
+    for module in SOURCES:
+        source = files("models_lib.features").joinpath(module).read_bytes().replace(b"\r\n", b"\n")
+        digest.update(f"{module} {len(source)}\n".encode() + source)
     return digest.hexdigest()

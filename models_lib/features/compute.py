@@ -4,7 +4,7 @@ Each segment (a stretch without a missing minute) is computed by itself, so no w
 go through in chunks that fit the processor's caches; a chunk begins DEPENDENCY_BARS before its first row, which changes
 no bit (kernels.py). Training and serving call this same function.
 
-What does not belong here: what a feature is (definitions.py), checks and filling of candles (models_lib.candles).
+What does not belong here: what a feature is (definitions.py, raw72.py), which there are (sets.py), checks and filling of candles (models_lib.candles).
 """
 
 from collections.abc import Iterator
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from models_lib.candles.schema import BAR_MS, CANDLE_COLUMNS, VALUE_COLUMNS, epoch_ms, segment_starts
 from models_lib.errors import DataError
-from models_lib.features.definitions import DEPENDENCY_BARS, FEATURES, WARM_UP_BARS
+from models_lib.features.definitions import DEPENDENCY_BARS, WARM_UP_BARS
 from models_lib.features.kernels import Column, store_rows
 from models_lib.features.measures import Measures
+from models_lib.features.sets import CURRENT, FeatureSet
 
 CHUNK_ROWS: Final = 16_384
 """Rows computed at once, besides the DEPENDENCY_BARS before them."""
@@ -44,9 +45,13 @@ def _chunks(starts: NDArray[np.int64], num_rows: int) -> Iterator[_Chunk]:
 
 
 def compute_features(
-    candles: pd.DataFrame, *, threads: int = 1, out: NDArray[np.float32] | None = None
+    candles: pd.DataFrame,
+    *,
+    features: FeatureSet = CURRENT,
+    threads: int = 1,
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
-    """The feature matrix, float32 [N, 72], in the order of FEATURE_NAMES.
+    """The feature matrix, float32 [N, F], in the order of the set's names; FEATURE_NAMES when none is given.
 
     Row t uses bars up to t, which are closed one minute after the timestamp of row t. The first WARM_UP_BARS rows of each
     segment are NaN in all columns; every other value is finite. The values of a row are the same bits whatever `threads`
@@ -54,15 +59,16 @@ def compute_features(
 
     Args:
         candles: checked candles of one symbol, N rows.
+        features: which columns; measures that they share are computed once.
         threads: chunks computed at the same time.
-        out: float32 [N, 72] to write into, for example a memory-mapped file; made here when it is not given.
+        out: float32 [N, F] to write into, for example a memory-mapped file; made here when it is not given.
 
     Raises:
         DataError: not a frame of candles, or not in order.
         ValueError: `out` has another shape or type.
     """
     stamps = _checked_stamps(candles)
-    shape = (len(candles), len(FEATURES))
+    shape = (len(candles), len(features.features))
     if out is None:
         out = np.empty(shape, dtype=np.float32)
     if out.shape != shape or out.dtype != np.float32:
@@ -74,7 +80,7 @@ def compute_features(
     chunks = list(_chunks(starts, len(candles)))
 
     def compute(chunk: _Chunk) -> None:
-        _compute_chunk(chunk, int(stamps[chunk.begin]) // BAR_MS, columns, out)
+        _compute_chunk(chunk, int(stamps[chunk.begin]) // BAR_MS, columns, features, out)
 
     if threads == 1 or len(chunks) == 1:
         for chunk in chunks:
@@ -111,11 +117,13 @@ def _checked_stamps(candles: pd.DataFrame) -> NDArray[np.int64]:
     return stamps
 
 
-def _compute_chunk(chunk: _Chunk, minute: int, columns: list[Column], out: NDArray[np.float32]) -> None:
+def _compute_chunk(
+    chunk: _Chunk, minute: int, columns: list[Column], features: FeatureSet, out: NDArray[np.float32]
+) -> None:
     """Computes the chunk's rows and writes them into `out`; `minute` is the epoch minute of its first bar."""
     open_, high, low, close, volume = (column[chunk.begin : chunk.stop] for column in columns)
     measures = Measures(minute, open_=open_, high=high, low=low, close=close, volume=volume)
-    block = np.empty((len(FEATURES), chunk.stop - chunk.first), dtype=np.float32)
-    for row, feature in zip(block, FEATURES, strict=True):
+    block = np.empty((len(features.features), chunk.stop - chunk.first), dtype=np.float32)
+    for row, feature in zip(block, features.features, strict=True):
         row[:] = feature.compute(measures)[chunk.first - chunk.begin :]
     store_rows(block, out, chunk.first)

@@ -1,4 +1,4 @@
-"""The 72 features: an ordered, named, versioned list with one line of arithmetic on measures for each.
+"""The 72 features of the current set: an ordered, named, versioned list with one line of arithmetic on measures for each.
 
 The order is the order of the model's inputs. A change of a name, of the order or of a value needs a new
 FEATURE_SET_VERSION, because bundles name what they were trained on. All features are dimensionless: prices times k or
@@ -41,7 +41,7 @@ class Feature:
     name: str
     """Unique; lower case."""
     family: str
-    """What it belongs to: trend, volatility, return, oscillator, volume or clock."""
+    """What it belongs to: trend, volatility, return, oscillator, volume, clock or candle."""
     warm_up_bars: int
     """Rows at the start of a segment that have no value."""
     formula: str

@@ -6,7 +6,8 @@ until their window is full. Windows are in bars of one minute.
 
 Every divisor has a floor, so constant prices and stretches without volume give finite values.
 
-What does not belong here: which combinations are features (definitions.py), loops over rows (kernels.py).
+What does not belong here: which combinations are features (definitions.py), measures of raw72 alone (raw72.py), loops over
+rows (kernels.py).
 """
 
 import math
@@ -48,12 +49,12 @@ _DAY_ANGLE: Final = np.arange(DAY_MINUTES, dtype=np.float64) * (2.0 * np.pi / DA
 _CLOCK: Final = {"sin": np.sin(_DAY_ANGLE), "cos": np.cos(_DAY_ANGLE)}
 
 
-def _remembered(measure: "Callable[Concatenate[Measures, _P], _R]") -> "Callable[Concatenate[Measures, _P], _R]":
+def remembered(measure: "Callable[Concatenate[Measures, _P], _R]") -> "Callable[Concatenate[Measures, _P], _R]":
     """The measure, computed at the first call with its windows and looked up afterwards."""
 
     @wraps(measure)
     def lookup(self: "Measures", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        key = (measure.__name__, args)
+        key = (measure, args)
         if key not in self._known:
             self._known[key] = measure(self, *args, **kwargs)
         known: _R = self._known[key]
@@ -100,7 +101,7 @@ class Measures:
     def __init__(self, minute: int, *, open_: Column, high: Column, low: Column, close: Column, volume: Column) -> None:
         self.minute = minute
         self.open, self.high, self.low, self.close, self.volume = open_, high, low, close, volume
-        self._known: dict[tuple[str, tuple[object, ...]], Any] = {}
+        self._known: dict[tuple[object, tuple[object, ...]], Any] = {}
 
     # Windows over any column
 
@@ -118,12 +119,12 @@ class Measures:
 
     # Returns and trend
 
-    @_remembered
+    @remembered
     def log_close(self) -> Column:
         """Natural logarithm of the close."""
         return log(self.close)
 
-    @_remembered
+    @remembered
     def change(self, bars: int) -> Column:
         """Log return over the last `bars` bars; equal closes give exactly 0."""
         log_close = self.log_close()
@@ -131,105 +132,105 @@ class Measures:
         out[bars:] = log_close[bars:] - log_close[:-bars]
         return out
 
-    @_remembered
+    @remembered
     def level(self, window: int) -> tuple[Column, Column]:
         """Mean and population standard deviation of the last `window` log closes."""
         return rolling_mean_and_std(self.log_close(), window, self.minute)
 
-    @_remembered
+    @remembered
     def mean_gap(self, short: int, long: int) -> Column:
         """Mean of the last `short` log closes minus the mean of the last `long`."""
         return self.level(short)[0] - self.level(long)[0]
 
-    @_remembered
+    @remembered
     def gap(self, window: int) -> Column:
         """Log close minus the mean of the last `window` log closes; with 60 it is the known part of the trend label."""
         return self.log_close() - self.level(window)[0]
 
-    @_remembered
+    @remembered
     def score(self, window: int) -> Column:
         """The gap over the standard deviation of the same log closes; Bollinger's %B moved and stretched."""
         return self.gap(window) / floored(self.level(window)[1], VOLATILITY_FLOOR)
 
-    @_remembered
+    @remembered
     def ema_log_close(self, span: int) -> Column:
         """Exponential mean of the log close."""
         return self.ema(self.log_close(), span)
 
-    @_remembered
+    @remembered
     def ema_difference(self, fast: int, slow: int) -> Column:
         """Exponential mean of the log close of span `fast` minus that of span `slow` (MACD in logarithms)."""
         return self.ema_log_close(fast) - self.ema_log_close(slow)
 
-    @_remembered
+    @remembered
     def ema_gap(self, span: int) -> Column:
         """Log close minus its exponential mean: (1 - weight) / weight times the exponential mean of the returns."""
         return self.log_close() - self.ema_log_close(span)
 
     # Volatility, per minute
 
-    @_remembered
+    @remembered
     def square(self) -> Column:
         """Squared one-minute log return."""
         return self.change(1) * self.change(1)
 
-    @_remembered
+    @remembered
     def variance(self, window: int) -> Column:
         """Mean of the last `window` squared log returns, floored."""
         return floored(self.mean(self.square(), window), VARIANCE_FLOOR)
 
-    @_remembered
+    @remembered
     def volatility(self, window: int) -> Column:
         """Realised volatility: root of the mean squared log return, floored."""
         return root(self.variance(window))
 
-    @_remembered
+    @remembered
     def log_volatility(self, window: int) -> Column:
         """Logarithm of the realised volatility."""
         return log(self.volatility(window))
 
-    @_remembered
+    @remembered
     def range_square(self) -> Column:
         """Squared log(high / low) of each bar."""
         span = log(self.high / self.low)
         return span * span
 
-    @_remembered
+    @remembered
     def parkinson_variance(self, window: int) -> Column:
         """Parkinson 1980: mean squared log(high / low) over 4 ln 2, floored."""
         return floored(self.mean(self.range_square(), window) / (4.0 * LOG_2), VARIANCE_FLOOR)
 
-    @_remembered
+    @remembered
     def garman_klass_variance(self, window: int) -> Column:
         """Garman, Klass 1980: mean of 0.5 log(high/low)^2 - (2 ln 2 - 1) log(close/open)^2, floored."""
         body = log(self.close / self.open)
         bar = 0.5 * self.range_square() - (2.0 * LOG_2 - 1.0) * (body * body)
         return floored(self.mean(bar, window), VARIANCE_FLOOR)
 
-    @_remembered
+    @remembered
     def true_range(self) -> Column:
         """Wilder 1978: the largest of high - low, |high - last close|, |low - last close|, in the quote currency."""
         last = previous(self.close)
         return np.maximum(self.high, last) - np.minimum(self.low, last)
 
-    @_remembered
+    @remembered
     def average_true_range(self, window: int) -> Column:
         """Wilder's mean of the true range, as a share of the close, floored."""
         return floored(self.wilder(self.true_range(), window) / self.close, VOLATILITY_FLOOR)
 
     # Ranges
 
-    @_remembered
+    @remembered
     def highest(self, window: int) -> Column:
         """Highest high of the last `window` bars."""
         return rolling_max(self.high, window)
 
-    @_remembered
+    @remembered
     def lowest(self, window: int) -> Column:
         """Lowest low of the last `window` bars."""
         return -rolling_max(-self.low, window)
 
-    @_remembered
+    @remembered
     def range_position(self, window: int) -> Column:
         """Close within the range of the last `window` bars, -1 at its low, 1 at its high, 0 where there is no range."""
         high, low = self.highest(window), self.lowest(window)
@@ -237,13 +238,13 @@ class Measures:
 
     # Oscillators
 
-    @_remembered
+    @remembered
     def relative_strength(self, window: int) -> Column:
         """Wilder's RSI of log returns, from -1 to 1: smoothed return over smoothed |return|."""
         change = self.change(1)
         return self.wilder(change, window) / floored(self.wilder(np.abs(change), window), VOLATILITY_FLOOR)
 
-    @_remembered
+    @remembered
     def commodity_channel(self, window: int) -> Column:
         """Lambert 1980: typical price minus its mean, over its mean deviation (without the factor 1 / 0.015)."""
         typical = self.typical_price()
@@ -251,12 +252,12 @@ class Measures:
         deviation = rolling_mean_deviation(typical, mean, window)
         return (typical - mean) / floored(deviation, VOLATILITY_FLOOR * self.close)
 
-    @_remembered
+    @remembered
     def typical_price(self) -> Column:
         """High + low + close over 3."""
         return (self.high + self.low + self.close) / 3.0
 
-    @_remembered
+    @remembered
     def money_flow(self, window: int) -> Column:
         """Money flow index from -1 to 1: flow of rising minus falling typical prices over all flow; ties count as none."""
         typical = self.typical_price()
@@ -266,34 +267,43 @@ class Measures:
         total = floored(self.mean(flow, window), self.quiet_volume() * self.close)
         return self.mean(signed, window) / total
 
-    @_remembered
-    def directional_index(self, window: int) -> Column:
-        """Wilder's (+DI - -DI) / (+DI + -DI), from -1 to 1; a tie of both moves counts as none."""
+    @remembered
+    def directional_moves(self, window: int) -> tuple[Column, Column]:
+        """Wilder's means of the rises of the high and of the falls of the low, in the quote currency.
+
+        Of a bar's two moves the larger counts; a tie counts as none.
+        """
         up, down = self.high - previous(self.high), previous(self.low) - self.low
         tie = TIE * self.close
         plus = self.wilder((up > down + tie).astype(np.float64) * np.maximum(up, 0.0), window)
         minus = self.wilder((down > up + tie).astype(np.float64) * np.maximum(down, 0.0), window)
+        return plus, minus
+
+    @remembered
+    def directional_index(self, window: int) -> Column:
+        """Wilder's (+DI - -DI) / (+DI + -DI), from -1 to 1."""
+        plus, minus = self.directional_moves(window)
         return (plus - minus) / floored(plus + minus, 0.1 * VOLATILITY_FLOOR * self.close)
 
     # Volume
 
-    @_remembered
+    @remembered
     def mean_volume(self, window: int) -> Column:
         """Mean volume of the last `window` bars; never below 0, whatever rounding leaves of a bar that went."""
         return floored(self.mean(self.volume, window), 0.0)
 
-    @_remembered
+    @remembered
     def quiet_volume(self) -> Column:
         """What counts as no volume: a share of the last day's mean, above 0 even when that is 0."""
         return QUIET_SHARE * self.mean_volume(DAY_MINUTES) + NOTHING
 
-    @_remembered
+    @remembered
     def log_volume_ratio(self, window: int, base: int) -> Column:
         """Logarithm of mean volume of `window` bars over that of `base` bars, both above the quiet volume."""
         quiet = self.quiet_volume()
         return log((self.mean_volume(window) + quiet) / (self.mean_volume(base) + quiet))
 
-    @_remembered
+    @remembered
     def weighted_gap(self, window: int) -> Column:
         """Log close minus the volume-weighted mean of the last `window` log closes; without volume the plain mean.
 

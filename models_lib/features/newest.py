@@ -13,21 +13,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models_lib.features.definitions import DEPENDENCY_BARS, FEATURES, WARM_UP_BARS
+from models_lib.features.definitions import DEPENDENCY_BARS, WARM_UP_BARS
 from models_lib.features.kernels import Column
 from models_lib.features.measures import Measures
+from models_lib.features.sets import CURRENT, FeatureSet
 
 NEWEST_ROW_BARS: Final = DEPENDENCY_BARS + 1
 """Bars that the newest row is computed from, itself included; fewer only where the segment is shorter."""
 
 
-def newest_features(minute: int, columns: Sequence[Column]) -> NDArray[np.float32]:
+def newest_features(minute: int, columns: Sequence[Column], *, features: FeatureSet = CURRENT) -> NDArray[np.float32]:
     """The features of the newest bar, float32 [F], the same bits as the last row of `compute_features`.
 
     Args:
         minute: epoch minute of the newest bar.
         columns: open, high, low, close, volume of the segment's bars up to it, contiguous float64 [n] each, with
             n = NEWEST_ROW_BARS, or all bars of the segment when it is shorter. More bars change nothing.
+        features: which columns.
 
     Raises:
         ValueError: the newest bar lies in the warm-up of its segment, where there are no features.
@@ -37,7 +39,7 @@ def newest_features(minute: int, columns: Sequence[Column]) -> NDArray[np.float3
         raise ValueError(f"the newest row needs more than {WARM_UP_BARS} bars, got {num_bars}")
     open_, high, low, close, volume = (column[-NEWEST_ROW_BARS:] for column in columns)
     measures = Measures(minute - len(close) + 1, open_=open_, high=high, low=low, close=close, volume=volume)
-    row = np.empty(len(FEATURES), dtype=np.float32)
-    for place, feature in enumerate(FEATURES):
+    row = np.empty(len(features.features), dtype=np.float32)
+    for place, feature in enumerate(features.features):
         row[place] = feature.compute(measures)[-1]
     return row

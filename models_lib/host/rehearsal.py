@@ -12,7 +12,7 @@ import pandas as pd
 
 from models_lib.bundle import Bundle, load_bundle
 from models_lib.errors import DataError
-from models_lib.features import SERVING_BARS, compute_features
+from models_lib.features import SERVING_BARS
 from models_lib.host.watch import Answers
 
 _CLASSES = ("DOWN", "NEUTRAL", "UP")
@@ -40,7 +40,7 @@ def rehearse(bundle: Bundle, candles: pd.DataFrame, *, minutes: int) -> Answers:
     Raises:
         DataError: no row of them has features.
     """
-    features = compute_features(candles)[-minutes:]
+    features = bundle.features(candles)[-minutes:]
     known = features[~np.isnan(features).any(axis=1)]
     if not len(known):
         raise DataError(
@@ -65,7 +65,7 @@ def _median_ms(bundle: Bundle, candles: pd.DataFrame) -> float:
     took = []
     for last in range(len(candles) - _TIMED_BARS + 1, len(candles) + 1):
         began = time.perf_counter()
-        newest = compute_features(candles.iloc[max(0, last - SERVING_BARS) : last])[-1:]
+        newest = bundle.features(candles.iloc[max(0, last - SERVING_BARS) : last])[-1:]
         bundle.predictor.probabilities(np.nan_to_num(newest))
         took.append(1000 * (time.perf_counter() - began))
     return statistics.median(took)

@@ -10,6 +10,7 @@ from models_lib.networks.build import build_network
 from models_lib.networks.direction import AdaptiveNetwork, BatchNormNetwork, DirectionNetwork, LegacyNetwork
 from models_lib.networks.losses import class_weights, loss_function
 from models_lib.networks.norms import AdaptiveNorm, BatchNorm
+from models_lib.networks.repaired import EnsembleNetwork, RepairedNetwork
 from models_lib.networks.tensors import network_from_tensors, state_tensors
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "BatchNorm",
     "BatchNormNetwork",
     "DirectionNetwork",
+    "EnsembleNetwork",
     "LegacyNetwork",
+    "RepairedNetwork",
     "build_network",
     "class_weights",
     "loss_function",

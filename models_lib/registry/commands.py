@@ -18,7 +18,9 @@ from models_lib.registry.local import LocalStore
 from models_lib.registry.registry import History, PromotionOutcome, Registry, open_registry
 
 
-def promote(home: Path, symbol: str, reference: str, *, who: str, why: str, now: datetime) -> PromotionOutcome:
+def promote(
+    home: Path, symbol: str, reference: str, *, who: str, why: str, now: datetime, run_id: str | None = None
+) -> PromotionOutcome:
     """Promotes a bundle by hand, unless its symbol is on hold, against the champion that it was judged against.
 
     Args:
@@ -28,6 +30,7 @@ def promote(home: Path, symbol: str, reference: str, *, who: str, why: str, now:
         who: for the ledger.
         why: for the ledger.
         now: aware.
+        run_id: whose verdict on the bundle counts; None takes the newest one.
 
     Raises:
         ConfigError: no such bundle, or not the name of a symbol.
@@ -39,9 +42,9 @@ def promote(home: Path, symbol: str, reference: str, *, who: str, why: str, now:
     registry = open_registry(home)
     bundle = registry.resolve(reference)
     champion = registry.champion(symbol)
-    expected = bundle if champion and champion.bundle == bundle else registry.judged_against(bundle)
+    expected = bundle if champion and champion.bundle == bundle else registry.judged_against(bundle, run_id=run_id)
     with Journal(home, symbol).held(wait=True):  # a run may be about to deploy what it promoted
-        return registry.promote(symbol, bundle, expected_champion=expected, who=who, why=why, now=now)
+        return registry.promote(symbol, bundle, expected_champion=expected, who=who, why=why, now=now, run_id=run_id)
 
 
 def rollback(home: Path, symbol: str, *, who: str, why: str, now: datetime) -> PromotionOutcome:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from models_lib.bundle.parsing import Sha256, parse_json, parse_part
 from models_lib.config.sections import SymbolName
@@ -20,6 +20,9 @@ from models_lib.files import canonical_json, sha256_bytes
 
 FIRST_PREVIOUS_HASH = "0" * 64
 """What the first line continues."""
+
+AGAINST_CHAMPION = "against_champion"
+"""Where a gate report's metrics and a promotion's line keep the figures of the comparison with the champion."""
 
 Action = Literal["promote", "rollback", "undo"]
 
@@ -43,7 +46,7 @@ class LedgerEntry(BaseModel):
     run_id: str | None
     """The run whose gate report allowed a promotion."""
     gates: dict[str, JsonValue]
-    """Summary of that gate report; empty for the way back."""
+    """Summary of that gate report, with the comparison with the champion that went; empty for the way back."""
     previous_hash: Sha256
     hash: Sha256 = FIRST_PREVIOUS_HASH
     """SHA-256 over the entry without this field; `sealed` computes it."""
@@ -63,7 +66,8 @@ class LedgerEntry(BaseModel):
     def sentence(self) -> str:
         """One line for people."""
         change = f"{_short(self.from_bundle)} -> {_short(self.to_bundle)}"
-        return f"{self.time:%Y-%m-%dT%H:%M:%SZ} {self.symbol} {self.action} {change} by {self.who}: {self.why}"
+        told = _against(self.gates.get(AGAINST_CHAMPION))
+        return f"{self.time:%Y-%m-%dT%H:%M:%SZ} {self.symbol} {self.action} {change} by {self.who}: {self.why}{told}"
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,44 @@ def _short(bundle: str | None) -> str:
     return bundle[:12] if bundle else "none"
 
 
-def gates_summary(passed: int, failed_advisory: Sequence[str]) -> dict[str, JsonValue]:
-    """What the ledger keeps of a gate report: all blocking gates passed, or there would be no entry."""
-    return {"passed": passed, "failed_advisory": json.loads(json.dumps(list(failed_advisory)))}
+def gates_summary(
+    passed: int, failed_advisory: Sequence[str], against_champion: JsonValue = None
+) -> dict[str, JsonValue]:
+    """What the ledger keeps of a gate report: all blocking gates passed, or there would be no entry.
+
+    Args:
+        passed: how many.
+        failed_advisory: names.
+        against_champion: figures of both on the same rows, or why there are none; None: there was no champion.
+    """
+    kept: dict[str, JsonValue] = {"passed": passed, "failed_advisory": json.loads(json.dumps(list(failed_advisory)))}
+    return kept if against_champion is None else kept | {AGAINST_CHAMPION: against_champion}
+
+
+class _AgainstChampion(BaseModel):
+    """What a promotion's line tells about the champion that went; a later version may have written more."""
+
+    rows: int | None = None
+    candidate_nll: float | None = None
+    champion_nll: float | None = None
+    nll_difference: float | None = None
+    nll_difference_interval: tuple[float, float] | None = None
+    note: str = ""
+
+    def words(self) -> str:
+        if self.candidate_nll is None or self.champion_nll is None or self.nll_difference is None:
+            return f"not compared with the champion: {self.note}"
+        bounds = self.nll_difference_interval
+        interval = "no interval" if bounds is None else f"{bounds[0]:+.4f} to {bounds[1]:+.4f}"
+        return (
+            f"NLL {self.candidate_nll:.4f} against the champion's {self.champion_nll:.4f} on {self.rows or 0:,} rows after "
+            f"the validation ends of both: {self.nll_difference:+.4f}, {interval}"
+        )
+
+
+def _against(figures: JsonValue) -> str:
+    """The comparison with the champion in a few words; empty for a line without one that can be read."""
+    try:
+        return f" ({_AgainstChampion.model_validate(figures).words()})" if figures else ""
+    except ValidationError:
+        return ""

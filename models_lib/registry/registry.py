@@ -22,7 +22,16 @@ from models_lib.bundle.parsing import Sha256, parse_part
 from models_lib.config.sections import SymbolName
 from models_lib.errors import BundleError, ConfigError, PromotionError, RecordError, TransientError
 from models_lib.files import canonical_json
-from models_lib.registry.ledger import Action, Chain, Damage, LedgerEntry, Standing, gates_summary, read_chain
+from models_lib.registry.ledger import (
+    AGAINST_CHAMPION,
+    Action,
+    Chain,
+    Damage,
+    LedgerEntry,
+    Standing,
+    gates_summary,
+    read_chain,
+)
 from models_lib.registry.local import LocalStore
 from models_lib.registry.store import Store
 
@@ -255,7 +264,7 @@ class Registry:
                 why=why,
                 cost_usd=cost_usd,
                 run_id=facts.run_id,
-                gates=gates_summary(len(facts.gates) - len(advisory), advisory),
+                gates=gates_summary(len(facts.gates) - len(advisory), advisory, facts.metrics.get(AGAINST_CHAMPION)),
             )
 
         entry = self._write(symbol, change)
@@ -312,13 +321,13 @@ class Registry:
             )
         return found[0]
 
-    def judged_against(self, bundle_hash: str) -> str | None:
-        """The champion that the newest verdict on the bundle compared it with.
+    def judged_against(self, bundle_hash: str, *, run_id: str | None = None) -> str | None:
+        """The champion that the bundle was compared with, by that run's verdict; None takes the newest one.
 
         Raises:
-            PromotionError: the bundle was never judged.
+            PromotionError: the bundle was never judged, or not by that run.
         """
-        return self._facts(bundle_hash, None).champion
+        return self._facts(bundle_hash, run_id).champion
 
     def _go_back(
         self, action: Action, symbol: str, *, who: str, why: str, now: datetime, expected: str | None

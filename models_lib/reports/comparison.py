@@ -80,28 +80,28 @@ def ladder(figures: Figures, best_possible_accuracy: float | None) -> tuple[Rung
 def differences(figures: Figures, costs_bp: float) -> tuple[Difference, ...]:
     """What the model adds, figure by figure."""
     return (
-        _difference("Accuracy over the one-line rule", "lift", figures.lift, wording.signed_points),
-        _difference(
+        difference_line("Accuracy over the one-line rule", "lift", figures.lift, wording.signed_points),
+        difference_line(
             "NLL gained on the calibrated rule",
             "nats a row, above 0 is better",
             figures.nll_improvement,
             wording.signed,
         ),
-        _difference(
+        difference_line(
             "NLL gained on the driftless rule",
             "above 0 it knows more than volatility",
             figures.driftless_improvement,
             wording.signed,
         ),
-        _difference(
+        difference_line(
             "Directional accuracy",
             "sign of the return from the current close, on UP and DOWN calls; a coin has 50 %",
             figures.directional_accuracy,
             wording.percent,
             neutral=0.5,
         ),
-        _difference("Return of UP minus DOWN calls", "before costs", figures.edge_bp, wording.basis_points),
-        _difference(
+        difference_line("Return of UP minus DOWN calls", "before costs", figures.edge_bp, wording.basis_points),
+        difference_line(
             "Return of its calls after costs",
             f"costs {costs_bp:g} bp",
             figures.edge_after_costs_bp,
@@ -110,7 +110,8 @@ def differences(figures: Figures, costs_bp: float) -> tuple[Difference, ...]:
     )
 
 
-def _difference(name: str, meaning: str, figure: Figure, say: Say, neutral: float = 0.0) -> Difference:
+def difference_line(name: str, meaning: str, figure: Figure, say: Say, neutral: float = 0.0) -> Difference:
+    """One figure with its interval against the value that means no difference."""
     tones = {"yes": "good", "no": "bad", "unclear": "weak", None: "unknown"}
     return Difference(
         name=name,

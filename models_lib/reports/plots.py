@@ -136,13 +136,13 @@ def confidence_histogram(confidences: NDArray[np.float64], rows: str = "test row
         return finish()
 
 
-def logit_histogram(logits_NC: NDArray[np.float64], limit: float) -> Markup:
+def logit_histogram(logits_NC: NDArray[np.float64], limit: float, rows: str = "test rows") -> Markup:
     """Logits of each class after temperature, with the limit of the gate where it is near enough to be drawn."""
     finite = logits_NC[np.isfinite(logits_NC).all(axis=1)]
     reach = max(1.0, float(np.abs(finite).max(initial=0.0)))
     shown = max(reach, limit) if reach > limit / 20 else reach
     edges = np.linspace(-shown, shown, 101)
-    with _canvas("logits", "Histogram of logits of each class on the test rows") as (axes, finish):
+    with _canvas("logits", f"Histogram of logits of each class on the {rows}") as (axes, finish):
         (panel,) = axes
         for column, (name, colour, style) in enumerate(_CLASS_COLOURS):
             share = np.histogram(finite[:, column], bins=edges)[0] / max(1, len(finite))
@@ -154,8 +154,21 @@ def logit_histogram(logits_NC: NDArray[np.float64], limit: float) -> Markup:
         panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         panel.set_ylim(bottom=0)
         panel.set_xlabel(f"logit after temperature (dotted: the gate's limit, {limit:g})")
-        panel.set_ylabel("share of test rows")
+        panel.set_ylabel(f"share of {rows}")
         _legend(panel)
+        return finish()
+
+
+def first_layer_bars(names: Sequence[str], activations: Sequence[float]) -> Markup:
+    """What each of these features alone can cause in a unit of layer 1, the first on top."""
+    with _canvas("first-layer", "Largest activation of layer 1 that each feature causes alone") as (axes, finish):
+        (panel,) = axes
+        panel.barh(names, activations, color=BLUE)
+        panel.invert_yaxis()
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        panel.xaxis.set_major_formatter(FuncFormatter(_thousands))
+        panel.grid(visible=False, axis="y")
+        panel.set_xlabel("largest |weight x input|")
         return finish()
 
 

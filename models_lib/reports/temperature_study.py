@@ -38,18 +38,24 @@ class StudiedRows:
     """Open time of the last row on which the bundle was chosen and calibrated, aware, UTC."""
     min_after: int
     """Fewest rows out of sample that are used alone."""
+    old_network: bool = False
+    """Whether the bundle holds a network of a file, whose own training rows nobody knows."""
 
     @property
-    def out_of_sample(self) -> bool:
-        """Whether the bundle saw none of the rows used."""
-        return self.used == self.after
+    def out_of_sample(self) -> bool | None:
+        """Whether the bundle saw none of the rows used; None where it holds a network that names no training rows."""
+        if self.used != self.after:
+            return False
+        return None if self.old_network else True
 
     def sentence(self) -> str:
         """On which rows the study was made, and what that means."""
         span = f"{self.used:,} rows, {wording.moment(self.first)} to {wording.moment(self.last)}"
         end = f"the bundle's validation end ({wording.moment(self.validation_end)})"
-        if self.out_of_sample:
+        if self.used == self.after:
             left_out = f" {self.before:,} rows before it were left out." if self.before else " No row lies before it."
+            if self.old_network:
+                return f"Measured on {span}: after {end}.{left_out} {wording.OLD_NETWORK}"
             return f"Measured on {span}: after {end}, so out of sample.{left_out}"
         share = wording.percent(self.before / self.used)
         why = f" Only {self.after:,} lie after it (at least {self.min_after:,} would be used alone)."

@@ -7,6 +7,11 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+OLD_NETWORK = (
+    "The old network names no training span: it may have been trained on these rows, which would flatter its accuracy "
+    "and ECE."
+)
+"""For figures of a network that came from a file; on rows after all that was fitted around it, too."""
 NOT_MEASURED = "not measured"
 """The phrase for a quantity that has no value."""
 

@@ -67,7 +67,9 @@ class ServedModel:
     def predict(self, window: BarWindow) -> Prediction:
         """The prediction for the newest bar of a window that is warm."""
         assert window.last_ms is not None, "a warm window has bars"
-        features = newest_features(window.last_ms // BAR_MS, window.newest(NEWEST_ROW_BARS))
+        features = newest_features(
+            window.last_ms // BAR_MS, window.newest(NEWEST_ROW_BARS), features=self.bundle.feature_set
+        )
         return self.of_features(features)
 
     def of_features(self, features: NDArray[np.float32]) -> Prediction:

@@ -3,6 +3,7 @@
 import logging
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -21,22 +22,31 @@ def fetch_candles(symbol: str, data: DataSection, folder: Path, *, now: datetime
     Raises:
         DataError: the candles are missing or break a rule.
     """
-    source = source_of(data)
-    frame, report = load_candles(source, symbol, data, now=now)
-    for warning in report.warnings:
-        _log.warning("%s", warning, extra={"symbol": symbol})
-    digest = data_hash(frame)
+    frame, report = checked_candles(symbol, data, now=now)
     candles_path, report_path = folder / "candles.parquet", folder / "candles.json"
     with whole_file(candles_path) as fresh:
         frame.to_parquet(fresh, compression="zstd", index=False)
-    write_json(report_path, {**report.to_json(), "origin": source.origin(symbol), "data_hash": digest})
+    write_json(report_path, report)
     return CandlesRef(
         symbol=symbol,
         candles=FileRef.of(candles_path),
         report=FileRef.of(report_path),
-        data_hash=digest,
+        data_hash=report["data_hash"],
         rows=len(frame),
     )
+
+
+def checked_candles(symbol: str, data: DataSection, *, now: datetime) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The symbol's checked and filled candles, and as plain values what the checks found, where they are from, their hash.
+
+    Raises:
+        DataError: the candles are missing or break a rule.
+    """
+    source = source_of(data)
+    frame, report = load_candles(source, symbol, data, now=now)
+    for warning in report.warnings:
+        _log.warning("%s", warning, extra={"symbol": symbol})
+    return frame, {**report.to_json(), "origin": source.origin(symbol), "data_hash": data_hash(frame)}
 
 
 def source_content(symbol: str, data: DataSection) -> str | None:

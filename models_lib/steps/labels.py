@@ -1,5 +1,6 @@
 """Labels and splits of one symbol: classes, known part, forward return, and which rows belong to which part."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,3 +122,17 @@ def label_rows(candles: CandlesRef, label: LabelSection, splits: SplitsSection, 
 def read_labels(ref: LabelsRef) -> LabelledRows:
     """The labels that `ref` names."""
     return LabelledRows(**load_file(ref.arrays.checked()))
+
+
+def read_labelled_frame(ref: LabelsRef, frame: pd.DataFrame, label: LabelSection) -> LabelledFrame:
+    """What `label_frame` gave for these candles, from the files that `ref` names."""
+    rows, facts = read_labels(ref), json.loads(ref.facts.checked().read_text())
+    splits = Splits(
+        train=rows.train,
+        validation=rows.validation,
+        test=rows.test,
+        spans={part: (span[0], span[1]) for part, span in facts["spans"].items()},
+        purge_minutes=facts["purge_minutes"],
+        embargo_minutes=facts["embargo_minutes"],
+    )
+    return LabelledFrame(label_values(frame, label), splits, facts["threshold"], rows.classes)

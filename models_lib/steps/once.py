@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models_lib.bundle import identity_of_training
-from models_lib.steps import candidate, candles, features, judge, labels, scaler, temperature, train
+from models_lib.steps import candidate, candles, champion, features, judge, labels, scaler, temperature, train
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import (
@@ -144,20 +144,20 @@ def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted) -> Candid
 def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, bundle: CandidateRef) -> JudgementRef:
     """Figures and gates on the untouched test rows, against the champion of this moment."""
     config = plan.config
-    champion = judge.champion_to_beat(plan, prepared.symbol)
+    reigning = champion.champion_to_beat(plan.home, prepared.symbol)
     return done_once(
         plan,
         prepared.symbol,
         "judgement",
         JudgementRef,
         lambda folder: judge.judge_candidate(
-            plan, prepared, fitted, bundle, folder, champion=champion, now=datetime.now(UTC)
+            plan, prepared, fitted, bundle, folder, champion=reigning, now=datetime.now(UTC)
         ),
         **_data(prepared),
         candidate=bundle,
         stopped_by_gates=fitted.trained.stopped_by_gates,
-        champion=champion,
-        champion_is_whole=judge.champion_is_whole(plan, champion),
+        champion=reigning,
+        champion_is_whole=judge.champion_is_whole(plan, reigning),
         data=config.data,
         label=config.label,
         training=config.training.gate_stop_epochs,

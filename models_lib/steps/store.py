@@ -7,7 +7,7 @@ import shutil
 from datetime import datetime
 from pathlib import Path
 
-from models_lib.bundle import GateFact, RunFacts, add_run_facts
+from models_lib.bundle import add_run_facts
 from models_lib.files import write_text
 from models_lib.registry import open_registry
 from models_lib.reports.writer import render_report
@@ -15,6 +15,7 @@ from models_lib.steps.plan import RunPlan
 from models_lib.steps.provenance import provenance
 from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
 from models_lib.steps.report import REPORT_NAME, report_inputs, report_path
+from models_lib.steps.run_facts import run_facts_of
 
 
 def store_candidate(
@@ -48,24 +49,17 @@ def store_candidate(
     path = report_path(plan, prepared.symbol)
     page = render_report(known)
     write_text(path, page)
-    measured = json.loads(judgement.judgement.checked().read_text())
-    facts = RunFacts(
+    facts = run_facts_of(
+        json.loads(judgement.judgement.checked().read_text()),
         run_id=plan.run_id,
         symbol=prepared.symbol,
         bundle=candidate.bundle,
+        config=plan.config,
+        champion=judgement.champion,
+        data=json.loads(prepared.candles.report.checked().read_text()),
+        origin=origin,
         started_at=plan.started_at,
         judged_at=judgement.judged_at,
-        host=origin.host,
-        commit=origin.commit,
-        uncommitted_diff=origin.uncommitted_diff,
-        versions=origin.versions,
-        backend=plan.config.training.backend,
-        champion=judgement.champion,
-        gates=tuple(GateFact(**gate) for gate in measured["gates"]),
-        metrics=measured["metrics"],
-        words=tuple(measured["words"]),
-        config=plan.config.model_dump(mode="json"),
-        data=json.loads(prepared.candles.report.checked().read_text()),
         seconds=seconds,
     )
     own = _own_copy(candidate, plan.symbol_folder(prepared.symbol) / "bundle")

@@ -19,20 +19,19 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models_lib.bundle import Bundle, load_bundle
-from models_lib.calibration import fit_temperature, sweep_temperatures
+from models_lib.calibration import LARGEST_INVERSE, SMALLEST_INVERSE, fit_temperature, sweep_temperatures
 from models_lib.candles.schema import epoch_ms
 from models_lib.candles.sources import ParquetSource, load_candles
 from models_lib.config import DataSection, EvaluationSection, GatesSection, TemperatureSection
 from models_lib.errors import BundleError, ConfigError, DataError
-from models_lib.features import compute_features
-from models_lib.files import write_json, write_text
 from models_lib.labels import UNKNOWN, label_classes, label_values
+from models_lib.legacy.repair import LARGEST_TEMPERATURE
 from models_lib.reports.temperature_study import StudiedRows, TemperatureStudy, render_study
 from models_lib.steps.report import label_name
+from models_lib.steps.written import write_table_and_page
 
 MIN_UNSEEN_ROWS = 500
 """Fewer rows after the validation end say too little alone; the same number as the smallest part of a split."""
-TABLE_FILE, PAGE_FILE = "temperature.json", "temperature.html"
 
 SomeSection = TypeVar("SomeSection", EvaluationSection, GatesSection, TemperatureSection)
 WhichRows = Literal["unseen", "all"]
@@ -75,7 +74,7 @@ def study_temperature(
     symbol, label = bundle.manifest.symbol, bundle.manifest.label
     source = ParquetSource(candles)
     frame, _ = load_candles(source, symbol, DataSection(source="parquet", path=candles), now=now)
-    matrix = compute_features(frame)
+    matrix = bundle.features(frame)
     classes = label_classes(label_values(frame, label.section), label.section, label.threshold)
     labelled = np.flatnonzero(~np.isnan(matrix).any(axis=1) & (classes != UNKNOWN))
     if labelled.size == 0:
@@ -114,7 +113,8 @@ def _measure(
     ece_limit = _section_of_run(bundle, "gates", GatesSection).calibration_error.limit
     bins = _section_of_run(bundle, "evaluation", EvaluationSection).ece_bins
     sweep = sweep_temperatures(raw_logits, classes, section, ece_limit=ece_limit, bins=bins)
-    fit = fit_temperature(raw_logits, classes)
+    largest = LARGEST_TEMPERATURE if bundle.manifest.holds_old_network else 1.0 / SMALLEST_INVERSE
+    fit = fit_temperature(raw_logits, classes, between=(1.0 / LARGEST_INVERSE, largest))
     marked = TemperatureSection(sweep=(bundle.predictor.temperature, fit.temperature))
     own, lowest = sweep_temperatures(raw_logits, classes, marked, ece_limit=ece_limit, bins=bins).rows
     return TemperatureStudy(
@@ -149,10 +149,7 @@ def _section_of_run(bundle: Bundle, name: str, kind: type[SomeSection]) -> SomeS
 
 def _choose_rows(frame: pd.DataFrame, labelled: Rows, bundle: Bundle, which: WhichRows) -> tuple[Rows, StudiedRows]:
     splits = bundle.manifest.splits
-    end_ms = int(splits.validation.last.timestamp() * 1_000)
-    # The last validation label reaches ahead, and the first label after it reaches back.
-    clear_ms = end_ms + 60_000 * (splits.purge_minutes + splits.embargo_minutes)
-    after = labelled[epoch_ms(frame)[labelled] > clear_ms]
+    after = labelled[epoch_ms(frame)[labelled] > splits.seen_until.timestamp() * 1_000]
     chosen = after if which == "unseen" and after.size >= MIN_UNSEEN_ROWS else labelled
     times = frame["timestamp"].iloc[[chosen[0], chosen[-1]]]
     return chosen, StudiedRows(
@@ -163,6 +160,7 @@ def _choose_rows(frame: pd.DataFrame, labelled: Rows, bundle: Bundle, which: Whi
         last=times.iloc[1].to_pydatetime(),
         validation_end=splits.validation.last,
         min_after=MIN_UNSEEN_ROWS,
+        old_network=bundle.manifest.holds_old_network,
     )
 
 
@@ -172,13 +170,4 @@ def write_study(study: TemperatureStudy, folder: Path) -> tuple[Path, Path]:
     Raises:
         ConfigError: the folder cannot be written.
     """
-    table, page = folder / TABLE_FILE, folder / PAGE_FILE
-    text = render_study(study)
-    try:
-        write_json(table, study.to_json())
-        write_text(page, text)
-    except OSError as error:
-        raise ConfigError(
-            f"{folder}: table and plots cannot be written ({error.strerror}). Name another folder with --out."
-        ) from error
-    return table, page
+    return write_table_and_page(folder, "temperature", table=study.to_json(), page=render_study(study))

@@ -18,6 +18,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent import futures
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -53,6 +54,8 @@ _OUT_OF_TIME = frozenset({124, 128 + signal.SIGKILL, -signal.SIGKILL})
 _GRACE_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 0.5
 """A command that ended and says nothing for so long has said all."""
+_LOOK_SECONDS = 0.5
+"""Ctrl-C that comes in the moment before a wait begins does not end the wait, so no wait is longer than this."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -145,9 +148,11 @@ class SshLink:
             with ended_by_stop(end):
                 if lines is not None:
                     answer.add_done_callback(lambda _: lines.put(None))
-                    while (line := lines.get()) is not None:
+                    while (line := _next(lines)) is not None:
                         if on_line is not None:
                             on_line(line)
+                while not answer.done():
+                    futures.wait((answer,), timeout=_LOOK_SECONDS)
                 return answer.result()
         except BaseException:
             end()
@@ -307,6 +312,13 @@ class SshLink:
                 f"{self.name}: `{arguments[0]}` failed there with status {answer.status} ({said or 'it said nothing'}). "
                 f"Mend what it says, then deploy again."
             )
+
+
+def _next(lines: "queue.SimpleQueue[bytes | None]") -> bytes | None:
+    """The next line; None when there is no more."""
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return lines.get(timeout=_LOOK_SECONDS)
 
 
 def _of_nobody(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def test_documented_command_has_the_options_of_its_help(line: str) -> None:
     line = line.replace("\\|", "|")
     actions = COMMANDS[name_of(line)]._actions
     options = {option for action in actions for option in action.option_strings} - EVERYWHERE
-    assert set(re.findall(r"--[a-z-]+", line)) == options
+    assert set(re.findall(r"--[a-z0-9-]+", line)) == options
     positions = [(str(action.metavar), action.nargs in ("?", "*")) for action in actions if not action.option_strings]
     rest = line.removeprefix(name_of(line))
     bare = re.sub(r"\[--[^]]*\](\.\.\.)?|--[a-z]+ \S+", "", rest).split()
@@ -119,6 +119,7 @@ def test_named_deployments_are_those_of_the_file() -> None:
         "train-symbol/on-pool",
         "train-symbol/on-gpu",
         "deploy/on-demand",
+        "compare/on-demand",
         "night-watch/every-10-minutes",
     }
     assert all(name in README for name in flows)

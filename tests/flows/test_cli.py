@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = (
     ["run"],
     ["data", "check"],
+    ["diagnose"],
     ["temperature"],
     ["verify"],
     ["promote"],
@@ -117,6 +118,7 @@ def test_version_names_the_package_and_the_commit() -> None:
         (["run", "--symbol", "BTC-USD"], "unrecognized arguments: --symbol BTC-USD"),
         (["data"], "the following arguments are required: ACTION"),
         (["data", "check"], "the following arguments are required: DIR"),
+        (["diagnose"], "the following arguments are required: FILE"),
         (["temperature", "BUNDLE"], "the following arguments are required: --candles"),
         (["promote", "BTC-USD"], "the following arguments are required: BUNDLE"),
         (["verify", "A", "B"], "unrecognized arguments: B"),

@@ -30,7 +30,7 @@ def deployed(prefect: None, tmp_path_factory: pytest.TempPathFactory) -> dict[st
         patch.setenv("PREFECT_API_URL", url)
         patch.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("shell")))
         lines = asked(_ensured())
-    assert [line for line in lines if not line.endswith("created") and "deployments: created 6" not in line] == []
+    assert [line for line in lines if not line.endswith("created") and "deployments: created 7" not in line] == []
     return asked(_read_deployments())
 
 
@@ -63,15 +63,17 @@ def test_deployments_stand_with_their_schedules_pools_and_limits(deployed: dict[
         "train-symbol/on-pool",
         "train-symbol/on-gpu",
         "deploy/on-demand",
+        "compare/on-demand",
         "night-watch/every-10-minutes",
     }
     (nightly,) = deployed["train-all/nightly"].schedules
     assert (nightly.schedule.cron, nightly.schedule.timezone, nightly.active) == ("0 2 * * *", "UTC", True)
     assert deployed["train-all/on-demand"].schedules == deployed["train-symbol/on-pool"].schedules == []
     pools = {name: one.work_pool_name for name, one in deployed.items()}
-    assert {pools[name] for name in ("train-all/nightly", "deploy/on-demand", "night-watch/every-10-minutes")} == {
-        "crpbot"
-    }
+    assert {
+        pools[name]
+        for name in ("train-all/nightly", "deploy/on-demand", "compare/on-demand", "night-watch/every-10-minutes")
+    } == {"crpbot"}
     assert (pools["train-symbol/on-pool"], pools["train-symbol/on-gpu"]) == ("crpbot-symbols", "gpu"), (
         "a parent must not wait for its own place"
     )

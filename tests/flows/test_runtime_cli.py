@@ -136,6 +136,9 @@ def test_crpbot_signals_replays_a_bundle_and_remembers_nothing(
     assert len(first.splitlines()) > 5
     assert main([*words, "--bundle", str(bundle)]) == 0
     assert capsys.readouterr().out == first
+    named = shutil.copytree(bundle, tmp_path / "v6-btc")  # as a repair writes it; a release is known by its hash
+    assert main([*words, "--bundle", str(named)]) == 0
+    assert capsys.readouterr().out == first
     assert main(words) == 2
     assert "there is no champion" in capsys.readouterr().err
 

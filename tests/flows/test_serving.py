@@ -88,14 +88,14 @@ def test_second_one_beside_it_only_looks_at_what_stands_and_the_pages_are_served
     before = standing(up)
     assert {path: len(ids) for path, ids in before.items()} == {
         "work_pools/filter": 3,
-        "deployments/filter": 6,
+        "deployments/filter": 7,
         "automations/filter": 5,
         "v2/concurrency_limits/filter": 2,  # the GPU's and the night-watch's
     }
     answer = up.command("flows.serving")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert f"is served already, by process {up.process.pid}" in answer.stdout
-    assert "deployments: found 6" in answer.stdout
+    assert "deployments: found 7" in answer.stdout
     assert "created" not in answer.stdout
     assert standing(up) == before
 
@@ -131,7 +131,7 @@ def test_what_the_operator_set_stays_and_a_missing_deployment_comes_back(up: Ser
     up.ask(f"deployments/{symbols['id']}", method="DELETE")
     up.environment["CRPBOT_SILENT_SECONDS"] = "500"
     answer = up.command("flows.serving.ensure")
-    assert "deployments: created 1, deployed again 5" in answer.stdout, answer.stdout + answer.stderr
+    assert "deployments: created 1, deployed again 6" in answer.stdout, answer.stdout + answer.stderr
     assert "automation 'crpbot: a run fell silent': changed" in answer.stdout
     assert meant(nightly()) == [True, {"params": QUICK_RUN}, [("0 4 * * *", False)], 7]
     assert nightly()["id"] == there

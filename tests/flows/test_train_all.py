@@ -16,6 +16,7 @@ import pytest
 
 from models_lib.bundle import is_sound, verify_bundle
 from models_lib.registry import open_registry
+from tests.flows.artifacts import artifacts_of
 from tests.markets import LENIENT, QUICK, write_market
 from tests.summary_names import TEST_METRICS
 
@@ -278,19 +279,6 @@ def tables_by_headline() -> dict[str, list[dict[str, Any]]]:
     return asyncio.run(ask())
 
 
-def artifacts_of(flow_run_id: UUID) -> dict[str, Any]:
-    """The newest artifact under each key of a flow run."""
-    from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-
-    async def ask() -> dict[str, Any]:
-        async with get_client() as client:
-            only = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
-            return {item.key: item for item in await client.read_artifacts(artifact_filter=only) if item.key}
-
-    return asyncio.run(ask())
-
-
 def test_symbol_s_run_shows_verdict_gates_charts_and_the_whole_training(mixed: Ran) -> None:
     children = recorded(mixed.state.state_details.flow_run_id).children
     shown = artifacts_of(children["BTC-USD"].id)
@@ -365,6 +353,10 @@ def test_gate_against_the_champion_is_measured_once_there_is_one(mixed: Ran, aga
     (gate,) = [gate for gate in again.symbols["BTC-USD"]["gates"] if gate["name"] == name]
     assert gate["value"] == pytest.approx(0.0, abs=1e-9), "the candidate is the champion"
     assert gate["passed"]
+    test = again.symbols["BTC-USD"]["metrics"]["test"]
+    assert test["against_champion"]["nll_difference"] == pytest.approx(0.0, abs=1e-9)
+    assert test["against_champion"]["rows"] == again.symbols["BTC-USD"]["rows"]["test"]
+    assert mixed.symbols["BTC-USD"]["metrics"]["test"]["against_champion"] is None
 
 
 def test_held_symbol_is_a_completed_run_named_held(held: Ran) -> None:

@@ -22,8 +22,18 @@ from models_lib.errors import (
 
 FOLDER = Path(tasks.__file__).parent
 MODULES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in {"__init__", "policies", "gpu_slot"})
-RUN_LEVEL = {"summary_table", "notify", "dead_man", "clean", "tell_verdicts", "live", "deploy_champions"}
-"""Steps of the whole run, which no symbol names."""
+RUN_LEVEL = {
+    "summary_table",
+    "notify",
+    "dead_man",
+    "clean",
+    "tell_verdicts",
+    "live",
+    "deploy_champions",
+    "compare",
+    "show_comparison",
+}
+"""Steps of the whole run or of no run, which no symbol and day names."""
 
 
 def tasks_of(module: str) -> list[Any]:

@@ -103,6 +103,19 @@ def test_logits_without_any_information_are_reported_as_undetermined() -> None:
     assert fit.nll == pytest.approx(math.log(3))
 
 
+def test_fit_within_other_bounds_is_the_same_inside_and_ends_at_them() -> None:
+    logits, classes = planted(1.7, rows=5_000)
+    free = fit_temperature(logits, classes)
+    wide = fit_temperature(logits, classes, between=(0.001, 1_000.0))
+    assert wide.temperature == pytest.approx(free.temperature, rel=1e-9)
+    narrow = fit_temperature(logits, classes, between=(free.temperature * 1.2, 1_000.0))
+    assert narrow.at_bound
+    assert narrow.temperature == pytest.approx(free.temperature * 1.2)
+    far = fit_temperature(logits * 400, classes, between=(1.001, 1_000.0))
+    assert not far.at_bound
+    assert far.temperature == pytest.approx(free.temperature * 400, rel=1e-9)
+
+
 def test_raw_price_logits_still_have_a_fit() -> None:
     logits, classes = planted(1.0, rows=2_000)
     fit = fit_temperature(logits * 50_000, classes)

@@ -92,6 +92,19 @@ def test_each_kind_goes_after_its_own_days_and_says_what_it_freed(tmp_path: Path
     assert cleaned.faults == ()
 
 
+@pytest.mark.parametrize("place", ["diagnoses", "temperature", "comparisons"])
+def test_pages_of_a_command_go_with_the_runs(tmp_path: Path, place: str) -> None:
+    for name, days in (("old", 91), ("young", 89)):
+        page = tmp_path / place / name / "page.html"
+        page.parent.mkdir(parents=True)
+        page.write_text("page")
+        aged(page, days)
+        aged(page.parent, days)
+    cleaned = clean(tmp_path)
+    assert removed(cleaned) == {"old": "study"}
+    assert names(tmp_path / place) == {"young", "young/page.html"}
+
+
 def test_dry_run_tells_the_same_and_touches_nothing(tmp_path: Path) -> None:
     write_run(tmp_path, 100, {"BTC-USD": entry("held")})
     write_step(tmp_path, "features-x", 10)

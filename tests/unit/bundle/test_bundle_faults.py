@@ -152,11 +152,14 @@ FORGED: dict[str, tuple[Fault, str]] = {
     "manifest key twice": (lambda folder: (folder / MANIFEST).write_text('{"a": 1, "a": 2}'), "a key stands twice"),
     "manifest field unknown": (with_manifest(lambda tree: tree.update(extra=1)), "extra: Extra inputs"),
     "manifest field missing": (with_manifest(lambda tree: tree.pop("data_hash")), "data_hash: Field required"),
-    "newer schema": (with_manifest(lambda tree: tree.update(schema_version=3)), "schema version 3 is not the 1 or 2"),
-    "no schema": (with_manifest(lambda tree: tree.pop("schema_version")), "schema version None is not the 1 or 2"),
+    "newer schema": (
+        with_manifest(lambda tree: tree.update(schema_version=4)),
+        "schema version 4 is not the 1, 2 or 3",
+    ),
+    "no schema": (with_manifest(lambda tree: tree.pop("schema_version")), "schema version None is not the 1, 2 or 3"),
     "schema true": (
         with_manifest(lambda tree: tree.update(schema_version=True)),
-        "schema version True is not the 1 or 2",
+        "schema version True is not the 1, 2 or 3",
     ),
     "another symbol": (
         with_manifest(lambda tree: tree.update(symbol="ETH-USD")),
@@ -178,7 +181,10 @@ FORGED: dict[str, tuple[Fault, str]] = {
         with_manifest(lambda tree: tree["features"]["names"].pop()),
         "71 features where this code has 72",
     ),
-    "feature set": (with_manifest(lambda tree: tree["features"].update(set="raw72")), "features.set is 'raw72'"),
+    "feature set": (
+        with_manifest(lambda tree: tree["features"].update(set="v9")),
+        "features.set is 'v9', this code has",
+    ),
     "feature version": (with_manifest(lambda tree: tree["features"].update(version=99)), "features.version is 99"),
     "warm-up": (with_manifest(lambda tree: tree["features"].update(warm_up_bars=60)), "features.warm_up_bars is 60"),
     "serving bars": (

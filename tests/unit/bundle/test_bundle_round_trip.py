@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-import models_lib.bundle.manifest as manifest_module
 from models_lib.bundle import (
     Manifest,
     TorchPredictor,
@@ -30,7 +29,7 @@ from models_lib.bundle.tensors import decode, encode, with_temperature
 from models_lib.candles.schema import epoch_ms
 from models_lib.config import NetworkSection, TrainingSection
 from models_lib.errors import BundleError, DataError
-from models_lib.features import SERVING_BARS, WARM_UP_BARS, compute_features
+from models_lib.features import SERVING_BARS, WARM_UP_BARS, FeatureSet, compute_features
 from models_lib.networks import network_from_tensors
 from tests.bundles import (
     TEMPERATURE,
@@ -228,7 +227,7 @@ except OSError as error:
 def test_changed_feature_code_with_equal_golden_vectors_is_a_warning(
     pristine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(manifest_module, "feature_code_hash", lambda: "f" * 64)
+    monkeypatch.setattr(FeatureSet, "code_hash", lambda self: "f" * 64)
     with caplog.at_level(logging.WARNING):
         load_bundle(pristine)
     assert "the feature code changed" in caplog.text

@@ -78,6 +78,7 @@ def test_default_gates_are_those_of_the_table() -> None:
     assert (gates["class_balance"]["low"], gates["class_balance"]["high"]) == (0.15, 0.60)
     assert (gates["confidence_band"]["low"], gates["confidence_band"]["high"]) == (0.60, 0.85)
     assert gates["beats_mechanical_rule"]["min_lift"] == -0.01
+    assert gates["logit_range"]["max_clamped_share"] == 0.01
     advisory = {name for name, gate in gates.items() if gate["severity"] == "advisory"}
     assert advisory == {"beats_driftless_rule", "confidence_band", "edge_after_costs", "feature_drift"}
 

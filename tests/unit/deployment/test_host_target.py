@@ -179,6 +179,20 @@ def test_bundle_of_a_newer_schema_is_not_brought(
     assert brought(folder) == []
 
 
+def test_ensemble_is_not_brought_to_a_host_from_before_there_were_any(
+    target: HostTarget, folder: Path, releases: Releases, tmp_path: Path
+) -> None:
+    newer = tmp_path / releases["A"].bundle.name
+    newer.mkdir()
+    (newer / "manifest.json").write_bytes((releases["A"].bundle / "manifest.json").read_bytes())
+    edit_json(newer / "manifest.json", lambda tree: tree.update(schema_version=3))
+    older = replace(target, open_link=lambda: InProcessLink(lambda state: state.update(schema_versions=[1, 2])))
+    with pytest.raises(DeployError, match="reads bundles of schema 1, 2, and the one of BTC-USD is of 3"):
+        older.deploy(replace(releases["A"], bundle=newer))
+    assert brought(folder) == []
+    assert older.deploy(releases["A"]) == releases["A"].bundle.name, "a trained network is still taken"
+
+
 def test_bundle_that_is_gone_is_no_affair_of_the_host(
     target: HostTarget, folder: Path, releases: Releases, tmp_path: Path
 ) -> None:

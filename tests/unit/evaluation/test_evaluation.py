@@ -14,13 +14,14 @@ from models_lib.config import EvaluationSection, GatesSection, LabelSection, Spl
 from models_lib.evaluation.baselines import fit_driftless_rule
 from models_lib.evaluation.blocks import block_bars
 from models_lib.evaluation.bootstrap import block_interval
+from models_lib.evaluation.champion import compare_with_champion
 from models_lib.evaluation.evaluation import (
     NO_BETTER_THAN_A_COIN,
     NO_DIRECTION,
     NO_EDGE,
     EvaluationInputs,
-    compare_with_champion,
     evaluate,
+    evaluate_without_labels,
     measurements_of,
     verdict_words,
 )
@@ -278,35 +279,70 @@ def test_block_length_grows_with_the_test_part() -> None:
     assert block_bars(100_000, SECTION) == 1_440
 
 
-def test_champion_is_compared_after_its_own_validation_only(trend: EvaluationInputs) -> None:
-    test, times = trend.splits.test, epoch_ms(trend.candles)
-    mine = predicting(trend, driftless_logits(trend))
-    weak = driftless_logits(trend) * 0.3
-    comparison = compare_with_champion(
-        mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[test[999]]) - 15 * 60_000
-    )
-    assert comparison.note == f"on {test.size - 1_000:,} test rows that neither was fitted or chosen on"
+def test_champion_is_compared_pair_by_pair(trend: EvaluationInputs) -> None:
+    test = trend.splits.test
+    classes, mine = trend.classes[test], driftless_logits(trend)
+    weak = mine * 0.3
+    comparison = compare_with_champion(mine, weak, classes, section=SECTION)
+    assert comparison.note == f"on {test.size:,} test rows after the validation ends of both"
     assert comparison.difference is not None
     assert comparison.difference > 0
     assert comparison.interval is not None
     assert comparison.interval.low > 0
-    same, classes = comparison.same_rows, trend.classes[test][1_000:]
+    same = comparison.same_rows
     assert same is not None
-    assert same.rows == test.size - 1_000
-    assert same.champion_accuracy == pytest.approx((weak[1_000:].argmax(axis=1) == classes).mean())
-    assert same.candidate_accuracy == pytest.approx((mine.logits[1_000:].argmax(axis=1) == classes).mean())
+    assert same.rows == test.size
+    assert same.champion_accuracy == pytest.approx((weak.argmax(axis=1) == classes).mean())
+    assert same.candidate_accuracy == pytest.approx((mine.argmax(axis=1) == classes).mean())
     assert same.champion_nll - same.candidate_nll == pytest.approx(comparison.difference)
-    itself = compare_with_champion(mine, mine.logits, timestamps_ms=times, champion_validation_end_ms=0)
+    assert comparison.to_json() == {
+        "nll_difference": comparison.difference,
+        "nll_difference_interval": [comparison.interval.low, comparison.interval.high],
+        "rows": test.size,
+        "champion_accuracy": same.champion_accuracy,
+        "champion_nll": same.champion_nll,
+        "candidate_accuracy": same.candidate_accuracy,
+        "candidate_nll": same.candidate_nll,
+        "note": comparison.note,
+    }
+
+
+def test_champion_that_cannot_be_compared_is_not_measured(trend: EvaluationInputs) -> None:
+    classes, mine = trend.classes[trend.splits.test], driftless_logits(trend)
+    itself = compare_with_champion(mine, mine, classes, section=SECTION)
     assert (itself.difference, itself.interval.low, itself.interval.high) == (0.0, 0.0, 0.0)  # type: ignore[union-attr]
-    late = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[-1]))
+    late = compare_with_champion(mine[:0], mine[:0], classes[:0], section=SECTION)
     assert (late.difference, late.interval, late.same_rows) == (None, None, None)
     assert late.note.startswith("on 0 test rows")
-    few = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=int(times[test[-7_000]]))
+    assert late.to_json() == dict.fromkeys(itself.to_json()) | {"note": late.note}
+    few = compare_with_champion(mine[:7_000], mine[:7_000] * 0.3, classes[:7_000], section=SECTION)
     assert few.difference is not None
     assert few.interval is None
     assert few.note.endswith("too few: an interval needs 30 blocks of 240")
-    elsewhere = compare_with_champion(mine, weak, timestamps_ms=times, champion_validation_end_ms=None)
-    assert elsewhere.note.startswith(f"on {test.size:,} test rows"), "no bar is shared, so every test row counts"
+    broken = compare_with_champion(mine, np.full_like(mine, np.nan), classes, section=SECTION)
+    assert broken.difference is None
+    assert broken.note.endswith("where one of them emits logits that are not finite")
+
+
+def test_without_labels_only_what_the_answers_say_themselves_is_measured(trend: EvaluationInputs) -> None:
+    model = predicting(trend, driftless_logits(trend))
+    labelled, bare = evaluate(model), evaluate_without_labels(model.logits, model.probabilities)
+    assert set(bare.metrics) == set(labelled.metrics)
+    measured = {name for name, value in bare.metrics.items() if value is not None}
+    assert measured == {
+        "mean_confidence",
+        "share_over_90",
+        "share_over_99",
+        "share_50_90",
+        "max_abs_logit",
+        "class_shares",
+    }
+    assert {name: bare.metrics[name] for name in measured} == {name: labelled.metrics[name] for name in measured}
+    failed = {gate.name for gate in _gates(bare) if gate.value is None}
+    assert failed >= {"accuracy", "calibration_error", "beats_mechanical_rule"}
+    assert {"logit_range", "overconfidence", "class_balance", "finite"}.isdisjoint(failed)
+    nothing = evaluate_without_labels(model.logits[:0], model.probabilities[:0])
+    assert set(nothing.metrics.values()) == {None}
 
 
 def test_predictions_of_other_rows_are_refused(trend: EvaluationInputs) -> None:

@@ -44,6 +44,34 @@ def assert_scale_free(
     assert worst.max() <= tolerance, f"column {worst.argmax()} moved by {worst.max():.2e} stds"
 
 
+def assert_scales(
+    compute: Compute,
+    candles: pd.DataFrame,
+    *,
+    price_factor: float,
+    volume_factor: float,
+    priced: list[int],
+    in_volume: list[int],
+) -> None:
+    """The columns `priced` follow all prices, those `in_volume` all volumes, the others neither, to the last bit.
+
+    Args:
+        compute: the code.
+        candles: N rows.
+        price_factor: a power of two, so that nothing is rounded.
+        volume_factor: another.
+        priced: columns in the quote currency.
+        in_volume: columns in the base coin.
+    """
+    scaled = candles.copy()
+    scaled[PRICES] *= price_factor
+    scaled["volume"] *= volume_factor
+    expected = compute(candles)
+    expected[:, priced] *= np.float32(price_factor)
+    expected[:, in_volume] *= np.float32(volume_factor)
+    _assert_same_bits(compute(scaled), expected, "prices and volumes scaled")
+
+
 def assert_holes_not_bridged(compute: Compute, candles: pd.DataFrame, start: int) -> None:
     """What follows the hole before row `start` has the bits that it has without anything before the hole."""
     alone = compute(candles.iloc[start:].reset_index(drop=True))

@@ -9,7 +9,7 @@ import pytest
 import models_lib.features
 from models_lib.candles.simulated import simulate_candles
 from models_lib.errors import DataError
-from models_lib.features import FEATURE_NAMES, WARM_UP_BARS, compute_features, feature_code_hash
+from models_lib.features import CURRENT, FEATURE_NAMES, RAW72, WARM_UP_BARS, compute_features
 from models_lib.features.code_hash import SOURCES
 from models_lib.features.compute import CHUNK_ROWS
 from tests.unit.features.markets import with_hole
@@ -66,8 +66,8 @@ def test_known_part_column_is_the_label_s_known_part(simulated: pd.DataFrame) ->
 def test_code_hash_covers_every_source_that_defines_a_value() -> None:
     room = Path(models_lib.features.__file__).parent
     assert {path.name for path in room.glob("*.py")} - {"__init__.py", "code_hash.py"} == set(SOURCES)
-    digest = feature_code_hash()
-    assert digest == feature_code_hash()
+    digest = CURRENT.code_hash()
+    assert digest == CURRENT.code_hash() != RAW72.code_hash()
     assert len(digest) == 64
     assert int(digest, 16) >= 0
 

@@ -44,10 +44,11 @@ class PreparedSymbol:
 
 def judged_now(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: CandidateRef) -> JudgementRef:
     """The judgement against the champion of this moment, in the run's folder."""
-    from models_lib.steps.judge import champion_to_beat, judge_candidate
+    from models_lib.steps.champion import champion_to_beat
+    from models_lib.steps.judge import judge_candidate
 
     symbol = prepared.symbol
-    folder, champion = plan.symbol_folder(symbol), champion_to_beat(plan, symbol)
+    folder, champion = plan.symbol_folder(symbol), champion_to_beat(plan.home, symbol)
     return judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion, now=plan.started_at)
 
 

@@ -251,9 +251,9 @@ def test_no_step_begins_after_a_stop() -> None:
 @pytest.mark.parametrize(
     ("champion_source", "source", "told"),
     [
-        ("simulated", "simulated", "on 2,[0-9]{3} test rows that neither"),
-        ("parquet", "parquet", "on 2,[0-9]{3} test rows that neither"),
-        ("simulated", "parquet", "on 2,[0-9]{3} test rows that neither"),
+        ("simulated", "simulated", "on 2,[0-9]{3} test rows after the validation ends"),
+        ("parquet", "parquet", "on 2,[0-9]{3} test rows after the validation ends"),
+        ("simulated", "parquet", "on 2,[0-9]{3} test rows after the validation ends"),
         ("parquet", "simulated", "a model of the simulated market never replaces one of real candles"),
     ],
 )

@@ -1,0 +1,20 @@
+"""The step of the flow `compare`: the comparison as of `crpbot compare`."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models_lib.config import RunConfig
+from models_lib.steps import compare as step
+from models_lib.steps.compare_inputs import ComparisonRequest
+from tasks import policies
+
+
+@task(name="compare-models", task_run_name="compare-{request.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
+def compare_models(home: Path, config: RunConfig, request: ComparisonRequest) -> step.Comparison:
+    """The three models on the same rows; files and ensemble lie in a folder of their own below the home."""
+    now = datetime.now(UTC)
+    out = step.comparison_folder(home, request.symbol, now)
+    return step.compare(request, config, home=home, out=out, now=now)
