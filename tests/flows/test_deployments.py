@@ -78,8 +78,7 @@ def test_deployments_stand_with_their_schedules_pools_and_limits(deployed: dict[
         "a parent must not wait for its own place"
     )
     limited = {name for name, one in deployed.items() if one.global_concurrency_limit is not None}
-    assert limited == {"night-watch/every-10-minutes"}, "a limit would cancel a run that a person has just approved"
-    assert deployed["night-watch/every-10-minutes"].concurrency_options.collision_strategy.value == "CANCEL_NEW"
+    assert not limited, "a limit would cancel a run that was just approved, and outlive a night-watch that was killed"
     assert deployed["train-symbol/on-gpu"].pull_steps == [], "that machine has no working tree"
     assert {one.job_variables["stream_output"] for one in deployed.values()} == {False}, "a run survives its worker"
     heartbeats = {one.job_variables["env"]["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] for one in deployed.values()}

@@ -90,7 +90,7 @@ def test_second_one_beside_it_only_looks_at_what_stands_and_the_pages_are_served
         "work_pools/filter": 3,
         "deployments/filter": 7,
         "automations/filter": 5,
-        "v2/concurrency_limits/filter": 2,  # the GPU's and the night-watch's
+        "v2/concurrency_limits/filter": 1,  # the GPU's
     }
     answer = up.command("flows.serving")
     assert answer.returncode == 0, answer.stdout + answer.stderr

@@ -1,5 +1,7 @@
 """The steps that tell people, as Prefect runs them: what fails there changes nothing, and Prefect learns no secret."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,3 +62,24 @@ def test_dead_endpoints_change_no_run_and_no_secret_is_kept(endpoint: HttpEndpoi
     assert [path for path, content in kept.items() for secret in SECRETS if secret.encode() in content] == []
 
     assert deliver_pending(plan.home, plan.config.notifications).sent == 0, "it pauses"
+
+
+@pytest.mark.usefixtures("prefect")
+def test_one_night_watch_at_a_time_looks_and_one_that_was_killed_keeps_no_other_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The killed one is a process that holds the lock and can do nothing any more, as with SIGKILL."""
+    from flows.serving.night_watch import LOCK, night_watch
+
+    monkeypatch.setenv("CRPBOT_HOME", str(tmp_path))
+    holds = "import fcntl, sys; lock = open(sys.argv[1], 'ab'); fcntl.flock(lock, fcntl.LOCK_EX); print(flush=True); input()"
+    command = [sys.executable, "-c", holds, str(tmp_path / LOCK)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline(), "it holds the lock"
+        beside = night_watch(return_state=True)
+        other.kill()
+    after = night_watch(return_state=True)
+    assert beside.is_cancelled(), beside
+    assert str(tmp_path) in str(beside.message)
+    assert after.is_completed(), after
