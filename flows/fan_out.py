@@ -14,11 +14,11 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.deployments import run_deployment
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.states import Cancelling
 
-from flows.task_runners import answer_of, stop_launches, task_runner
+from flows.task_runners import answer_of, stop_launches, task_runner, wait_for
 from flows.train_symbol import train_symbol
 from models_lib.errors import CrpbotError, TrainingError
 from models_lib.interruption import allow_work
@@ -58,7 +58,7 @@ def launch_symbols(plan: RunPlan, symbols: Sequence[str]) -> dict[str, SymbolOut
     with task_runner(orchestration, max_workers=parallel_symbols(plan)) as runner:
         try:  # a symbol that was submitted works already, while others are still being submitted
             futures = {symbol: runner.submit(launch, {"symbol": symbol, "plan": plan}) for symbol in symbols}
-            wait(list(futures.values()))
+            wait_for(list(futures.values()))
         except BaseException:  # Ctrl-C or a cancelled run: the runner waits for its threads, so they must end
             stop_launches(runner)
             raise

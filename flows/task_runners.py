@@ -9,7 +9,8 @@ What does not belong here: which symbols are launched (fan_out.py).
 
 import contextlib
 import importlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +24,7 @@ from models_lib.errors import ConfigError
 
 _CANCEL_MINUTES = 5.0
 """A launch on a work pool keeps the limit itself; this is its time to cancel what took longer."""
+_LOOK_SECONDS = 0.5
 
 
 def task_runner(section: OrchestrationSection, *, max_workers: int) -> TaskRunner[Any]:
@@ -43,6 +45,21 @@ def task_runner(section: OrchestrationSection, *, max_workers: int) -> TaskRunne
     if section.fanout == "deployment":
         minutes += _CANCEL_MINUTES
     return LimitedThreadsTaskRunner(max_workers, limit_minutes=minutes)
+
+
+def wait_for(futures: Sequence[PrefectFuture[Any]]) -> None:
+    """Returns when every launch is over; a Ctrl-C is heard within half a second.
+
+    Python carries out a signal in the main thread, between two of its instructions. One that arrives just before that
+    thread falls asleep on a lock does not wake it, so a wait without limit, as Prefect's is, may go on to its end as if
+    nobody had pressed Ctrl-C.
+    """
+    over = threading.Semaphore(0)
+    for future in futures:
+        future.add_done_callback(lambda _: over.release())
+    for _ in futures:
+        while not over.acquire(timeout=_LOOK_SECONDS):
+            pass
 
 
 def answer_of(future: PrefectFuture[Any]) -> object:

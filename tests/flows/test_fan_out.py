@@ -1,9 +1,13 @@
 """What a launch on a work pool comes to when nobody takes it, and which outcomes of before hold."""
 
+import signal
+import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -83,6 +87,43 @@ def test_ctrl_c_between_two_submissions_stops_those_that_work_already(tmp_path: 
         assert stop_requested()
     finally:
         allow_work()
+
+
+def test_ctrl_c_that_came_just_before_the_wait_is_heard() -> None:
+    """Raised in another thread it does the same: Python notes it, and the main thread sleeps on.
+
+    Without a limit the wait would end with the launch, after the time that the timer gives it.
+    """
+    from prefect.futures import PrefectConcurrentFuture
+
+    from flows.task_runners import wait_for
+
+    launch: Future[None] = Future()
+    over = threading.Timer(20.0, launch.set_result, (None,))
+    pressed = threading.Timer(0.2, signal.raise_signal, (signal.SIGINT,))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        over.start()
+        pressed.start()
+        with pytest.raises(KeyboardInterrupt):
+            wait_for([PrefectConcurrentFuture(uuid4(), launch)])
+        assert not launch.done()
+    finally:
+        over.cancel()
+        signal.signal(signal.SIGINT, before)
+
+
+def test_wait_ends_when_the_last_launch_does() -> None:
+    from prefect.futures import PrefectConcurrentFuture
+
+    from flows.task_runners import wait_for
+
+    over, failing, late = Future[None](), Future[None](), Future[None]()
+    over.set_result(None)
+    failing.set_exception(ValueError("x"))
+    threading.Timer(0.2, late.set_result, (None,)).start()
+    wait_for([PrefectConcurrentFuture(uuid4(), one) for one in (late, over, failing)])
+    assert late.done()
 
 
 def test_what_waited_for_approval_is_no_outcome_of_the_launch_that_follows_the_answer(tmp_path: Path) -> None:

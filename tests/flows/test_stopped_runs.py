@@ -216,7 +216,7 @@ def test_ctrl_c_at_a_step_ends_the_run(scarred_home: Path, step: str) -> None:
     assert [child.command for child in children if not child.ends()] == []
     actions = [entry["action"] for entry in history(scarred_home)[entries:]]
     # Stopped between promotion and deployment, the promotion is taken back.
-    assert actions in ([[], ["promote"], ["promote", "undo"]] if step == "promote" else [[]])
+    assert actions in ([[], ["promote"], ["promote", "undo"]] if step == "promote" else [[]]), rest
     check_every_file_is_whole(scarred_home)
 
 
