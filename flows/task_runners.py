@@ -21,10 +21,10 @@ from flows import cluster_process
 from flows.limited_threads import LimitedThreadsTaskRunner
 from models_lib.config.sections import OrchestrationSection
 from models_lib.errors import ConfigError
+from models_lib.interruption import HEARD_SECONDS
 
 _CANCEL_MINUTES = 5.0
 """A launch on a work pool keeps the limit itself; this is its time to cancel what took longer."""
-_LOOK_SECONDS = 0.5
 
 
 def task_runner(section: OrchestrationSection, *, max_workers: int) -> TaskRunner[Any]:
@@ -48,17 +48,12 @@ def task_runner(section: OrchestrationSection, *, max_workers: int) -> TaskRunne
 
 
 def wait_for(futures: Sequence[PrefectFuture[Any]]) -> None:
-    """Returns when every launch is over; a Ctrl-C is heard within half a second.
-
-    Python carries out a signal in the main thread, between two of its instructions. One that arrives just before that
-    thread falls asleep on a lock does not wake it, so a wait without limit, as Prefect's is, may go on to its end as if
-    nobody had pressed Ctrl-C.
-    """
+    """Returns when every launch is over; Ctrl-C is heard meanwhile, which Prefect's own wait does not promise."""
     over = threading.Semaphore(0)
     for future in futures:
         future.add_done_callback(lambda _: over.release())
     for _ in futures:
-        while not over.acquire(timeout=_LOOK_SECONDS):
+        while not over.acquire(timeout=HEARD_SECONDS):
             pass
 
 

@@ -9,9 +9,16 @@ What does not belong here: signal handlers (flows/interruption.py).
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from models_lib.errors import StoppedError
 
+HEARD_SECONDS: Final = 0.5
+"""A main thread waits no longer than this without a look around.
+
+Python carries out a signal between two instructions of the main thread. One that arrives just before that thread falls
+asleep on a lock does not wake it: a wait without limit goes on to its end as if nobody had pressed Ctrl-C.
+"""
 _stop = threading.Event()
 _ends: set[Callable[[], None]] = set()
 

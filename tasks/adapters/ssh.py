@@ -39,7 +39,7 @@ from models_lib.deployment.host_link import (
     out_of_time,
 )
 from models_lib.errors import ConfigError, CrpbotError, DeployError
-from models_lib.interruption import ended_by_stop
+from models_lib.interruption import HEARD_SECONDS, ended_by_stop
 from tasks.adapters.ssh_errors import RAISED, meaning
 
 KEY_PASSPHRASE = "CRPBOT_SSH_KEY_PASSPHRASE"  # noqa: S105  the variable's name
@@ -54,8 +54,6 @@ _OUT_OF_TIME = frozenset({124, 128 + signal.SIGKILL, -signal.SIGKILL})
 _GRACE_SECONDS = 2.0
 _LAST_WORDS_SECONDS = 0.5
 """A command that ended and says nothing for so long has said all."""
-_LOOK_SECONDS = 0.5
-"""Ctrl-C that comes in the moment before a wait begins does not end the wait, so no wait is longer than this."""
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -152,7 +150,7 @@ class SshLink:
                         if on_line is not None:
                             on_line(line)
                 while not answer.done():
-                    futures.wait((answer,), timeout=_LOOK_SECONDS)
+                    futures.wait((answer,), timeout=HEARD_SECONDS)
                 return answer.result()
         except BaseException:
             end()
@@ -318,7 +316,7 @@ def _next(lines: "queue.SimpleQueue[bytes | None]") -> bytes | None:
     """The next line; None when there is no more."""
     while True:
         with contextlib.suppress(queue.Empty):
-            return lines.get(timeout=_LOOK_SECONDS)
+            return lines.get(timeout=HEARD_SECONDS)
 
 
 def _of_nobody(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
