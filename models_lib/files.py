@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     If the body raises, the new file is removed and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    fresh = _fresh_name(path)
     try:
         yield fresh
         with fresh.open("rb+") as stream:
@@ -78,6 +79,24 @@ def whole_file(path: Path) -> Iterator[Path]:
         fresh.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """Yields a new name beside `folder`, for what the body fills, checks and renames to `folder` as the last step.
+
+    What still lies under that name at the end is removed, however the body ends.
+    """
+    fresh = _fresh_name(folder)
+    try:
+        yield fresh
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _fresh_name(path: Path) -> Path:
+    """A name that nobody else takes, and by which `crpbot clean` knows what a killed writer left."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -3,8 +3,6 @@
 What does not belong here: the store (models_lib.registry) and the report's content (models_lib.reports).
 """
 
-import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +19,7 @@ from models_lib.bundle.parsing import parse_json
 from models_lib.bundle.reader import load_bundle
 from models_lib.bundle.tensors import checked_tensors, encode
 from models_lib.errors import BundleError
-from models_lib.files import fsync_folder, sha256_bytes, write_bytes, write_json
+from models_lib.files import fresh_folder, fsync_folder, sha256_bytes, write_bytes, write_json
 from models_lib.networks.onnx_graph import onnx_model
 
 
@@ -43,8 +41,7 @@ def write_bundle(
         BundleError: the model breaks a rule of bundles, or another bundle stands there already.
     """
     checked_tensors(tensors, num_features=len(manifest.features.names))
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
+    with fresh_folder(folder) as fresh:
         write_bytes(fresh / layout.MODEL_FILE, encode(tensors))
         write_bytes(fresh / layout.ONNX_FILE, onnx_model(manifest.architecture, tensors))
         write_json(fresh / layout.MANIFEST_FILE, manifest.to_json())
@@ -56,8 +53,6 @@ def write_bundle(
         else:
             fresh.rename(folder)
             fsync_folder(folder.parent)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return bundle.hash
 
 

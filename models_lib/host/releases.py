@@ -9,7 +9,6 @@ What does not belong here: locks, journals and who else must know (the callers).
 
 import contextlib
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from models_lib.bundle.hashes import verify_hashes
 from models_lib.errors import BundleError, ConfigError, DeployError
-from models_lib.files import fsync_folder, fsync_tree, write_json
+from models_lib.files import fresh_folder, fsync_folder, fsync_tree, write_json
 
 
 class Releases:
@@ -84,16 +83,13 @@ class Releases:
         release = self.path(symbol, bundle_hash)
         if not self.is_sound(symbol, bundle_hash):
             release.parent.mkdir(parents=True, exist_ok=True)
-            fresh = release.with_name(f".{bundle_hash}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-            try:
+            with fresh_folder(release) as fresh:
                 _bring(bring, fresh)
                 verify_hashes(fresh, expected_hash=bundle_hash)
                 fsync_tree(fresh)
                 shutil.rmtree(release, ignore_errors=True)  # damaged, or not there
                 fresh.rename(release)
                 fsync_folder(release.parent)
-            finally:
-                shutil.rmtree(fresh, ignore_errors=True)
         os.utime(release)  # its age as a release
 
     def switch(self, symbol: str, bundle_hash: str | None) -> None:

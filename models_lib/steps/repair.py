@@ -10,11 +10,6 @@ What does not belong here: words and the page (models_lib.reports.repair).
 """
 
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,7 +33,7 @@ from models_lib.errors import ConfigError
 from models_lib.evaluation.gates import GateResult, calibration_error, logit_range, overconfidence
 from models_lib.evaluation.metrics import ClassificationMetrics, classification_metrics
 from models_lib.features import FeatureSet
-from models_lib.files import fsync_folder
+from models_lib.files import fresh_folder, fsync_folder
 from models_lib.legacy import LegacyModel, LegacyPredictor
 from models_lib.legacy.repair import CLAMP, GUESSED_TEMPERATURE, Variant, fit_variants
 from models_lib.reports.repair import Answered, RepairStudy, VariantFigures, render_repair
@@ -80,7 +75,7 @@ def repair_model(
     validation = labels.splits.validation
     variants = fit_variants(model, matrix[validation], labels.classes[validation], fitted=fitted)
     try:
-        with _whole_folder(out) as fresh:
+        with fresh_folder(out) as fresh:
             bundle_hash = _write(fresh, model, variants[0], market=market, features=features, config=config)
             bundle = load_bundle(fresh, symbol=market.symbol, expected_hash=bundle_hash)
             run_id = judgement_run_id("repair", now=now)
@@ -97,6 +92,8 @@ def repair_model(
             )
             reports = {PAGE_NAME: render_repair(study).encode(), STUDY_NAME: _json_bytes(study)}
             add_run_facts(fresh, facts=verdict.facts, reports=reports)
+            fresh.rename(out)
+            fsync_folder(out.parent)
     except OSError as error:
         raise ConfigError(
             f"{out}: the bundle cannot be written ({error.strerror}). Name another folder with --out."
@@ -194,18 +191,6 @@ def _sweep(variant: Variant, features: Matrix, classes: NDArray[np.int8], config
 
 def _json_bytes(study: RepairStudy) -> bytes:
     return (json.dumps(study.to_json(), indent=2, sort_keys=True) + "\n").encode()
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A fresh name beside `folder` that becomes it when the block ends well; otherwise nothing is left."""
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
-        yield fresh
-        fresh.rename(folder)
-        fsync_folder(folder.parent)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,14 +1,12 @@
 """The report of a judged candidate, the facts of its run, and its place in the store, held or not."""
 
 import json
-import os
-import secrets
 import shutil
 from datetime import datetime
 from pathlib import Path
 
 from models_lib.bundle import add_run_facts
-from models_lib.files import write_text
+from models_lib.files import fresh_folder, write_text
 from models_lib.registry import open_registry
 from models_lib.reports.writer import render_report
 from models_lib.steps.plan import RunPlan
@@ -69,12 +67,9 @@ def store_candidate(
 
 def _own_copy(candidate: CandidateRef, folder: Path) -> Path:
     """The candidate in this run's folder: facts of the run lie beside it, and other runs may share the original."""
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    try:
+    with fresh_folder(folder) as fresh:
         shutil.copytree(candidate.folder, fresh)
         if folder.exists():  # this step was tried before
             shutil.rmtree(folder)
         fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return folder

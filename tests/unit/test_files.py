@@ -120,3 +120,21 @@ def test_folder_can_be_made_durable(tmp_path: Path) -> None:
     files.fsync_folder(tmp_path)
     with pytest.raises(OSError, match=os.strerror(20)):  # ENOTDIR: names live in folders
         files.fsync_folder(Path(__file__))
+
+
+def test_fresh_folder_becomes_the_folder_or_goes_however_the_body_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+
+    def fill(*, whole: bool) -> None:
+        with files.fresh_folder(folder) as fresh:
+            files.write_bytes(fresh / "part", b"half")
+            if not whole:
+                raise KeyboardInterrupt
+            fresh.rename(folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        fill(whole=False)
+    assert names(tmp_path) == []
+    fill(whole=True)
+    assert names(tmp_path) == ["out"]
+    assert (folder / "part").read_bytes() == b"half"
