@@ -10,6 +10,7 @@ from models_lib.bundle import Bundle, load_bundle
 from models_lib.config import RunConfig
 from models_lib.errors import ConfigError
 from models_lib.registry.commands import champion_folder, find_bundle
+from models_lib.steps.market import with_candles
 from models_lib.steps.report import label_name
 
 
@@ -108,14 +109,13 @@ def _check_alike(repaired: Bundle, v8: Bundle) -> None:
 
 def _config_for(request: ComparisonRequest, config: RunConfig, one: Bundle) -> RunConfig:
     """The configuration with the candles that were asked for, and with the question that both bundles were trained on."""
-    data = config.data
     if request.candles is not None:
-        data = data.model_copy(update={"source": "parquet", "path": request.candles})
-    theirs = one.manifest.simulated_market
+        config = with_candles(config, request.candles)
+    data, theirs = config.data, one.manifest.simulated_market
     if (theirs is None) != (data.simulated_market is None):
         of = "real candles" if theirs is None else "a simulated market"
         raise ConfigError(
             f"both models are of {of}, and the candles are not (data.source={data.source}): what they reach there says "
             f"nothing. Name the folder of candles with --candles, or set data.source."
         )
-    return config.model_copy(update={"data": data, "label": one.manifest.label.section})
+    return config.model_copy(update={"label": one.manifest.label.section})

@@ -165,7 +165,6 @@ def _open_file(request: DiagnosisRequest, config: RunConfig) -> _Opened:
         temperature=model.temperature,
         notes=model.notes,
     )
-
     return _Opened(
         facts=facts,
         features=features,
