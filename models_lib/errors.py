@@ -2,6 +2,7 @@
 
     CrpbotError            the root; never raised itself
     |-- ConfigError        fix the configuration, the command line or the environment; nothing was started
+    |   `-- PreflightError   a paid training would fail or cost too much: mend what the findings name; nothing was billed
     |-- DataError          refuse the data: they break a rule that no retry will mend
     |-- BundleError        do not load this model: it is damaged, incomplete or not what it says
     |-- PromotionError     the registry says no: a gate failed, or the champion is not the one judged against
@@ -45,6 +46,10 @@ class CrpbotError(Exception):
 
 class ConfigError(CrpbotError):
     """Fix the file, the command line or the environment; nothing was started."""
+
+
+class PreflightError(ConfigError):
+    """Mend what the findings name; no job was submitted and nothing was billed."""
 
 
 class DataError(CrpbotError):

@@ -1,4 +1,4 @@
-"""The step that trains the network, in a subprocess of its own."""
+"""The step that trains the network: in a subprocess of its own, or where the configuration says."""
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -7,6 +7,7 @@ from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Prepared, TrainedRef
 from tasks import policies
+from tasks.adapters.backends import open_backend
 from tasks.gpu_slot import gpu_slot
 from tasks.ui.progress import training_in_the_ui
 
@@ -17,4 +18,4 @@ from tasks.ui.progress import training_in_the_ui
 def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
     """Weights of the best epoch by validation NLL after temperature."""
     with gpu_slot(plan.config), training_in_the_ui(prepared.symbol):
-        return once.train_model(plan, prepared)
+        return once.train_model(plan, prepared, backend=open_backend(plan))

@@ -3,8 +3,17 @@
 Not here: what a training is (models_lib.training), which symbols run at once (flows), clouds (tasks/adapters).
 """
 
-from models_lib.backends.contract import OnProgress, TrainedModel, TrainingBackend
+from models_lib.backends.contract import Job, OnProgress, TrainedModel, TrainingBackend, train
 from models_lib.backends.gpu import uses_gpu
 from models_lib.backends.local import LocalBackend, end_trainings
 
-__all__ = ["LocalBackend", "OnProgress", "TrainedModel", "TrainingBackend", "end_trainings", "uses_gpu"]
+__all__ = [
+    "Job",
+    "LocalBackend",
+    "OnProgress",
+    "TrainedModel",
+    "TrainingBackend",
+    "end_trainings",
+    "train",
+    "uses_gpu",
+]

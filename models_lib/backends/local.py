@@ -3,18 +3,15 @@
 What does not belong here: the training itself (models_lib.training.worker).
 """
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO
+from dataclasses import dataclass
 
-from models_lib.backends.contract import OnProgress, TrainedModel
+from models_lib.backends.contract import Job, OnProgress, TrainedModel
 from models_lib.children import end_session, signal_session
 from models_lib.errors import ConfigError, CrpbotError, DataError, StoppedError, TrainingError
 from models_lib.files import sha256_file, write_text
@@ -51,49 +48,68 @@ class LocalBackend:
     ) -> None:
         self._worker = worker
         self._patience_seconds = patience_seconds
+        self._started: dict[str, _Child] = {}
 
-    def train(self, spec: TrainingSpec, *, on_progress: OnProgress) -> TrainedModel:
-        """Trains as `TrainingBackend.train` says; the worker's stderr stays in the output folder as worker.log.
-
-        Raises:
-            StoppedError: the run was told to stop.
-        """
+    def submit(self, spec: TrainingSpec) -> Job:
+        """Starts the worker in a session of its own; its stderr stays in the output folder as worker.log."""
         spec.output.mkdir(parents=True, exist_ok=True)
         for name in (WEIGHTS_FILE, HISTORY_FILE, FAILURE_FILE):
             (spec.output / name).unlink(missing_ok=True)
         spec_path = spec.output / _SPEC_FILE
         write_text(spec_path, spec.model_dump_json())
-        with (spec.output / _STDERR_FILE).open("wb") as stderr, self._started(spec_path, stderr) as process:
-            timer = _TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
-            with timer:
-                _pass_on(process, on_progress)
-                status = process.wait()
-        if status != 0:
-            (spec.output / WEIGHTS_FILE).unlink(missing_ok=True)
-            raise _failure(spec, status, out_of_time=timer.expired)
-        return _trained(spec.output)
-
-    @contextlib.contextmanager
-    def _started(self, spec_path: Path, stderr: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
-        """The worker in a session of its own; whatever ends the body ends the worker and its children."""
-        process = subprocess.Popen(  # noqa: S603  our own interpreter and module
-            [*self._worker, str(spec_path), "--parent", str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"},
-            start_new_session=True,
-        )
+        with (spec.output / _STDERR_FILE).open("wb") as stderr:
+            process = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                [*self._worker, str(spec_path), "--parent", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env={
+                    **os.environ,
+                    "OMP_NUM_THREADS": "1",
+                    "MKL_NUM_THREADS": "1",
+                    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+                },
+                start_new_session=True,
+            )
         _running.add(process)
+        job = Job(f"process {process.pid}", spec)
+        self._started[job.name] = _Child(
+            process, _TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
+        )
         try:
-            refuse_when_stopped()  # a stop that came before the line above did not see this process
-            yield process
-        finally:
-            _running.discard(process)
-            end_session(process, self._patience_seconds)
-            if process.stdout is not None:
-                process.stdout.close()
+            refuse_when_stopped()  # a stop that came before this process was known did not end it
+        except StoppedError:
+            self.cancel(job)
+            raise
+        return job
+
+    def wait(self, job: Job, *, on_progress: OnProgress) -> None:
+        """Reads the worker's progress until it ends, under the time limit, which counts from its start."""
+        child = self._started[job.name]
+        _pass_on(child.process, on_progress)
+        status = child.process.wait()
+        self.cancel(job)
+        if status != 0:
+            (job.spec.output / WEIGHTS_FILE).unlink(missing_ok=True)
+            raise _failure(job.spec, status, out_of_time=child.limit.expired)
+
+    def collect(self, job: Job) -> TrainedModel:
+        """The files that the worker wrote; they lie where they belong."""
+        history_path, path = job.spec.output / HISTORY_FILE, job.spec.output / WEIGHTS_FILE
+        history = TrainingHistory.from_json(json.loads(history_path.read_bytes()))
+        return TrainedModel(path=path, sha256=sha256_file(path), history_path=history_path, history=history)
+
+    def cancel(self, job: Job) -> None:
+        """Ends the worker and its children, if they run."""
+        child = self._started.pop(job.name, None)
+        if child is None:
+            return
+        _running.discard(child.process)
+        end_session(child.process, self._patience_seconds)
+        child.limit.cancel()
+        if child.process.stdout is not None:
+            child.process.stdout.close()
 
 
 def end_trainings() -> None:
@@ -112,17 +128,24 @@ class _TimeLimit:
         self._timer = threading.Timer(seconds, self._expire)
         self._timer.daemon = True
         self.expired = False
-
-    def __enter__(self) -> None:
         self._timer.start()
 
-    def __exit__(self, *_: object) -> None:
+    def cancel(self) -> None:
+        """The limit no longer counts."""
         self._timer.cancel()
         self._timer.join()
 
     def _expire(self) -> None:
         self.expired = self._process.poll() is None
         end_session(self._process, self._patience_seconds)
+
+
+@dataclass(frozen=True)
+class _Child:
+    """A worker, and what ends it when its time is up."""
+
+    process: "subprocess.Popen[str]"
+    limit: _TimeLimit
 
 
 def _pass_on(process: subprocess.Popen[str], on_progress: OnProgress) -> None:
@@ -132,12 +155,6 @@ def _pass_on(process: subprocess.Popen[str], on_progress: OnProgress) -> None:
         progress = progress_of(line)
         if progress is not None:
             on_progress(progress)
-
-
-def _trained(output: Path) -> TrainedModel:
-    history_path, path = output / HISTORY_FILE, output / WEIGHTS_FILE
-    history = TrainingHistory.from_json(json.loads(history_path.read_bytes()))
-    return TrainedModel(path=path, sha256=sha256_file(path), history_path=history_path, history=history)
 
 
 def _failure(spec: TrainingSpec, status: int, *, out_of_time: bool) -> CrpbotError:

@@ -30,7 +30,7 @@ from models_lib.envelope import Envelope
 from models_lib.errors import BundleError
 from models_lib.features import CURRENT, SERVING_BARS, WARM_UP_BARS, FeatureSet, feature_set
 
-WHERE_NOT_WHAT = frozenset({"backend", "device", "time_limit_minutes", "max_parallel"})
+WHERE_NOT_WHAT = frozenset({"backend", "sagemaker", "device", "time_limit_minutes", "max_parallel"})
 """Fields of TrainingSection that say where a model is trained, not which model comes out."""
 
 Count = Annotated[int, Field(ge=0)]

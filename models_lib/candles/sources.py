@@ -122,6 +122,8 @@ def source_of(data: DataSection) -> CandleSource:
         case "parquet":
             assert data.path is not None, "DataSection refuses parquet without a path"
             return ParquetSource(data.path)
+        case "s3":
+            raise ConfigError("data.source=s3 is opened by tasks.adapters.sources.")
 
 
 def load_candles(

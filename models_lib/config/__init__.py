@@ -4,6 +4,7 @@
 Data only: no class paths, no secrets.
 """
 
+from models_lib.config.aws_sections import AwsSection, SageMakerSection, StorageSection
 from models_lib.config.loading import load_config, select_symbols
 from models_lib.config.run_config import RunConfig
 from models_lib.config.section import Section
@@ -34,6 +35,7 @@ from models_lib.config.serving_sections import ExchangeRules, SignalsSection
 
 __all__ = [
     "EVENTS",
+    "AwsSection",
     "BandGate",
     "BundleSection",
     "ConfidenceGate",
@@ -52,10 +54,12 @@ __all__ = [
     "NotificationsSection",
     "RuleGate",
     "RunConfig",
+    "SageMakerSection",
     "Section",
     "Severity",
     "SignalsSection",
     "SplitsSection",
+    "StorageSection",
     "TemperatureSection",
     "TrainingSection",
     "load_config",

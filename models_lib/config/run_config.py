@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from models_lib.config.aws_sections import AwsSection, StorageSection
 from models_lib.config.section import Section
 from models_lib.config.sections import (
     ApprovalSection,
@@ -43,6 +44,8 @@ class RunConfig(Section):
     gates: GatesSection = GatesSection()
     bundle: BundleSection = BundleSection()
     deployment: DeploymentSection = DeploymentSection()
+    storage: StorageSection = StorageSection()
+    aws: AwsSection = AwsSection()
     orchestration: OrchestrationSection = OrchestrationSection()
     approval: ApprovalSection = ApprovalSection()
     retention: RetentionSection = RetentionSection()
@@ -54,4 +57,25 @@ class RunConfig(Section):
     def _symbols_are_distinct(self) -> Self:
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError(f"symbols must be distinct, were {list(self.symbols)}")
+        return self
+
+    @property
+    def uses_aws(self) -> bool:
+        """Whether anything of this configuration lies or runs in AWS."""
+        storage = self.storage
+        return "s3" in (self.data.source, storage.kind, storage.results) or self.training.backend == "sagemaker"
+
+    @model_validator(mode="after")
+    def _aws_has_a_region(self) -> Self:
+        if self.uses_aws and self.aws.region is None:
+            raise ValueError(
+                "aws.region must be set where S3 or SageMaker is used: the region of the bucket, such as eu-central-1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_paid_job_is_fully_described(self) -> Self:
+        missing = self.training.sagemaker.missing() if self.training.backend == "sagemaker" else ()
+        if missing:
+            raise ValueError(f"{' and '.join(missing)} must be set for training.backend=sagemaker")
         return self

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from models_lib.config.aws_sections import S3Uri, SageMakerSection
 from models_lib.config.section import Finite, PositiveFloat, PositiveInt, Section, Share
 from models_lib.config.targets import LocalTargetSection, TargetSection, WatchSection
 
@@ -42,16 +43,19 @@ EVENTS: tuple[NoticeEvent, ...] = get_args(NoticeEvent)
 class DataSection(Section):
     """Where candles come from, and what they must satisfy before use (SPEC 2)."""
 
-    source: Literal["simulated", "parquet"] = "simulated"
-    """`simulated` is embedded and works offline; `parquet` reads `path`/<SYMBOL>.parquet."""
+    source: Literal["simulated", "parquet", "s3"] = "simulated"
+    """`simulated` is embedded and works offline; `parquet` reads `path`/<SYMBOL>.parquet; `s3` the same below `uri`."""
     path: Path | None = None
-    """Folder of the parquet source; required for it, refused for the simulated one."""
+    """Folder of the parquet source; required for it, refused for the others."""
+    uri: S3Uri | None = None
+    """Where the s3 source has its <SYMBOL>.parquet, such as s3://bucket/candles; required for it, refused for the others."""
     market: Literal["default", "null", "iid", "planted"] = "default"
     """Kind of the simulated market."""
     seed: Annotated[int, Field(ge=0)] = 7
     """Seed of the simulated market."""
     days: Annotated[int, Field(ge=1, le=3650)] = 50
-    """Length of the simulated market in days of 1,440 minutes. The parquet source uses every row of its file."""
+    """Length of the simulated market in days of 1,440 minutes. Other sources use every row of their files; before a paid
+    training these must cover at least 90 % of so many days."""
     fill_no_trade_minutes: Annotated[int, Field(ge=0, le=60)] = 5
     """Longest run of missing minutes that is filled with the last close and zero volume; 0 fills nothing."""
     max_missing_share: Share = 1.0
@@ -79,10 +83,18 @@ class DataSection(Section):
             raise ValueError(
                 "data.path must be set when data.source is parquet: the folder with <SYMBOL>.parquet files"
             )
-        if self.source == "simulated" and self.path is not None:
+        if self.source != "parquet" and self.path is not None:
             raise ValueError(
                 "data.path is only for data.source=parquet; add --set data.source=parquet, or drop the path"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _uri_goes_with_s3(self) -> Self:
+        if self.source == "s3" and self.uri is None:
+            raise ValueError("data.uri must be set when data.source is s3: s3://bucket/prefix with <SYMBOL>.parquet")
+        if self.source != "s3" and self.uri is not None:
+            raise ValueError("data.uri is only for data.source=s3; add --set data.source=s3, or drop the uri")
         return self
 
 
@@ -143,8 +155,9 @@ class TrainingSection(Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 20_251_116
     """Seed of weights, permutations and dropout; the symbol's name is mixed in."""
-    backend: Literal["local"] = "local"
-    """Where training runs: `local` is a subprocess of this machine."""
+    backend: Literal["local", "sagemaker"] = "local"
+    """Where training runs: `local` is a subprocess of this machine; `sagemaker` is a paid job in AWS's cloud."""
+    sagemaker: SageMakerSection = SageMakerSection()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA when it is there."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
@@ -180,7 +193,7 @@ class TrainingSection(Section):
     gate_stop_epochs: PositiveInt = 3
     """Consecutive epochs with a failed blocking gate that stop the training."""
     time_limit_minutes: PositiveFloat = 120.0
-    """The training subprocess is killed after this."""
+    """The local training subprocess is killed after this; SageMaker has max_runtime_seconds."""
     max_parallel: PositiveInt | None = None
     """Symbols trained at once; null is the number of cores."""
 

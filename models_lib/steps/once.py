@@ -10,6 +10,7 @@ promotion, deployment.
 from datetime import UTC, datetime
 from typing import Any
 
+from models_lib.backends import TrainingBackend
 from models_lib.bundle import identity_of_training
 from models_lib.steps import candidate, candles, champion, features, judge, labels, scaler, temperature, train
 from models_lib.steps.finished import done_once
@@ -87,7 +88,7 @@ def fit_scaler(plan: RunPlan, frame: CandlesRef, matrix: FeaturesRef, rows: Labe
     )
 
 
-def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
+def train_model(plan: RunPlan, prepared: Prepared, *, backend: TrainingBackend) -> TrainedRef:
     """Weights of the best epoch, and the history of all."""
     config = plan.config
     return done_once(
@@ -95,7 +96,7 @@ def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
         prepared.symbol,
         "training",
         TrainedRef,
-        lambda folder: train.train_model(config, prepared, folder),
+        lambda folder: train.train_model(config, prepared, folder, backend=backend),
         **_data(prepared),
         network=config.network,
         training=identity_of_training(config.training),

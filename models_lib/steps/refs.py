@@ -106,6 +106,8 @@ class TrainedRef(Reference):
     history: FileRef
     best_epoch: int
     stopped_by_gates: tuple[str, ...]
+    paid_job: str | None = None
+    """Name of the job that was paid for it; None where nothing was."""
 
 
 class TemperatureRef(Reference):

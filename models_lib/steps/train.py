@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from models_lib.backends import LocalBackend, OnProgress
+from models_lib.backends import OnProgress, TrainingBackend, train
 from models_lib.config import RunConfig
 from models_lib.steps.features import map_features
 from models_lib.steps.labels import read_labels
@@ -17,7 +17,7 @@ from models_lib.training.spec import TrainingSpec, write_training_inputs
 _log = logging.getLogger(__name__)
 
 
-def train_model(config: RunConfig, prepared: Prepared, folder: Path) -> TrainedRef:
+def train_model(config: RunConfig, prepared: Prepared, folder: Path, *, backend: TrainingBackend) -> TrainedRef:
     """Weights of the best epoch by validation NLL after temperature, with the history of all.
 
     Raises:
@@ -42,12 +42,13 @@ def train_model(config: RunConfig, prepared: Prepared, folder: Path) -> TrainedR
         training=config.training,
         gates=config.gates,
     )
-    trained = LocalBackend().train(spec, on_progress=_tell(prepared.symbol, config.training.max_epochs))
+    trained = train(backend, spec, on_progress=_tell(prepared.symbol, config.training.max_epochs))
     return TrainedRef(
         weights=FileRef(path=trained.path, sha256=trained.sha256),
         history=FileRef.of(trained.history_path),
         best_epoch=trained.best_epoch,
         stopped_by_gates=trained.history.stopped_by,
+        paid_job=trained.paid_job,
     )
 
 

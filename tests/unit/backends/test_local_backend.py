@@ -10,7 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from models_lib.backends import LocalBackend
+from models_lib.backends import LocalBackend, train
 from models_lib.errors import DataError, TrainingError
 from models_lib.files import sha256_file
 from models_lib.scaling import fit_scaler
@@ -65,14 +65,14 @@ def ignore(_):
 
 def test_training_gives_whole_files_and_again_the_same_bytes(spec):
     told = []
-    model = LocalBackend().train(spec, on_progress=told.append)
+    model = train(LocalBackend(), spec, on_progress=told.append)
     assert [item.epoch for item in told if not isinstance(item, StepProgress)] == [1, 2, 3]
     assert model.sha256 == sha256_file(model.path)
     assert len(model.history.epochs) == 3
     assert model.best_epoch == model.history.best_epoch
     assert read_weights(model.path)["scaler_scale"].shape == (6,)
     assert list((spec.output / "tensorboard").glob("events.out.tfevents.*"))
-    assert LocalBackend().train(spec, on_progress=ignore).sha256 == model.sha256
+    assert train(LocalBackend(), spec, on_progress=ignore).sha256 == model.sha256
     assert len(list((spec.output / "tensorboard").iterdir())) == 1, "events of the earlier call are gone"
 
 
@@ -81,7 +81,7 @@ def test_error_of_the_worker_comes_back_as_its_class(spec):
     spec.output.mkdir()
     (spec.output / "weights.safetensors").write_bytes(b"of an earlier call")
     with pytest.raises(DataError, match=r"BTC-USD: .*cannot be read"):
-        LocalBackend().train(spec, on_progress=ignore)
+        train(LocalBackend(), spec, on_progress=ignore)
     assert not (spec.output / "weights.safetensors").exists()
 
 
@@ -92,13 +92,13 @@ def test_killed_worker_is_named_by_its_signal(spec):
         os.kill(os.getpid(), signal.SIGKILL)
     """)
     with pytest.raises(TrainingError, match="BTC-USD: the training process was ended by SIGKILL"):
-        backend.train(spec, on_progress=ignore)
+        train(backend, spec, on_progress=ignore)
 
 
 def test_worker_that_leaves_no_reason_is_quoted(spec):
     backend = backend_running("import sys; sys.exit('the last words')")
     with pytest.raises(TrainingError, match=r"ended with status 1 and left no reason.*the last words"):
-        backend.train(spec, on_progress=ignore)
+        train(backend, spec, on_progress=ignore)
 
 
 def test_time_limit_ends_a_worker_that_does_not_listen(spec):
@@ -115,7 +115,7 @@ def test_time_limit_ends_a_worker_that_does_not_listen(spec):
         patience_seconds=0.2,
     )
     with pytest.raises(TrainingError, match=r"stopped after 0.01 minutes \(training.time_limit_minutes\)"):
-        backend.train(limited, on_progress=ignore)
+        train(backend, limited, on_progress=ignore)
     assert ends(int((spec.output / "worker.pid").read_text()))
     assert not (spec.output / "weights.safetensors").exists()
 
@@ -132,7 +132,7 @@ def test_interrupted_caller_leaves_no_worker(spec):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        backend.train(spec, on_progress=interrupt)
+        train(backend, spec, on_progress=interrupt)
     assert ends(int((spec.output / "worker.pid").read_text()))
 
 

@@ -149,7 +149,7 @@ def test_training_identity_leaves_out_where_it_ran() -> None:
     assert identity_of_training(here) == identity_of_training(there)
     assert identity_of_training(TrainingSection(seed=1)) != identity_of_training(TrainingSection(seed=2))
     left_out = TrainingSection.model_fields.keys() - identity_of_training(here).keys()
-    assert left_out == {"backend", "device", "max_parallel", "time_limit_minutes"}
+    assert left_out == {"backend", "sagemaker", "device", "max_parallel", "time_limit_minutes"}
 
 
 def test_manifest_survives_its_file(pristine: Path) -> None:

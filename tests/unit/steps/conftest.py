@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from models_lib.backends import LocalBackend
 from models_lib.config import RunConfig, load_config
 from models_lib.steps import refs
 from models_lib.steps.plan import RunPlan, plan_run
@@ -80,7 +81,7 @@ def judged(btc: PreparedSymbol) -> Judged:
     from models_lib.steps.temperature import tune_temperature
     from models_lib.steps.train import train_model
 
-    trained = train_model(btc.config, btc.prepared, btc.folder / "training")
+    trained = train_model(btc.config, btc.prepared, btc.folder / "training", backend=LocalBackend())
     temperature = tune_temperature(btc.config, btc.prepared, trained, btc.folder)
     fitted = Fitted(trained=trained, temperature=temperature)
     candidate = build_candidate(btc.config, btc.prepared, fitted, btc.folder)

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from models_lib.backends import LocalBackend
 from models_lib.bundle import TorchPredictor, with_temperature
 from models_lib.calibration import softmax
 from models_lib.candles.simulated import simulate_candles
@@ -45,7 +46,7 @@ V6_RECIPE = TrainingSection(
 def test_model_without_scaler_becomes_no_bundle_and_the_reason_says_so(btc: PreparedSymbol, tmp_path: Path) -> None:
     """V6 through the pipeline."""
     config = btc.config.model_copy(update={"network": NetworkSection(family="v6")})
-    trained = train_model(config, btc.prepared, tmp_path / "training")
+    trained = train_model(config, btc.prepared, tmp_path / "training", backend=LocalBackend())
     with pytest.raises(BundleError, match=r"BTC-USD: the trained v6 model has no scaler, so it cannot become a bundle"):
         tune_temperature(config, btc.prepared, trained, tmp_path)
 
@@ -138,7 +139,7 @@ def test_shuffled_labels_fall_to_chance(btc: PreparedSymbol, tmp_path: Path) -> 
     labels = btc.prepared.labels.model_copy(update={"arrays": FileRef.of(shuffled)})
     prepared = btc.prepared.model_copy(update={"labels": labels})
 
-    trained = train_model(btc.config, prepared, tmp_path / "training")
+    trained = train_model(btc.config, prepared, tmp_path / "training", backend=LocalBackend())
     weights = with_temperature(read_weights(trained.weights.path), 1.0)
     logits = TorchPredictor(btc.config.network, weights).raw_logits(map_features(prepared.features)[rows.test])
     called, truth = logits.argmax(axis=1), classes[rows.test]

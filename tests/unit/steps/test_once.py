@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from models_lib.backends import LocalBackend
 from models_lib.bundle.manifest import WHERE_NOT_WHAT
 from models_lib.config import RunConfig, Section, load_config
 from models_lib.files import write_text
@@ -129,7 +130,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]
     scaler = once.fit_scaler(plan, candles, features, labels)
     note("scaler")
     prepared = Prepared(candles=candles, features=features, labels=labels, scaler=scaler)
-    trained = once.train_model(plan, prepared)
+    trained = once.train_model(plan, prepared, backend=LocalBackend())
     note("training")
     temperature = once.tune_temperature(plan, prepared, trained)
     note("temperature")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models_lib.backends import LocalBackend
 from models_lib.candles.schema import epoch_ms
 from models_lib.config import RunConfig, load_config
 from models_lib.errors import ConfigError, DataError, StoppedError, TrainingError
@@ -45,7 +46,7 @@ def test_each_step_twice_is_the_step_once(btc: PreparedSymbol, judged: Judged) -
     assert compute_feature_matrix(prepared.candles, folder, threads=2) == prepared.features
     assert label_rows(prepared.candles, btc.config.label, btc.config.splits, folder) == prepared.labels
     assert fit_feature_scaler(prepared.features, prepared.labels, folder) == prepared.scaler
-    again = train_model(btc.config, prepared, folder / "again")
+    again = train_model(btc.config, prepared, folder / "again", backend=LocalBackend())
     assert again.weights.sha256 == judged.fitted.trained.weights.sha256
     assert tune_temperature(btc.config, prepared, again, folder) == judged.fitted.temperature
     assert build_candidate(btc.config, prepared, judged.fitted, folder) == judged.candidate

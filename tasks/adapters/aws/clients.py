@@ -1,0 +1,67 @@
+"""Clients of AWS's services: one region, time limits, boto3's standard retries, one pool of connections each.
+
+A client is safe to share between threads, a session is not: each `Aws` makes its clients from a session of its own.
+
+What does not belong here: what is asked of a service.
+"""
+
+import threading
+from typing import Any, Final
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.adapters.aws.faults import translated
+
+CONNECT_SECONDS: Final = 10.0
+READ_SECONDS: Final = 60.0
+ATTEMPTS: Final = 5
+CONNECTIONS: Final = 16
+"""Four symbols with four parts each at once."""
+
+
+class Aws:
+    """The services of one region, with the credentials of the environment.
+
+    Args:
+        region: as in eu-central-1.
+        attempts: of each request, the first included.
+    """
+
+    def __init__(self, region: str, *, attempts: int = ATTEMPTS) -> None:
+        self.region = region
+        self._session = boto3.session.Session(region_name=region)
+        self._config = Config(
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            max_pool_connections=CONNECTIONS,
+            tcp_keepalive=True,
+        )
+        self._lock = threading.Lock()
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    def client(self, service: str, *, region: str | None = None) -> Any:
+        """The client of a service; made once.
+
+        Args:
+            service: as boto3 names it.
+            region: another one, for services that live in one place (prices: us-east-1).
+
+        Raises:
+            ConfigError: a profile that does not exist.
+        """
+        key = (service, region or self.region)
+        with self._lock:
+            if key not in self._clients:
+                with translated(f"AWS {service}"):
+                    self._clients[key] = self._session.client(
+                        service,  # type: ignore[call-overload]  # one name of many, each with a type of its own
+                        region_name=key[1],
+                        config=self._config,
+                    )
+            return self._clients[key]
+
+
+__all__ = ["ATTEMPTS", "Aws", "BotoCoreError", "ClientError"]
