@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.aws.weed import Weed, need_weed
 from tests.sshd import Sshd, need_sshd
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import ONNX Runtime themselves, as others would
@@ -29,3 +30,18 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     need_sshd()
     with Sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+    """A real S3 server of this machine; the test is skipped, loudly, without one."""
+    need_weed()
+    with Weed(tmp_path_factory.mktemp("weed") / "home") as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(weed: Weed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a new, empty bucket; the environment leads to its server."""
+    weed.use(monkeypatch)
+    return weed.fresh_bucket()

@@ -3,6 +3,7 @@
 with Proxy(target_port) as proxy:
 proxy.stall_after(2_000_000)      # bytes from the client, from now on; connections stay open
 proxy.cut_after(2_000_000)        # ... and then both sides are reset
+proxy.lose_next_answer()          # what comes back next is lost, and both sides are reset
 proxy.heal()                      # new connections pass as if nothing had been
 """
 
@@ -15,6 +16,8 @@ from types import TracebackType
 from typing import Literal, Self
 
 _PIECE_BYTES = 16_384
+_GO_ON = b"HTTP/1.1 100 "
+"""Not an answer: the server asks for the body."""
 
 
 class Proxy:
@@ -38,6 +41,7 @@ class Proxy:
         self._closed = threading.Event()
         self._fault: Literal["stall", "cut"] | None = None
         self._left_bytes = 0
+        self._loses_answer = False
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._threads: list[threading.Thread] = []
 
@@ -49,6 +53,11 @@ class Proxy:
     def cut_after(self, num_bytes: int) -> None:
         """So many bytes of the client still pass; then both ends are reset."""
         self._fault, self._left_bytes = "cut", num_bytes
+        self.happened.clear()
+
+    def lose_next_answer(self) -> None:
+        """What the client asked arrives; instead of the next answer both ends are reset. Later connections pass."""
+        self._loses_answer = True
         self.happened.clear()
 
     def heal(self) -> None:
@@ -92,6 +101,11 @@ class Proxy:
             while piece := source.recv(_PIECE_BYTES):
                 if from_client and self._breaks(len(piece), source, sink):
                     broken.set()
+                elif self._loses_answer and not from_client and not piece.startswith(_GO_ON):
+                    self._loses_answer = False
+                    self.happened.set()
+                    _end(source, sink)
+                    return
                 if broken.is_set():
                     self._closed.wait()  # nothing passes any more, and nobody is told
                     return

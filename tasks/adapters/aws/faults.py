@@ -128,7 +128,7 @@ def translated(subject: str) -> Iterator[None]:
 def _of_answer(subject: str, error: ClientError) -> CrpbotError:
     code, words = code_of(error), words_of(error)
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _PASSING_CODES or status >= _SERVER_FAULT:
+    if code in _PASSING_CODES or (status >= _SERVER_FAULT and code != "NotImplemented"):
         return TransientError(f"{subject}: AWS answers {code} ({words}). Try again later.")
     if code in _WRONG_CREDENTIALS:
         return ConfigError(f"{subject}: AWS refuses the credentials, {code} ({words}). {_CREDENTIALS_REMEDY}")
