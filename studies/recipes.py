@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from models_lib.calibration import negative_log_likelihood
-from models_lib.candles.sources import load_candles, source_of
+from models_lib.candles.sources import ParquetSource, load_candles
 from models_lib.config import DataSection, RunConfig
 from models_lib.features import FEATURE_NAMES, compute_features
 from models_lib.networks import network_from_tensors
@@ -34,7 +34,7 @@ from models_lib.training.trainer import train_network
 def prepare(symbol: str, folder: Path, config: RunConfig) -> tuple[TrainingData, np.ndarray]:
     """The training arrays of one symbol, and its test rows."""
     data = DataSection(source="parquet", path=folder)
-    frame, _ = load_candles(source_of(data), symbol, data, now=None)
+    frame, _ = load_candles(ParquetSource(folder), symbol, data, now=None)
     features = compute_features(frame)
     labelled = label_frame(frame, config.label, config.splits, symbol=symbol)
     parts, classes = labelled.splits, labelled.classes

@@ -29,6 +29,7 @@ from models_lib.steps.scaler import fit_feature_scaler
 from models_lib.steps.store import store_candidate
 from models_lib.steps.temperature import tune_temperature
 from models_lib.steps.train import train_model
+from tasks.adapters.sources import open_source
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _prepare(plan: RunPlan, symbol: str, folder: Path, clock: StepClock) -> Prep
     """Candles, features, labels and splits, scaler."""
     config = plan.config
     with clock.step("candles"):
-        candles = fetch_candles(symbol, config.data, folder, now=plan.started_at)
+        candles = fetch_candles(symbol, config.data, folder, source=open_source(config), now=plan.started_at)
     with clock.step("features"):
         features = compute_feature_matrix(candles, folder, threads=1)
     with clock.step("labels"):

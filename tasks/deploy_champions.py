@@ -13,6 +13,7 @@ from models_lib.errors import ConfigError, CrpbotError
 from models_lib.steps import champions as step
 from tasks import policies
 from tasks.adapters.links import open_ssh
+from tasks.adapters.sources import open_source
 from tasks.notify import tell_now
 
 _log = logging.getLogger("models_lib.steps")
@@ -23,7 +24,9 @@ def deploy_champions(
     home: Path, config: RunConfig, symbols: tuple[str, ...] | None, target: str | None, who: str
 ) -> tuple[step.ChampionDeployed, ...]:
     """What each symbol came to; a host that does not answer is asked again."""
-    return step.deploy_champions(home, config, symbols, target=target, who=who, ssh=open_ssh, say=_log.info)
+    return step.deploy_champions(
+        home, config, symbols, target=target, who=who, ssh=open_ssh, open_source=open_source, say=_log.info
+    )
 
 
 def told(

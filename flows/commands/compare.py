@@ -20,6 +20,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.config import load_config
     from models_lib.steps.compare import compare, comparison_folder
     from models_lib.steps.compare_inputs import ComparisonRequest
+    from tasks.adapters.sources import open_source
 
     home, now = crpbot_home(), datetime.now(UTC)
     config = load_config(arguments.config, tuple(arguments.settings))
@@ -34,7 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
         who=operator(),
     )
     out = arguments.out or comparison_folder(home, arguments.symbol, now)
-    comparison = compare(request, config, home=home, out=out, now=now)
+    comparison = compare(request, config, open_source=open_source, home=home, out=out, now=now)
     if arguments.json:
         files = [str(file) for file in comparison.files]
         print(json.dumps({**comparison.study.to_json(), "files": files}, indent=2, sort_keys=True))

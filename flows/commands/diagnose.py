@@ -23,6 +23,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Prints the diagnosis, and where it lies with its page; 1 when a blocking gate failed."""
     from models_lib.config import load_config
     from models_lib.steps.diagnose import DiagnosisRequest, diagnose, write_diagnosis
+    from tasks.adapters.sources import open_source
 
     home, now = crpbot_home(), datetime.now(UTC)
     config = load_config(arguments.config, tuple(arguments.settings))
@@ -35,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
         features=arguments.features,
         scaler=arguments.scaler,
     )
-    diagnosis = diagnose(request, config, home=home, now=now)
+    diagnosis = diagnose(request, config, open_source=open_source, home=home, now=now)
     files = write_diagnosis(diagnosis, arguments.out or home / "diagnoses" / _folder_name(diagnosis, now))
     if arguments.json:
         print(json.dumps({**diagnosis.to_json(), "files": [str(file) for file in files]}, indent=2, sort_keys=True))

@@ -17,6 +17,7 @@ from models_lib.config import RunConfig, load_config, select_symbols
 from models_lib.errors import CrpbotError, VerdictError
 from models_lib.reports.summary import outcome_lines
 from models_lib.steps.plan import check_data_folder
+from tasks.adapters.sources import check_bucket
 
 _APPROVED = ("approval.promotion=auto", "approval.deployment=auto")
 
@@ -32,6 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     config = load_config(params.config, params.overrides)
     select_symbols(config, params.symbols)
     check_data_folder(config)
+    check_bucket(config)
 
     prefect_environment.use_home(home)
     with ends_when_interrupted():

@@ -5,6 +5,7 @@ A source hands over raw candles; `load_candles` is the way to candles that may b
 What does not belong here: sources that need the network (they live with the adapters), and the rules (checks.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from models_lib.candles.checks import CandleReport, check_and_fill
 from models_lib.candles.simulated import MarketKind, simulate_candles
-from models_lib.config import DataSection
+from models_lib.config import DataSection, RunConfig
 from models_lib.errors import ConfigError, DataError
 from models_lib.files import sha256_file
 
@@ -110,20 +111,8 @@ def read_parquet(path: Path, *, symbol: str) -> pd.DataFrame:
     return frame
 
 
-def source_of(data: DataSection) -> CandleSource:
-    """The source that the configuration names.
-
-    Raises:
-        ConfigError: the folder of a parquet source does not exist.
-    """
-    match data.source:
-        case "simulated":
-            return SimulatedSource(market=data.market, seed=data.seed, days=data.days)
-        case "parquet":
-            assert data.path is not None, "DataSection refuses parquet without a path"
-            return ParquetSource(data.path)
-        case "s3":
-            raise ConfigError("data.source=s3 is opened by tasks.adapters.sources.")
+SourceOpener = Callable[[RunConfig], CandleSource]
+"""Opens the source that a configuration names, for those who may not know all of them."""
 
 
 def load_candles(

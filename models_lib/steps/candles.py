@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from models_lib.candles.schema import data_hash
-from models_lib.candles.sources import load_candles, source_of
+from models_lib.candles.sources import CandleSource, load_candles
 from models_lib.config import DataSection
 from models_lib.files import whole_file, write_json
 from models_lib.steps.refs import CandlesRef, FileRef
@@ -16,13 +16,13 @@ from models_lib.steps.refs import CandlesRef, FileRef
 _log = logging.getLogger(__name__)
 
 
-def fetch_candles(symbol: str, data: DataSection, folder: Path, *, now: datetime) -> CandlesRef:
+def fetch_candles(symbol: str, data: DataSection, folder: Path, *, source: CandleSource, now: datetime) -> CandlesRef:
     """The symbol's checked and filled candles, with the report of the checks beside them.
 
     Raises:
         DataError: the candles are missing or break a rule.
     """
-    frame, report = checked_candles(symbol, data, now=now)
+    frame, report = checked_candles(symbol, data, source=source, now=now)
     candles_path, report_path = folder / "candles.parquet", folder / "candles.json"
     with whole_file(candles_path) as fresh:
         frame.to_parquet(fresh, compression="zstd", index=False)
@@ -36,22 +36,18 @@ def fetch_candles(symbol: str, data: DataSection, folder: Path, *, now: datetime
     )
 
 
-def checked_candles(symbol: str, data: DataSection, *, now: datetime) -> tuple[pd.DataFrame, dict[str, Any]]:
+def checked_candles(
+    symbol: str, data: DataSection, *, source: CandleSource, now: datetime
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The symbol's checked and filled candles, and as plain values what the checks found, where they are from, their hash.
 
     Raises:
         DataError: the candles are missing or break a rule.
     """
-    source = source_of(data)
     frame, report = load_candles(source, symbol, data, now=now)
     for warning in report.warnings:
         _log.warning("%s", warning, extra={"symbol": symbol})
     return frame, {**report.to_json(), "origin": source.origin(symbol), "data_hash": data_hash(frame)}
-
-
-def source_content(symbol: str, data: DataSection) -> str | None:
-    """What the source would hand over now, as a hash; None when its settings say it all, or nothing is there."""
-    return source_of(data).content(symbol)
 
 
 def read_candles(ref: CandlesRef) -> pd.DataFrame:

@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from models_lib.bundle import load_bundle, verify_hashes
 from models_lib.bundle.layout import MANIFEST_FILE
 from models_lib.bundle.manifest import parse_manifest
-from models_lib.config import DataSection, DeploymentSection, RunConfig
+from models_lib.config import DeploymentSection, RunConfig
 from models_lib.deployment.host import HostTarget
 from models_lib.deployment.journal import Journal
 from models_lib.deployment.known import remember_target
@@ -36,6 +36,9 @@ from models_lib.notifications.message import Notice
 from models_lib.registry import open_registry
 from models_lib.registry.commands import check_known, known_symbols
 from models_lib.steps.release import release_of, settle_symbol
+
+if TYPE_CHECKING:
+    from models_lib.candles.sources import SourceOpener
 
 _STAGE = "deploy"
 _OF_ONE_SYMBOL = (BundleError, DataError, DeployError, RecordError)
@@ -78,6 +81,7 @@ def deploy_champions(
     target: str | None,
     who: str,
     ssh: SshOpener,
+    open_source: "SourceOpener",
     say: Callable[[str], None],
 ) -> tuple[ChampionDeployed, ...]:
     """Deploys the champions of these symbols with one restart; what each came to.
@@ -93,6 +97,7 @@ def deploy_champions(
         target: name of the target; None: the configured one.
         who: user@host.
         ssh: opens the way to a host behind SSH.
+        open_source: opens the candles to be brought.
         say: takes progress.
 
     Raises:
@@ -108,7 +113,7 @@ def deploy_champions(
     with contextlib.ExitStack() as turns:
         for symbol in sorted(symbols):
             turns.enter_context(Journal(home, symbol).held(wait=True))
-        releases, answers = _made_ready(home, place, symbols, config.data, who=who, ssh=ssh)
+        releases, answers = _made_ready(home, place, symbols, config, who=who, ssh=ssh, open_source=open_source)
         bundles = _reigning(home, symbols)
         keep = partial(record_deployment, home, target=place.name, who=who, run_id=None)
         for symbol, error in answers.items():
@@ -200,10 +205,11 @@ def _made_ready(
     home: Path,
     place: DeploymentTarget,
     symbols: Sequence[str],
-    data: DataSection,
+    config: RunConfig,
     *,
     who: str,
     ssh: SshOpener,
+    open_source: "SourceOpener",
 ) -> tuple[list[Release], dict[str, CrpbotError | None]]:
     """What can be deployed, and why each of the others cannot."""
     releases: list[Release] = []
@@ -212,8 +218,8 @@ def _made_ready(
         try:
             settle_symbol(home, symbol, who=who, ssh=ssh)
             release = _sound_release(home, symbol)
-            newest = partial(_newest_candles, data, release)
-            bring_candles(place, symbol, newest, simulated_market=data.simulated_market)
+            newest = partial(_newest_candles, config, release, open_source)
+            bring_candles(place, symbol, newest, simulated_market=config.data.simulated_market)
         except _OF_ONE_SYMBOL as error:
             unusable[symbol] = error
         else:
@@ -289,14 +295,15 @@ def _deployable(home: Path, config: RunConfig, named: Sequence[str] | None) -> t
     return found
 
 
-def _newest_candles(data: DataSection, release: Release) -> pd.DataFrame:
+def _newest_candles(config: RunConfig, release: Release, open_source: "SourceOpener") -> pd.DataFrame:
     """The candles of the configured source, checked and filled.
 
     Raises:
         ConfigError: they are of another market than the release: it would be judged by them and speak of them.
     """
-    from models_lib.candles.sources import load_candles, source_of  # noqa: PLC0415 - only this target needs it
+    from models_lib.candles.sources import load_candles  # noqa: PLC0415 - only this target needs it
 
+    data = config.data
     made_of = parse_manifest((release.bundle / MANIFEST_FILE).read_bytes()).simulated_market
     if made_of != data.simulated_market:
         raise ConfigError(
@@ -304,7 +311,7 @@ def _newest_candles(data: DataSection, release: Release) -> pd.DataFrame:
             f"has candles of {market_words(data.simulated_market)} for it. Nothing was deployed. Give the `data` section of its run, "
             f"by --config or as in --set {_as_set(made_of)}; or name the symbols to deploy."
         )
-    return load_candles(source_of(data), release.symbol, data, now=datetime.now(UTC))[0]
+    return load_candles(open_source(config), release.symbol, data, now=datetime.now(UTC))[0]
 
 
 def _as_set(simulated: str | None) -> str:

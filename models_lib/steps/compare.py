@@ -31,6 +31,7 @@ from models_lib.bundle import (
     record_golden,
     write_bundle,
 )
+from models_lib.candles.sources import SourceOpener
 from models_lib.config import RunConfig, select_symbols
 from models_lib.errors import ConfigError, PromotionError, RecordError
 from models_lib.evaluation.decision import ModelName
@@ -74,12 +75,15 @@ def comparison_folder(home: Path, symbol: str, now: datetime) -> Path:
     return home / "comparisons" / f"{symbol}-{now:%Y%m%dT%H%M%SZ}"
 
 
-def compare(request: ComparisonRequest, config: RunConfig, *, home: Path, out: Path, now: datetime) -> Comparison:
+def compare(
+    request: ComparisonRequest, config: RunConfig, *, open_source: SourceOpener, home: Path, out: Path, now: datetime
+) -> Comparison:
     """The three models on the same rows, the choice, and what became of the winner.
 
     Args:
         request: which models, and on what.
         config: candles where the request names none, splits, gates, evaluation. The label is the bundles' own.
+        open_source: opens the candles.
         home: the state folder: champions, kept bundles.
         out: folder for JSON, page and the ensemble's bundle.
         now: aware.
@@ -94,7 +98,7 @@ def compare(request: ComparisonRequest, config: RunConfig, *, home: Path, out: P
     (symbol,) = select_symbols(config, [request.symbol])
     opened = open_members(request, config, home=home)
     repaired, v8, config = opened.repaired, opened.v8, opened.config
-    whole = open_market(symbol, config, now=now)
+    whole = open_market(symbol, config, source=open_source(config), now=now)
     manifests = (repaired.bundle.manifest, v8.bundle.manifest)
     market = untouched_market(whole, manifests, min_rows=config.splits.min_rows)
     _make_folder(out)

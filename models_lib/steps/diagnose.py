@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_lib.bundle import Manifest, load_bundle
+from models_lib.candles.sources import SourceOpener
 from models_lib.config import RunConfig
 from models_lib.errors import ConfigError, DataError
 from models_lib.evaluation.evaluation import NO_DIRECTION
@@ -70,12 +71,15 @@ class _Opened:
     temperature: float
 
 
-def diagnose(request: DiagnosisRequest, config: RunConfig, *, home: Path, now: datetime) -> Diagnosis:
+def diagnose(
+    request: DiagnosisRequest, config: RunConfig, *, open_source: SourceOpener, home: Path, now: datetime
+) -> Diagnosis:
     """The model's figures, its gates, the likely causes and the remedy.
 
     Args:
         request: which model, and on what.
         config: candles where the request names none, label, splits, gates.
+        open_source: opens the candles.
         home: the state folder, in which kept bundles are found.
         now: aware; the age of the newest bar is held against it.
 
@@ -86,7 +90,7 @@ def diagnose(request: DiagnosisRequest, config: RunConfig, *, home: Path, now: d
     """
     opened = _open(request, config, home)
     config = _config_for(config, opened, request.candles)
-    market = open_market(opened.facts.symbol, config, now=now)
+    market = open_market(opened.facts.symbol, config, source=open_source(config), now=now)
     rows = market.judged_rows
     if rows.size == 0:
         raise DataError(

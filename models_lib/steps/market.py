@@ -22,6 +22,7 @@ from models_lib.bundle.kinds import MarketFacts
 from models_lib.candles.planted import best_possible_accuracy
 from models_lib.candles.schema import epoch_ms
 from models_lib.candles.simulated import MarketKind
+from models_lib.candles.sources import CandleSource
 from models_lib.config import LabelSection, RunConfig
 from models_lib.envelope import fit_envelope
 from models_lib.errors import DataError
@@ -169,21 +170,23 @@ class Market:
 
 def with_candles(config: RunConfig, folder: Path) -> RunConfig:
     """The configuration with the candles of this folder, whatever its own source is."""
-    return config.model_copy(update={"data": config.data.model_copy(update={"source": "parquet", "path": folder})})
+    data = config.data.model_copy(update={"source": "parquet", "path": folder, "uri": None})
+    return config.model_copy(update={"data": data})
 
 
-def open_market(symbol: str, config: RunConfig, *, now: datetime) -> Market:
-    """The market of the configured source. With too few rows for labels and splits it comes without them, and says so.
+def open_market(symbol: str, config: RunConfig, *, source: CandleSource, now: datetime) -> Market:
+    """The market of these candles. With too few rows for labels and splits it comes without them, and says so.
 
     Args:
         symbol: which.
-        config: the source, the label and the splits.
+        config: the rules of the candles, the label and the splits.
+        source: where the candles come from.
         now: aware; the age of the newest bar is held against it.
 
     Raises:
         DataError: the candles are missing or break a rule.
     """
-    frame, report = checked_candles(symbol, config.data, now=now)
+    frame, report = checked_candles(symbol, config.data, source=source, now=now)
     labelled, reason = None, ""
     try:
         labelled = label_frame(frame, config.label, config.splits, symbol=symbol)

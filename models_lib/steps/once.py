@@ -12,6 +12,7 @@ from typing import Any
 
 from models_lib.backends import TrainingBackend
 from models_lib.bundle import identity_of_training
+from models_lib.candles.sources import CandleSource
 from models_lib.steps import candidate, candles, champion, features, judge, labels, scaler, temperature, train
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan
@@ -29,7 +30,7 @@ from models_lib.steps.refs import (
 )
 
 
-def fetch_candles(plan: RunPlan, symbol: str) -> CandlesRef:
+def fetch_candles(plan: RunPlan, symbol: str, *, source: CandleSource) -> CandlesRef:
     """Checked and filled candles of the symbol.
 
     Raises:
@@ -41,9 +42,9 @@ def fetch_candles(plan: RunPlan, symbol: str) -> CandlesRef:
         symbol,
         "candles",
         CandlesRef,
-        lambda folder: candles.fetch_candles(symbol, data, folder, now=plan.started_at),
+        lambda folder: candles.fetch_candles(symbol, data, folder, source=source, now=plan.started_at),
         data=data,
-        content=candles.source_content(symbol, data),
+        content=source.content(symbol),
         day=plan.date,
     )
 

@@ -16,6 +16,7 @@ from models_lib.config import load_config
 from models_lib.holds import place_hold, release_hold
 from models_lib.registry import open_registry
 from models_lib.steps.market import open_market
+from tasks.adapters.sources import open_source
 from tests.bundles import edit_json, reseal, write_repaired
 from tests.compared import write_trained_repaired, write_trained_v8
 from tests.comparison_page import Figures, expected_figures
@@ -36,7 +37,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The repaired V6 and the V8, as folders."""
     folder = tmp_path_factory.mktemp("pair")
     config = load_config(None, SETTINGS)
-    market = open_market(BTC, config, now=datetime.now(UTC))
+    market = open_market(BTC, config, source=open_source(config), now=datetime.now(UTC))
     write_trained_repaired(folder / "repaired", market, config, epochs=2)
     write_trained_v8(folder / "v8", market, config, epochs=3)
     return {name: str(folder / name) for name in ("repaired", "v8")}

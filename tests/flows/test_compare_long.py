@@ -11,6 +11,7 @@ import pytest
 from models_lib.bundle import load_bundle
 from models_lib.config import load_config
 from models_lib.steps.market import open_market
+from tasks.adapters.sources import open_source
 from tests.compared import write_trained_repaired, write_trained_v8
 from tests.comparison_page import Figures, expected_figures
 from tests.flows.running import crpbot
@@ -47,7 +48,12 @@ def test_real_candles_are_compared_in_time_and_the_winner_is_what_the_gates_say(
     words = [word for setting in source for word in ("--set", setting)]
     assert crpbot(home, "run", "--symbols", BTC, *words).returncode == 0
     config = load_config(None, source)
-    write_trained_repaired(tmp_path / "repaired", open_market(BTC, config, now=datetime.now(UTC)), config, epochs=2)
+    write_trained_repaired(
+        tmp_path / "repaired",
+        open_market(BTC, config, source=open_source(config), now=datetime.now(UTC)),
+        config,
+        epochs=2,
+    )
 
     document = compared(home, "--repaired", str(tmp_path / "repaired"), "--candles", str(folder), "--promote")
     assert document["models"]["v8"]["passed"], "the champion passes as it did in its run"
@@ -66,7 +72,7 @@ def test_ensemble_that_is_better_is_promoted_through_every_gate_and_deployed(tmp
     settings = ("data.market=planted", "data.days=50", *in_folder(place))
     words = [word for setting in settings for word in ("--set", setting)]
     config = load_config(None, settings)
-    market = open_market(BTC, config, now=datetime.now(UTC))
+    market = open_market(BTC, config, source=open_source(config), now=datetime.now(UTC))
     write_trained_repaired(tmp_path / "repaired", market, config, epochs=2)
     write_trained_v8(tmp_path / "v8", market, config, epochs=1)
     pair = ("--repaired", str(tmp_path / "repaired"), "--v8", str(tmp_path / "v8"))

@@ -56,10 +56,10 @@ def fetch(prefect: None, plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> Call
         return at_once("BTC-USD", plan, return_state=True)
 
     def run(source: FaultySource) -> Any:
-        def source_of(_data: DataSection) -> FaultySource:
+        def open_source(_config: RunConfig) -> FaultySource:
             return source
 
-        monkeypatch.setattr("models_lib.steps.candles.source_of", source_of)
+        monkeypatch.setattr("tasks.candles.open_source", open_source)
         return only_candles(return_state=True)
 
     return run

@@ -10,9 +10,10 @@ import pytest
 from models_lib.candles.folder import check_folder
 from models_lib.candles.schema import TIMESTAMP_DTYPE, data_hash, epoch_ms, segment_starts
 from models_lib.candles.simulated import simulate_candles
-from models_lib.candles.sources import ParquetSource, SimulatedSource, load_candles, source_of
-from models_lib.config import DataSection
+from models_lib.candles.sources import CandleSource, ParquetSource, SimulatedSource, load_candles
+from models_lib.config import DataSection, RunConfig
 from models_lib.errors import ConfigError, DataError
+from tasks.adapters.sources import open_source
 
 NOW = datetime(2026, 1, 3, 9, 20, tzinfo=UTC)
 
@@ -25,6 +26,10 @@ def folder(tmp_path: Path, candles: pd.DataFrame) -> Path:
 
 def parquet(folder: Path, **rules: object) -> DataSection:
     return DataSection.model_validate({"source": "parquet", "path": folder, **rules})
+
+
+def source_of(data: DataSection) -> CandleSource:
+    return open_source(RunConfig(data=data))
 
 
 def test_a_folder_gives_the_candles_of_its_file(folder: Path, candles: pd.DataFrame) -> None:

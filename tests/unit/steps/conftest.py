@@ -11,6 +11,7 @@ from models_lib.config import RunConfig, load_config
 from models_lib.steps import refs
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
+from tasks.adapters.sources import open_source
 from tests.markets import LENIENT, QUICK
 
 
@@ -65,7 +66,7 @@ def btc(tmp_path_factory: pytest.TempPathFactory) -> PreparedSymbol:
     now = datetime(2026, 1, 15, 2, tzinfo=UTC)
     plan = plan_run(config, home=tmp_path_factory.mktemp("home"), symbols=("BTC-USD",), who="test", now=now)
     folder = plan.symbol_folder("BTC-USD")
-    candles = fetch_candles("BTC-USD", config.data, folder, now=now)
+    candles = fetch_candles("BTC-USD", config.data, folder, source=open_source(config), now=now)
     features = compute_feature_matrix(candles, folder, threads=1)
     labels = label_rows(candles, config.label, config.splits, folder)
     scaler = fit_feature_scaler(features, labels, folder)

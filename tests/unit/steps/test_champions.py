@@ -17,6 +17,7 @@ from models_lib.holds import held, place_hold
 from models_lib.registry import open_registry
 from models_lib.runtime.configuration import read_runtime_config
 from models_lib.steps.champions import ChampionDeployed, change_shadow, deploy_champions, deployment_notices
+from tasks.adapters.sources import open_source
 from tests.bundles import edit_json, example_facts, reseal, walk_candles
 from tests.hosts import TestHost, at_host, in_folder, no_ssh
 from tests.judged import CANDIDATES, at, judged, unjudged
@@ -62,7 +63,14 @@ def deploy(
 ) -> tuple[ChampionDeployed, ...]:
     config = load_config(None, [*at_host(host), *settings])
     return deploy_champions(
-        home, config, symbols, target=target, who="me@here", ssh=lambda section: link(), say=host.said.append
+        home,
+        config,
+        symbols,
+        target=target,
+        who="me@here",
+        ssh=lambda section: link(),
+        open_source=open_source,
+        say=host.said.append,
     )
 
 
@@ -307,7 +315,9 @@ def test_champion_gets_no_candles_of_another_market(
     crowned_of(home, made_of)
     config = load_config(None, [*at_host(host, "local"), *settings])
     with pytest.raises(ConfigError, match=re.escape(told)):
-        deploy_champions(home, config, None, target=None, who="me@here", ssh=no_ssh, say=host.said.append)
+        deploy_champions(
+            home, config, None, target=None, who="me@here", ssh=no_ssh, open_source=open_source, say=host.said.append
+        )
     assert (host.restarts(), deployment_records(home)) == ([], ())
     assert not [name for name in ("candles", "runtime.yaml") if (host.folder / name).exists()]
 
@@ -315,7 +325,9 @@ def test_champion_gets_no_candles_of_another_market(
 def test_champion_gets_candles_of_its_own_market_and_the_trainers_signals(home: Path, host: TestHost) -> None:
     crowned_of(home, "default")
     config = load_config(None, [*at_host(host, "local"), "signals.account_balance=500"])
-    deployed = deploy_champions(home, config, None, target=None, who="me@here", ssh=no_ssh, say=host.said.append)
+    deployed = deploy_champions(
+        home, config, None, target=None, who="me@here", ssh=no_ssh, open_source=open_source, say=host.said.append
+    )
     assert told(deployed) == [(BTC, "deployed")]
     assert (host.folder / "candles" / f"{BTC}.safetensors").exists()
     assert read_runtime_config(host.folder).signals == config.signals
@@ -325,7 +337,9 @@ def test_host_with_candles_of_its_own_asks_for_none(home: Path, host: TestHost) 
     crowned(home, "A")
     (host.folder / "runtime.yaml").write_text("")
     config = load_config(None, at_host(host, "local"))
-    deployed = deploy_champions(home, config, None, target=None, who="me@here", ssh=no_ssh, say=host.said.append)
+    deployed = deploy_champions(
+        home, config, None, target=None, who="me@here", ssh=no_ssh, open_source=open_source, say=host.said.append
+    )
     assert told(deployed) == [(BTC, "deployed")]
 
 

@@ -22,6 +22,7 @@ from models_lib.steps import once
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.refs import FileRef, Fitted, Prepared, ScalerRef
+from tasks.adapters.sources import open_source
 from tests.markets import QUICK
 
 NOT_IN_KEY = {
@@ -121,7 +122,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]
     def note(step: str) -> None:
         seen[step] = watched.seen(step)
 
-    candles = once.fetch_candles(plan, "BTC-USD")
+    candles = once.fetch_candles(plan, "BTC-USD", source=open_source(plan.config))
     note("candles")
     features = once.compute_features(plan, candles)
     note("features")

@@ -34,6 +34,7 @@ from models_lib.steps.store import store_candidate
 from models_lib.steps.summary import headline, parallel_symbols, table_rows, write_summary
 from models_lib.steps.temperature import tune_temperature
 from models_lib.steps.train import train_model
+from tasks.adapters.sources import open_source
 from tests.markets import write_market
 from tests.unit.steps.conftest import Judged, PreparedSymbol, judged_now
 
@@ -42,7 +43,9 @@ NOW = datetime(2026, 1, 15, 2, tzinfo=UTC)
 
 def test_each_step_twice_is_the_step_once(btc: PreparedSymbol, judged: Judged) -> None:
     folder, prepared = btc.folder, btc.prepared
-    assert fetch_candles("BTC-USD", btc.config.data, folder, now=NOW) == prepared.candles
+    assert (
+        fetch_candles("BTC-USD", btc.config.data, folder, source=open_source(btc.config), now=NOW) == prepared.candles
+    )
     assert compute_feature_matrix(prepared.candles, folder, threads=2) == prepared.features
     assert label_rows(prepared.candles, btc.config.label, btc.config.splits, folder) == prepared.labels
     assert fit_feature_scaler(prepared.features, prepared.labels, folder) == prepared.scaler
@@ -122,7 +125,9 @@ def test_row_with_features_starts_anew_in_each_segment() -> None:
 def test_fetched_candles_carry_the_warnings_into_the_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_market(tmp_path / "candles", "BTC-USD", days=2)
     config = load_config(None, ("data.source=parquet", f"data.path={folder}"))
-    reference = fetch_candles("BTC-USD", config.data, tmp_path / "run", now=datetime(2030, 1, 1, tzinfo=UTC))
+    reference = fetch_candles(
+        "BTC-USD", config.data, tmp_path / "run", source=open_source(config), now=datetime(2030, 1, 1, tzinfo=UTC)
+    )
     report = json.loads(reference.report.checked().read_text())
     assert report["origin"] == str(folder / "BTC-USD.parquet")
     assert report["data_hash"] == reference.data_hash
