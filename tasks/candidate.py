@@ -7,6 +7,7 @@ from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandidateRef, Fitted, Prepared
 from tasks import policies
+from tasks.adapters.results import open_results
 
 
 @task(
@@ -17,4 +18,4 @@ from tasks import policies
 )
 def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted) -> CandidateRef:
     """A complete bundle folder with golden vectors."""
-    return once.build_candidate(plan, prepared, fitted)
+    return once.build_candidate(plan, prepared, fitted, shared=open_results(plan.config))

@@ -7,6 +7,7 @@ from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandlesRef, FeaturesRef
 from tasks import policies
+from tasks.adapters.results import open_results
 
 
 @task(
@@ -17,4 +18,4 @@ from tasks import policies
 )
 def compute_feature_matrix(plan: RunPlan, candles: CandlesRef) -> FeaturesRef:
     """The feature matrix of the symbol's candles."""
-    return once.compute_features(plan, candles)
+    return once.compute_features(plan, candles, shared=open_results(plan.config))

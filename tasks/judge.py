@@ -7,6 +7,7 @@ from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared
 from tasks import policies
+from tasks.adapters.results import open_results
 
 
 @task(
@@ -17,4 +18,4 @@ from tasks import policies
 )
 def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: CandidateRef) -> JudgementRef:
     """Metrics and gates on the untouched test rows; a gate that says no is a result."""
-    return once.judge_candidate(plan, prepared, fitted, candidate)
+    return once.judge_candidate(plan, prepared, fitted, candidate, shared=open_results(plan.config))

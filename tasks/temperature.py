@@ -7,6 +7,7 @@ from models_lib.steps import once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Prepared, TemperatureRef, TrainedRef
 from tasks import policies
+from tasks.adapters.results import open_results
 
 
 @task(
@@ -17,4 +18,4 @@ from tasks import policies
 )
 def tune_temperature(plan: RunPlan, prepared: Prepared, trained: TrainedRef) -> TemperatureRef:
     """The temperature with the smallest validation NLL."""
-    return once.tune_temperature(plan, prepared, trained)
+    return once.tune_temperature(plan, prepared, trained, shared=open_results(plan.config))

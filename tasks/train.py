@@ -8,6 +8,7 @@ from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Prepared, TrainedRef
 from tasks import policies
 from tasks.adapters.backends import open_backend
+from tasks.adapters.results import open_results
 from tasks.gpu_slot import gpu_slot
 from tasks.ui.progress import training_in_the_ui
 
@@ -18,4 +19,4 @@ from tasks.ui.progress import training_in_the_ui
 def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
     """Weights of the best epoch by validation NLL after temperature."""
     with gpu_slot(plan.config), training_in_the_ui(prepared.symbol):
-        return once.train_model(plan, prepared, backend=open_backend(plan))
+        return once.train_model(plan, prepared, backend=open_backend(plan), shared=open_results(plan.config))

@@ -11,7 +11,8 @@ and so does any other run that would do the same work. A result lies in
 
 A folder without result.json was never finished. A result whose files changed is not believed: the step is done again.
 The run folder holds a link to each result that the run used. The cache may be deleted at any time; `crpbot clean`
-removes what was not used for days.
+removes what was not used for days. Where the configuration says so, results are shared between machines
+(shared_results.py); one that came from elsewhere is believed as little as one that lay here.
 
 What does not belong here: which inputs and settings a step has (once.py) and what the steps do.
 """
@@ -34,8 +35,8 @@ from models_lib.files import canonical_json, sha256_bytes, write_json
 from models_lib.steps.code_version import code_version
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import FileRef, Reference
+from models_lib.steps.shared_results import RESULT_NAME, SharedResults
 
-RESULT_NAME = "result.json"
 LOCK_NAME = ".lock"
 _HERE = "./"
 """Stands for the result's own folder in result.json, so that a home can be moved."""
@@ -44,7 +45,14 @@ Answer = TypeVar("Answer", bound=Reference)
 
 
 def done_once(
-    plan: RunPlan, symbol: str, step: str, answer: type[Answer], work: Callable[[Path], Answer], **made_from: Any
+    plan: RunPlan,
+    symbol: str,
+    step: str,
+    answer: type[Answer],
+    work: Callable[[Path], Answer],
+    *,
+    shared: SharedResults,
+    **made_from: Any,
 ) -> Answer:
     """The answer of a step: the kept one if the same was finished before, else that of `work`, which is kept.
 
@@ -54,6 +62,8 @@ def done_once(
         step: its name.
         answer: the class of its answer.
         work: does the step; it is given the folder for its files.
+        shared: where other machines may have finished it, and will look for it. It is a convenience: what it fails to
+            bring is made here, and what it fails to keep stands here.
         made_from: everything that the answer depends on: references, sections of the configuration, plain values.
 
     Raises:
@@ -69,9 +79,14 @@ def done_once(
             _log.info("%s: finished before, taken over", step, extra={"symbol": symbol})
             return kept
         _clear(folder)
+        if _fetched(shared, symbol, folder) and (kept := _kept(folder, key, answer)) is not None:
+            _log.info("%s: finished on another machine, taken over", step, extra={"symbol": symbol})
+            return kept
+        _clear(folder)
         result = work(folder)
         record = {"key": key, "made_from": content, "run_id": plan.run_id, "finished_at": f"{datetime.now(UTC):%FT%TZ}"}
         write_json(folder / RESULT_NAME, {**record, "answer": _portable(result.model_dump(mode="json"), folder)})
+        _keep(shared, symbol, folder)
         return result
 
 
@@ -131,6 +146,22 @@ def _kept(folder: Path, key: str, answer: type[Answer]) -> Answer | None:
         return None
     os.utime(path)  # `crpbot clean` goes by the last use
     return kept
+
+
+def _fetched(shared: SharedResults, symbol: str, folder: Path) -> bool:
+    """Whether the result lies in `folder` now, as another machine finished it."""
+    try:
+        return shared.fetch(symbol, folder.name, folder)
+    except CrpbotError as error:
+        _log.warning("%s: not taken over from other machines: %s", folder.name, error, extra={"symbol": symbol})
+        return False
+
+
+def _keep(shared: SharedResults, symbol: str, folder: Path) -> None:
+    try:
+        shared.keep(symbol, folder.name, folder)
+    except CrpbotError as error:
+        _log.warning("%s: not kept for other machines: %s", folder.name, error, extra={"symbol": symbol})
 
 
 def _clear(folder: Path) -> None:

@@ -28,9 +28,10 @@ from models_lib.steps.refs import (
     TemperatureRef,
     TrainedRef,
 )
+from models_lib.steps.shared_results import SharedResults
 
 
-def fetch_candles(plan: RunPlan, symbol: str, *, source: CandleSource) -> CandlesRef:
+def fetch_candles(plan: RunPlan, symbol: str, *, source: CandleSource, shared: SharedResults) -> CandlesRef:
     """Checked and filled candles of the symbol.
 
     Raises:
@@ -43,13 +44,14 @@ def fetch_candles(plan: RunPlan, symbol: str, *, source: CandleSource) -> Candle
         "candles",
         CandlesRef,
         lambda folder: candles.fetch_candles(symbol, data, folder, source=source, now=plan.started_at),
+        shared=shared,
         data=data,
         content=source.content(symbol),
         day=plan.date,
     )
 
 
-def compute_features(plan: RunPlan, frame: CandlesRef) -> FeaturesRef:
+def compute_features(plan: RunPlan, frame: CandlesRef, *, shared: SharedResults) -> FeaturesRef:
     """The feature matrix of the symbol's candles."""
     return done_once(
         plan,
@@ -57,11 +59,12 @@ def compute_features(plan: RunPlan, frame: CandlesRef) -> FeaturesRef:
         "features",
         FeaturesRef,
         lambda folder: features.compute_feature_matrix(frame, folder, threads=1),
+        shared=shared,
         candles=frame.data_hash,
     )
 
 
-def label_rows(plan: RunPlan, frame: CandlesRef) -> LabelsRef:
+def label_rows(plan: RunPlan, frame: CandlesRef, *, shared: SharedResults) -> LabelsRef:
     """Labels and splits of the symbol's candles."""
     config = plan.config
     return done_once(
@@ -70,13 +73,16 @@ def label_rows(plan: RunPlan, frame: CandlesRef) -> LabelsRef:
         "labels",
         LabelsRef,
         lambda folder: labels.label_rows(frame, config.label, config.splits, folder),
+        shared=shared,
         candles=frame.data_hash,
         label=config.label,
         splits=config.splits,
     )
 
 
-def fit_scaler(plan: RunPlan, frame: CandlesRef, matrix: FeaturesRef, rows: LabelsRef) -> ScalerRef:
+def fit_scaler(
+    plan: RunPlan, frame: CandlesRef, matrix: FeaturesRef, rows: LabelsRef, *, shared: SharedResults
+) -> ScalerRef:
     """The scaler of the training rows."""
     return done_once(
         plan,
@@ -84,12 +90,13 @@ def fit_scaler(plan: RunPlan, frame: CandlesRef, matrix: FeaturesRef, rows: Labe
         "scaler",
         ScalerRef,
         lambda folder: scaler.fit_feature_scaler(matrix, rows, folder),
+        shared=shared,
         features=matrix,
         labels=rows,
     )
 
 
-def train_model(plan: RunPlan, prepared: Prepared, *, backend: TrainingBackend) -> TrainedRef:
+def train_model(plan: RunPlan, prepared: Prepared, *, backend: TrainingBackend, shared: SharedResults) -> TrainedRef:
     """Weights of the best epoch, and the history of all."""
     config = plan.config
     return done_once(
@@ -98,6 +105,7 @@ def train_model(plan: RunPlan, prepared: Prepared, *, backend: TrainingBackend) 
         "training",
         TrainedRef,
         lambda folder: train.train_model(config, prepared, folder, backend=backend),
+        shared=shared,
         **_data(prepared),
         network=config.network,
         training=identity_of_training(config.training),
@@ -105,7 +113,9 @@ def train_model(plan: RunPlan, prepared: Prepared, *, backend: TrainingBackend) 
     )
 
 
-def tune_temperature(plan: RunPlan, prepared: Prepared, trained: TrainedRef) -> TemperatureRef:
+def tune_temperature(
+    plan: RunPlan, prepared: Prepared, trained: TrainedRef, *, shared: SharedResults
+) -> TemperatureRef:
     """The temperature with the smallest validation NLL, and the sweep beside it."""
     config = plan.config
     return done_once(
@@ -114,6 +124,7 @@ def tune_temperature(plan: RunPlan, prepared: Prepared, trained: TrainedRef) -> 
         "temperature",
         TemperatureRef,
         lambda folder: temperature.tune_temperature(config, prepared, trained, folder),
+        shared=shared,
         **_data(prepared),
         trained=trained,
         network=config.network,
@@ -123,7 +134,7 @@ def tune_temperature(plan: RunPlan, prepared: Prepared, trained: TrainedRef) -> 
     )
 
 
-def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted) -> CandidateRef:
+def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, *, shared: SharedResults) -> CandidateRef:
     """A complete bundle folder with golden vectors."""
     config = plan.config
     return done_once(
@@ -132,6 +143,7 @@ def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted) -> Candid
         "candidate",
         CandidateRef,
         lambda folder: candidate.build_candidate(config, prepared, fitted, folder),
+        shared=shared,
         **_data(prepared),
         fitted=fitted,
         data=config.data,
@@ -143,7 +155,9 @@ def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted) -> Candid
     )
 
 
-def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, bundle: CandidateRef) -> JudgementRef:
+def judge_candidate(
+    plan: RunPlan, prepared: Prepared, fitted: Fitted, bundle: CandidateRef, *, shared: SharedResults
+) -> JudgementRef:
     """Figures and gates on the untouched test rows, against the champion of this moment."""
     config = plan.config
     reigning = champion.champion_to_beat(plan.home, prepared.symbol)
@@ -155,6 +169,7 @@ def judge_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, bundle: C
         lambda folder: judge.judge_candidate(
             plan, prepared, fitted, bundle, folder, champion=reigning, now=datetime.now(UTC)
         ),
+        shared=shared,
         **_data(prepared),
         candidate=bundle,
         stopped_by_gates=fitted.trained.stopped_by_gates,

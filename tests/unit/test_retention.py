@@ -30,6 +30,7 @@ from models_lib.running import is_running, marked_as_running, running_runs
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import plan_run
 from models_lib.steps.refs import FileRef
+from models_lib.steps.shared_results import NotShared
 from tests.judged import judged
 from tests.old_homes import NOW, aged, ago, entry, names, write_bundle, write_change, write_run, write_step
 
@@ -285,7 +286,7 @@ def test_run_beside_cleanings_loses_nothing_that_it_took_over(tmp_path: Path) ->
             (folder / "file").write_text(str(number))
             return FileRef.of(folder / "file")
 
-        return done_once(plan, "BTC-USD", "step", FileRef, work, number=number)
+        return done_once(plan, "BTC-USD", "step", FileRef, work, shared=NotShared(), number=number)
 
     for number in range(40):
         result = step(number).path.parent / "result.json"

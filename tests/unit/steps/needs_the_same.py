@@ -16,6 +16,7 @@ from models_lib.files import write_text
 from models_lib.steps.finished import RESULT_NAME, done_once
 from models_lib.steps.plan import plan_run
 from models_lib.steps.refs import FileRef, Reference
+from models_lib.steps.shared_results import NotShared
 from tests.killed import killed_at_each
 
 
@@ -42,7 +43,7 @@ def need(home: Path, *, wait: bool, text: str = "note") -> tuple[NoteRef, bool]:
 
     now = datetime(2026, 1, 15, 2, tzinfo=UTC)
     plan = plan_run(RunConfig(), home=home, symbols=("BTC-USD",), who="test", now=now)
-    return done_once(plan, "BTC-USD", "note", NoteRef, work, rows=3), worked
+    return done_once(plan, "BTC-USD", "note", NoteRef, work, shared=NotShared(), rows=3), worked
 
 
 def kills(scratch: Path, every: int) -> None:

@@ -17,6 +17,7 @@ from models_lib.retention import clean_home
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import plan_run
 from models_lib.steps.refs import FileRef, ScalerRef
+from models_lib.steps.shared_results import NotShared
 from tests.judged import at, judged
 
 NOW = datetime(2026, 1, 15, 2, tzinfo=UTC)
@@ -55,7 +56,7 @@ def test_finished_step_is_taken_over_whatever_the_clock_says(tmp_path: Path, jum
 
     for now in (NOW, NOW + jump, NOW):
         plan = plan_run(RunConfig(), home=tmp_path, symbols=None, who="test", now=now)
-        done_once(plan, "BTC-USD", "scaler", ScalerRef, work, rows=3)
+        done_once(plan, "BTC-USD", "scaler", ScalerRef, work, shared=NotShared(), rows=3)
     assert worked == 1
 
 

@@ -21,6 +21,7 @@ from models_lib.files import sha256_bytes, write_json, write_text
 from models_lib.steps.finished import RESULT_NAME, done_once
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.refs import FileRef, Reference
+from models_lib.steps.shared_results import NotShared
 from tests.unit.steps import needs_the_same
 
 NOW = datetime(2026, 1, 15, 2, tzinfo=UTC)
@@ -61,7 +62,7 @@ def work() -> Work:
 
 
 def done(plan: RunPlan, work: Callable[[Path], NoteRef], **made_from: Any) -> NoteRef:
-    return done_once(plan, "BTC-USD", "note", NoteRef, work, **made_from)
+    return done_once(plan, "BTC-USD", "note", NoteRef, work, shared=NotShared(), **made_from)
 
 
 def test_finished_step_is_taken_over_by_another_run_of_a_later_hour(plan: RunPlan, work: Work) -> None:
@@ -104,7 +105,7 @@ def test_another_input_is_another_result(plan: RunPlan, work: Work, made_from: d
 
 def test_another_step_and_another_symbol_are_other_results(plan: RunPlan, work: Work) -> None:
     for symbol, step in (("BTC-USD", "note"), ("ETH-USD", "note"), ("BTC-USD", "remark")):
-        done_once(plan, symbol, step, NoteRef, work, rows=3)
+        done_once(plan, symbol, step, NoteRef, work, shared=NotShared(), rows=3)
     assert len({*work.folders}) == 3
 
 
@@ -182,9 +183,9 @@ def test_candidate_whose_folder_is_gone_is_made_again(plan: RunPlan) -> None:
     def build(folder: Path) -> CandidateRef:
         return CandidateRef(bundle=unjudged("A", folder / "candidate"), folder=folder / "candidate")
 
-    first = done_once(plan, "BTC-USD", "candidate", CandidateRef, build)
+    first = done_once(plan, "BTC-USD", "candidate", CandidateRef, build, shared=NotShared())
     shutil.rmtree(first.folder)
-    assert done_once(plan, "BTC-USD", "candidate", CandidateRef, build) == first
+    assert done_once(plan, "BTC-USD", "candidate", CandidateRef, build, shared=NotShared()) == first
     first.check_files()
 
 

@@ -22,8 +22,11 @@ from models_lib.steps import once
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.refs import FileRef, Fitted, Prepared, ScalerRef
+from models_lib.steps.shared_results import NotShared
 from tasks.adapters.sources import open_source
 from tests.markets import QUICK
+
+NOBODY_ELSE = NotShared()
 
 NOT_IN_KEY = {
     ("candles", "data.path"): "the content of the symbol's file is in the key, wherever it lies",
@@ -122,23 +125,23 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]
     def note(step: str) -> None:
         seen[step] = watched.seen(step)
 
-    candles = once.fetch_candles(plan, "BTC-USD", source=open_source(plan.config))
+    candles = once.fetch_candles(plan, "BTC-USD", source=open_source(plan.config), shared=NOBODY_ELSE)
     note("candles")
-    features = once.compute_features(plan, candles)
+    features = once.compute_features(plan, candles, shared=NOBODY_ELSE)
     note("features")
-    labels = once.label_rows(plan, candles)
+    labels = once.label_rows(plan, candles, shared=NOBODY_ELSE)
     note("labels")
-    scaler = once.fit_scaler(plan, candles, features, labels)
+    scaler = once.fit_scaler(plan, candles, features, labels, shared=NOBODY_ELSE)
     note("scaler")
     prepared = Prepared(candles=candles, features=features, labels=labels, scaler=scaler)
-    trained = once.train_model(plan, prepared, backend=LocalBackend())
+    trained = once.train_model(plan, prepared, backend=LocalBackend(), shared=NOBODY_ELSE)
     note("training")
-    temperature = once.tune_temperature(plan, prepared, trained)
+    temperature = once.tune_temperature(plan, prepared, trained, shared=NOBODY_ELSE)
     note("temperature")
     fitted = Fitted(trained=trained, temperature=temperature)
-    candidate = once.build_candidate(plan, prepared, fitted)
+    candidate = once.build_candidate(plan, prepared, fitted, shared=NOBODY_ELSE)
     note("candidate")
-    once.judge_candidate(plan, prepared, fitted, candidate)
+    once.judge_candidate(plan, prepared, fitted, candidate, shared=NOBODY_ELSE)
     note("judgement")
     yield seen
     shutil.rmtree(plan.home)
@@ -171,7 +174,7 @@ def test_law_finds_a_step_whose_key_forgets_a_setting(tmp_path: Path) -> None:
         write_text(folder / "scaler", f"{config.label.horizon_minutes} {config.gates.accuracy.limit}")
         return ScalerRef(scaler=FileRef.of(folder / "scaler"))
 
-    done_once(watched.plan, "BTC-USD", "forgets", ScalerRef, work, label=config.label)
+    done_once(watched.plan, "BTC-USD", "forgets", ScalerRef, work, shared=NOBODY_ELSE, label=config.label)
     assert watched.seen("forgets").missing() == {"gates.accuracy.limit"}
 
 

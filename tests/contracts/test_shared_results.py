@@ -1,0 +1,216 @@
+"""Results of steps that two machines share through a bucket of a real S3 server: two homes stand for the machines."""
+
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from models_lib.config import RunConfig, load_config
+from models_lib.errors import TransientError
+from models_lib.files import write_text
+from models_lib.steps import once
+from models_lib.steps.finished import done_once
+from models_lib.steps.plan import RunPlan, plan_run
+from models_lib.steps.refs import FileRef, Prepared, Reference
+from models_lib.steps.shared_results import NotShared, SharedResults
+from tasks.adapters.aws.clients import Aws
+from tasks.adapters.results import open_results
+from tasks.adapters.s3.objects import S3Folder
+from tasks.adapters.s3.results import S3Results
+from tasks.adapters.sources import open_source
+from tests.aws.weed import REGION, Weed
+from tests.markets import QUICK
+from tests.proxy import Proxy
+
+NOW = datetime(2026, 1, 15, 2, tzinfo=UTC)
+BTC = "BTC-USD"
+TAKEN_OVER = "finished on another machine, taken over"
+
+
+class NotesRef(Reference):
+    """An answer of the tests: two files."""
+
+    first: FileRef
+    second: FileRef
+
+
+@dataclass
+class Work:
+    """A step that counts how often it worked, and never writes the same twice."""
+
+    times: list[Path] = field(default_factory=list)
+
+    def __call__(self, folder: Path) -> NotesRef:
+        self.times.append(folder)
+        write_text(folder / "first.txt", f"made in {folder}, time {len(self.times)}")
+        write_text(folder / "deep" / "second.txt", "always the same")
+        return NotesRef(first=FileRef.of(folder / "first.txt"), second=FileRef.of(folder / "deep" / "second.txt"))
+
+
+def plan_at(home: Path, *settings: str) -> RunPlan:
+    config = load_config(None, settings) if settings else RunConfig()
+    return plan_run(config, home=home, symbols=(BTC,), who="test", now=NOW)
+
+
+def done(home: Path, work: Work, shared: SharedResults) -> NotesRef:
+    return done_once(plan_at(home), BTC, "notes", NotesRef, work, shared=shared, rows=3)
+
+
+@pytest.fixture
+def folder(bucket: str) -> S3Folder:
+    return S3Folder(Aws(REGION), f"s3://{bucket}/kept/results")
+
+
+@pytest.fixture
+def shared(folder: S3Folder) -> S3Results:
+    return S3Results(folder)
+
+
+def test_what_one_machine_finished_another_takes_over(
+    shared: S3Results, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    work = Work()
+    first = done(tmp_path / "one", work, shared)
+    assert TAKEN_OVER not in caplog.text
+    second = done(tmp_path / "two", work, shared)
+    assert TAKEN_OVER in caplog.text
+    assert len(work.times) == 1
+    assert (second.first.sha256, second.second.sha256) == (first.first.sha256, first.second.sha256)
+    assert second.first.checked().is_relative_to(tmp_path / "two")
+    caplog.clear()
+    done(tmp_path / "two", work, shared)
+    assert "finished before, taken over" in caplog.text
+
+
+def test_machines_that_share_nothing_work_for_themselves(tmp_path: Path) -> None:
+    work = Work()
+    for home in ("one", "two"):
+        done(tmp_path / home, work, NotShared())
+    assert len(work.times) == 2
+
+
+def test_of_two_machines_that_finished_the_same_the_first_stays(shared: S3Results, tmp_path: Path) -> None:
+    class FinishesLater(NotShared):
+        """Nothing is there when the work begins; the other one is done when it ends."""
+
+        keep = staticmethod(shared.keep)
+
+    done(tmp_path / "one", Work(), FinishesLater())
+    done(tmp_path / "two", Work(), FinishesLater())
+    third = done(tmp_path / "three", Work(), shared)
+    assert third.first.checked().read_text().startswith(f"made in {tmp_path / 'one'}")
+
+
+def test_half_uploaded_result_is_not_there(shared: S3Results, folder: S3Folder, tmp_path: Path) -> None:
+    """A machine that is killed before the last object leaves files that no result names."""
+
+    def killed(params: dict[str, str], **_: object) -> None:
+        if params["Key"].endswith("result.json"):
+            raise KeyboardInterrupt
+
+    folder._client.meta.events.register("provide-client-params.s3.PutObject", killed)
+    work = Work()
+    with pytest.raises(KeyboardInterrupt):
+        done(tmp_path / "one", work, shared)
+    folder._client.meta.events.unregister("provide-client-params.s3.PutObject", killed)
+    assert len(list(folder.names())) == 2
+    done(tmp_path / "two", work, shared)
+    assert len(work.times) == 2
+    done(tmp_path / "three", work, shared)
+    assert len(work.times) == 2
+
+
+@pytest.mark.parametrize("damage", ["another content", "gone", "no result"])
+def test_damaged_result_is_made_again_and_kept_again(
+    shared: S3Results,
+    folder: S3Folder,
+    weed: Weed,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    damage: str,
+) -> None:
+    work = Work()
+    first = done(tmp_path / "one", work, shared)
+    (key,) = [name for name in folder.names() if name.endswith(first.first.sha256)]
+    match damage:
+        case "another content":
+            weed.client().put_object(
+                Bucket=folder.bucket,
+                Key=f"kept/results/{key}",
+                Body=b"other",
+                Metadata={"sha256": first.first.sha256},
+            )
+        case "gone":
+            folder.delete(key)
+        case "no result":
+            folder.put(f"{Path(key).parent}/result.json", b'{"files": {"../../x": ""}}')
+    done(tmp_path / "two", work, shared)
+    assert "not taken over from other machines" in caplog.text
+    assert len(work.times) == 2
+    done(tmp_path / "three", work, shared)
+    assert len(work.times) == 2
+    assert not list(tmp_path.rglob("x"))
+
+
+def test_bucket_that_does_not_answer_is_a_warning(
+    weed: Weed, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Proxy(weed.port) as proxy:
+        weed.use(monkeypatch, port=proxy.port)
+    shared = S3Results(S3Folder(Aws(REGION, attempts=1), f"s3://{bucket}/results"))
+    work = Work()
+    done(tmp_path / "one", work, shared)
+    done(tmp_path / "one", work, shared)
+    assert len(work.times) == 1
+    said = [record.getMessage() for record in caplog.records]
+    assert [("not taken over" in line, "not kept" in line) for line in said] == [(True, False), (False, True)]
+    assert all("AWS does not answer" in line for line in said)
+
+
+def test_fault_of_the_work_itself_is_not_hidden(shared: S3Results, tmp_path: Path) -> None:
+    def fails(_folder: Path) -> NotesRef:
+        raise TransientError("the work's own")
+
+    with pytest.raises(TransientError, match="the work's own"):
+        done_once(plan_at(tmp_path), BTC, "notes", NotesRef, fails, shared=shared, rows=3)
+
+
+def test_old_results_are_dropped(shared: S3Results, folder: S3Folder, tmp_path: Path) -> None:
+    work = Work()
+    done(tmp_path / "one", work, shared)
+    now = datetime.now(UTC)
+    assert shared.drop(before=now - timedelta(days=1)) == 0
+    assert shared.drop(before=now + timedelta(minutes=1)) == 3
+    assert list(folder.names()) == []
+
+
+def test_a_run_on_another_machine_goes_on_where_the_first_one_was(
+    bucket: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = (
+        "data.days=14",
+        *QUICK,
+        f"storage.uri=s3://{bucket}/kept",
+        "storage.results=s3",
+        f"aws.region={REGION}",
+    )
+
+    def prepared(home: Path) -> Prepared:
+        plan = plan_at(home, *settings)
+        shared = open_results(plan.config)
+        candles = once.fetch_candles(plan, BTC, source=open_source(plan.config), shared=shared)
+        features = once.compute_features(plan, candles, shared=shared)
+        labels = once.label_rows(plan, candles, shared=shared)
+        scaler = once.fit_scaler(plan, candles, features, labels, shared=shared)
+        return Prepared(candles=candles, features=features, labels=labels, scaler=scaler)
+
+    first = prepared(tmp_path / "one")
+    assert TAKEN_OVER not in caplog.text
+    second = prepared(tmp_path / "two")
+    assert caplog.text.count(TAKEN_OVER) == 4
+    second.check_files()
+    assert str(second).replace(str(tmp_path / "two"), "") == str(first).replace(str(tmp_path / "one"), "")
