@@ -1,4 +1,4 @@
-"""The input scaler: mean and scale of each feature over the training rows, and the proof that it does its work.
+"""Fitting the input scaler: mean and scale of each feature over the training rows, and the proof that it does its work.
 
 Belongs here: fitting the scaler, and measuring the moments that it leaves. Knowable when: only rows that the caller
 names are looked at; they must be training rows.
@@ -8,29 +8,18 @@ What does not belong here: where the scaler is kept (it is two tensors of the ne
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from models_lib.errors import DataError
+from models_lib.scaler import Scaler
+
+__all__ = ["Scaler", "fit_scaler", "scaled_moments"]
 
 _SMALLEST_RELATIVE_SCALE = 1e-6
 """float32 resolves 6e-8 of a value: a feature that varies by less than 1e-6 of its mean is constant for the network."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scaler:
-    """What is subtracted from, and what divides, each feature.
-
-    Attributes:
-        mean: float64 [F].
-        scale: float64 [F], the population standard deviation, > 0.
-    """
-
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
 
 
 @njit(cache=True, nogil=True)

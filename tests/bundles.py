@@ -29,7 +29,6 @@ from models_lib.bundle import (
     add_run_facts,
     ensemble_manifest,
     ensemble_tensors,
-    identity_of_training,
     load_bundle,
     record_golden,
     repaired_manifest,
@@ -38,7 +37,14 @@ from models_lib.bundle import (
 )
 from models_lib.bundle.layout import HASHES_FILE, is_identity
 from models_lib.candles.schema import epoch_ms
-from models_lib.config import GatesSection, LabelSection, NetworkSection, SplitsSection, TrainingSection
+from models_lib.config import (
+    GatesSection,
+    LabelSection,
+    NetworkSection,
+    SplitsSection,
+    TrainingSection,
+    identity_of_training,
+)
 from models_lib.envelope import Envelope, fit_envelope
 from models_lib.features import CURRENT, RAW72, FeatureSet, compute_features, joined
 from models_lib.networks import build_network, state_tensors

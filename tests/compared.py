@@ -14,14 +14,13 @@ from models_lib.bundle import (
     FeatureFacts,
     Manifest,
     TorchPredictor,
-    identity_of_training,
     record_golden,
     repaired_manifest,
     with_temperature,
     write_bundle,
 )
 from models_lib.calibration import fit_temperature
-from models_lib.config import NetworkSection, RunConfig, TrainingSection
+from models_lib.config import NetworkSection, RunConfig, TrainingSection, identity_of_training
 from models_lib.features import CURRENT, RAW72, FeatureSet
 from models_lib.scaling import fit_scaler
 from models_lib.steps.market import Market

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
         RepairFacts,
         Span,
         SplitFacts,
-        identity_of_training,
     )
     from models_lib.bundle.predictor import OnnxPredictor, Predictor, TorchPredictor
     from models_lib.bundle.reader import Bundle, Finding, is_sound, load_bundle, verify_bundle
@@ -55,7 +54,6 @@ _MODULES = {
         "RepairFacts",
         "Span",
         "SplitFacts",
-        "identity_of_training",
     ),
     "predictor": ("OnnxPredictor", "Predictor", "TorchPredictor"),
     "reader": ("Bundle", "Finding", "is_sound", "load_bundle", "verify_bundle"),
@@ -88,7 +86,6 @@ __all__ = [
     "ensemble_tensors",
     "export_bundle",
     "export_torch",
-    "identity_of_training",
     "is_sound",
     "load_bundle",
     "record_golden",

@@ -24,14 +24,11 @@ from pydantic import (
 from models_lib.architecture import DEFAULT_CLAMP, Architecture, EnsembleArchitecture, Member, RepairedArchitecture
 from models_lib.bundle.layout import COMPOSED_VERSION, MANIFEST_FILE, READABLE_VERSIONS, SCHEMA_VERSION
 from models_lib.bundle.parsing import Sha256, parse_json, parse_part
-from models_lib.config import LabelSection, NetworkSection, SplitsSection, TrainingSection
+from models_lib.config import LabelSection, NetworkSection, SplitsSection
 from models_lib.config.sections import SymbolName
 from models_lib.envelope import Envelope
 from models_lib.errors import BundleError
 from models_lib.features import CURRENT, SERVING_BARS, WARM_UP_BARS, FeatureSet, feature_set
-
-WHERE_NOT_WHAT = frozenset({"backend", "sagemaker", "device", "time_limit_minutes", "max_parallel"})
-"""Fields of TrainingSection that say where a model is trained, not which model comes out."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -342,11 +339,6 @@ def _check_joined(joined: FeatureFacts, members: list[FeatureFacts]) -> None:
     wrong = [name for name, value in wanted.items() if getattr(joined, name) != value]
     if wrong:
         raise ValueError(f"features.{wrong[0]} must be the members' one after the other")
-
-
-def identity_of_training(training: TrainingSection) -> dict[str, JsonValue]:
-    """The training configuration as far as it makes the model what it is: the same on every backend."""
-    return training.model_dump(mode="json", exclude=set(WHERE_NOT_WHAT))
 
 
 def parse_manifest(content: bytes) -> Manifest:

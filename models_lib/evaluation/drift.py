@@ -8,11 +8,12 @@ What does not belong here: the gate that judges the result (gates.py).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from models_lib.evaluation.gates import FeatureDrift
 
 Floats = NDArray[np.float64]
 
@@ -26,23 +27,6 @@ _FEWEST_WEEKS = 2
 _FEWEST_ROWS = 1_440
 """A week with fewer rows, a day's worth, is left out."""
 _PERCENTILE = 99.0
-
-
-@dataclass(frozen=True, eq=False)
-class FeatureDrift:
-    """Population stability index of the newest week, feature by feature.
-
-    Attributes:
-        names: F feature names.
-        psi: float64 [F], newest week against the training rows; 0 is no change.
-        limit: float64 [F], the larger of the floor and the 99th percentile of the past weeks' values.
-        num_past_weeks: whole weeks that the limits were taken from.
-    """
-
-    names: tuple[str, ...]
-    psi: Floats
-    limit: Floats
-    num_past_weeks: int
 
 
 def feature_drift(

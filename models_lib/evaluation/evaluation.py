@@ -29,8 +29,7 @@ from models_lib.evaluation.blocks import Blocks
 from models_lib.evaluation.bootstrap import Interval
 from models_lib.evaluation.calls import call_figures, prediction_figures
 from models_lib.evaluation.champion import ChampionComparison
-from models_lib.evaluation.drift import FeatureDrift
-from models_lib.evaluation.gates import Measurements, Moments, improves
+from models_lib.evaluation.gates import FeatureDrift, Measurements, Moments, improves
 from models_lib.evaluation.metrics import (
     ClassificationMetrics,
     EmittedFigures,

@@ -26,7 +26,6 @@ from models_lib.config import (
     Severity,
 )
 from models_lib.evaluation.bootstrap import Interval
-from models_lib.evaluation.drift import FeatureDrift
 
 Figure = float | tuple[float, float] | None
 ROUNDING_NATS = 1e-6
@@ -72,6 +71,23 @@ class GateResult:
             "passed": self.passed,
             "note": self.note,
         }
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureDrift:
+    """Population stability index of the newest week, feature by feature.
+
+    Attributes:
+        names: F feature names.
+        psi: float64 [F], newest week against the training rows; 0 is no change.
+        limit: float64 [F], the larger of the floor and the 99th percentile of the past weeks' values.
+        num_past_weeks: whole weeks that the limits were taken from.
+    """
+
+    names: tuple[str, ...]
+    psi: NDArray[np.float64]
+    limit: NDArray[np.float64]
+    num_past_weeks: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,12 +12,11 @@ from models_lib.bundle import (
     Span,
     SplitFacts,
     TorchPredictor,
-    identity_of_training,
     record_golden,
     with_temperature,
     write_bundle,
 )
-from models_lib.config import RunConfig
+from models_lib.config import RunConfig, identity_of_training
 from models_lib.envelope import fit_envelope
 from models_lib.steps.candles import read_candles
 from models_lib.steps.features import map_features

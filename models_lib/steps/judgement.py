@@ -19,7 +19,7 @@ from models_lib.bundle.predictor import Predictor, probabilities_of
 from models_lib.bundle.tensors import SCALER_MEAN, SCALER_SCALE
 from models_lib.config import EvaluationSection, RunConfig
 from models_lib.evaluation.champion import ChampionComparison
-from models_lib.evaluation.drift import FeatureDrift, feature_drift
+from models_lib.evaluation.drift import feature_drift
 from models_lib.evaluation.evaluation import (
     Evaluation,
     EvaluationInputs,
@@ -28,7 +28,7 @@ from models_lib.evaluation.evaluation import (
     measurements_of,
     verdict_words,
 )
-from models_lib.evaluation.gates import GateResult, Moments, judge
+from models_lib.evaluation.gates import FeatureDrift, GateResult, Moments, judge
 from models_lib.features import FeatureSet
 from models_lib.scaling import Scaler, scaled_moments
 from models_lib.steps.market import Market, Matrix, Rows

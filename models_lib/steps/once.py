@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from models_lib.backends import TrainingBackend
-from models_lib.bundle import identity_of_training
 from models_lib.candles.sources import CandleSource
+from models_lib.config import identity_of_training
 from models_lib.steps import candidate, candles, champion, features, judge, labels, scaler, temperature, train
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan

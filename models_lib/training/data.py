@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_lib.errors import DataError
-from models_lib.scaling import Scaler
+from models_lib.scaler import Scaler
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 from models_lib.config import GatesSection, NetworkSection, Section, TrainingSection
 from models_lib.errors import DataError
 from models_lib.files import write_bytes
-from models_lib.scaling import Scaler
+from models_lib.scaler import Scaler
 from models_lib.training.data import TrainingData
 
 TARGETS_FILE = "training_inputs.safetensors"

@@ -24,10 +24,9 @@ from models_lib.bundle import (
 )
 from models_lib.bundle.golden import GOLDEN_CANDLES, GOLDEN_ROWS, parse_golden
 from models_lib.bundle.layout import bundle_hash
-from models_lib.bundle.manifest import identity_of_training
 from models_lib.bundle.tensors import decode, encode, with_temperature
 from models_lib.candles.schema import epoch_ms
-from models_lib.config import NetworkSection, TrainingSection
+from models_lib.config import NetworkSection, TrainingSection, identity_of_training
 from models_lib.errors import BundleError, DataError
 from models_lib.features import SERVING_BARS, WARM_UP_BARS, FeatureSet, compute_features
 from models_lib.networks import network_from_tensors

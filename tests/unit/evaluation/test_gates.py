@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from models_lib.config import GatesSection
 from models_lib.evaluation.bootstrap import Interval
-from models_lib.evaluation.drift import FeatureDrift
-from models_lib.evaluation.gates import GateResult, Measurements, epoch_gates, judge
+from models_lib.evaluation.gates import FeatureDrift, GateResult, Measurements, epoch_gates, judge
 
 GATES = GatesSection()
 F = 4

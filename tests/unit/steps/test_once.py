@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from models_lib.backends import LocalBackend
-from models_lib.bundle.manifest import WHERE_NOT_WHAT
 from models_lib.config import RunConfig, Section, load_config
+from models_lib.config.identity import WHERE_NOT_WHAT
 from models_lib.files import write_text
 from models_lib.steps import once
 from models_lib.steps.finished import done_once
