@@ -4,9 +4,11 @@ Plain torch on whole arrays: the scaled training rows are made once and stay in 
 epoch is one permutation cut into batches; no loader, no worker threads. With the same seed, data and machine the
 weights are the same bit for bit.
 
-What does not belong here: processes, time limits and files that outlive the call (worker.py, models_lib.backends).
+What does not belong here: processes and time limits (worker.py, models_lib.backends), and the files that outlive the call
+(checkpoints.py).
 """
 
+import functools
 import math
 import tempfile
 import time
@@ -28,8 +30,9 @@ from models_lib.networks.dropout import MaskPool
 from models_lib.networks.losses import Loss
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoint import read_weights, write_weights
+from models_lib.training.checkpoints import Checkpoint, Checkpoints, Moving
 from models_lib.training.data import TrainingData
-from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory
+from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory, epoch_from_json
 from models_lib.training.schedules import average_decay_at, learning_rate_at
 from models_lib.training.streams import Streams
 
@@ -63,6 +66,7 @@ def train_network(
     gates: GatesSection,
     seed: int,
     listener: Listener = lambda _: None,
+    checkpoints: Checkpoints | None = None,
 ) -> TrainingOutcome:
     """Fits a network and returns the epoch with the lowest validation NLL after temperature.
 
@@ -76,6 +80,8 @@ def train_network(
         gates: limits of the gates that are looked at after each epoch.
         seed: of weights, row order and dropout.
         listener: told of progress, in this thread.
+        checkpoints: of this very training, data, recipe, seed and device: it goes on from the newest one, if there is
+            one, to the same bits, and leaves one after an epoch. None: nothing is written.
 
     Raises:
         TrainingError: the loss or a gradient is not finite (before the optimiser's step), or no epoch gave finite
@@ -88,9 +94,9 @@ def train_network(
     train = _rows_on_device(data, data.train_rows, fit.network, part="training", device=device)
     validation = _rows_on_device(data, data.validation_rows, fit.network, part="validation", device=device)
     judge = _Judge(network=network, gates=gates, rows=validation)
-    epochs: list[EpochRecord] = []
-    best: _Judged | None = None
-    stop: Stop | None = None
+    newest = None if checkpoints is None else checkpoints.newest()
+    epochs, best = ([], None) if newest is None else fit.resume(newest)
+    stop = None if best is None else _stop(epochs, best.record.epoch, training)
     while stop is None:
         started = time.perf_counter()
         steps = fit.one_epoch(train, epoch=len(epochs) + 1, listener=listener)
@@ -100,6 +106,8 @@ def train_network(
             best = judged
         stop = _stop(epochs, best.record.epoch, training)
         listener(judged.record)
+        if checkpoints is not None:
+            checkpoints.offer(functools.partial(fit.checkpoint, epochs, best))
     if best is None or best.record.validation_nll is None:
         raise TrainingError(
             f"none of {len(epochs)} epochs gave finite validation logits. "
@@ -151,7 +159,7 @@ class _Fit:
     optimizer: torch.optim.Optimizer
     loss: Loss
     masks: MaskPool | None
-    order: torch.Generator
+    streams: Streams
     training: TrainingSection
     steps_done: int = 0
 
@@ -171,9 +179,32 @@ class _Fit:
             optimizer=_optimizer(live, training),
             loss=loss_function(training, classes=data.classes[data.train_rows], device=device),
             masks=MaskPool(network.dropout, generator=streams.dropout, device=device) if drops else None,
-            order=streams.order,
+            streams=streams,
             training=training,
         )
+
+    @property
+    def _moving(self) -> Moving:
+        return Moving(self.network, self.average.network, self.optimizer, self.streams)
+
+    def checkpoint(self, epochs: list[EpochRecord], best: "_Judged") -> Checkpoint:
+        """The state after the last of the epochs, with the best of them."""
+        tensors = self._moving.tensors() | {f"best/{name}": array for name, array in best.tensors.items()}
+        values = {
+            "steps_done": self.steps_done,
+            "epochs": [record.to_json() for record in epochs],
+            "best_epoch": best.record.epoch,
+        }
+        return Checkpoint(len(epochs), {**tensors, "best_logits": best.logits}, values)
+
+    def resume(self, newest: Checkpoint) -> tuple[list[EpochRecord], "_Judged"]:
+        """Takes over the state of a checkpoint; its epochs, and the best of them."""
+        self._moving.restore(newest.tensors)
+        self.steps_done = newest.values["steps_done"]
+        epochs = [epoch_from_json(record) for record in newest.values["epochs"]]
+        kept = {name.removeprefix("best/"): array for name, array in newest.tensors.items() if name.startswith("best/")}
+        best = _Judged(epochs[newest.values["best_epoch"] - 1], kept, newest.tensors["best_logits"])
+        return epochs, best
 
     def one_epoch(self, rows: _Rows, *, epoch: int, listener: Listener) -> _Steps:
         """One pass over the rows in a fresh order; rows that do not fill the last batch wait for the next order."""
@@ -181,7 +212,7 @@ class _Fit:
         batch = min(self.training.batch_size, num_rows)
         steps = num_rows // batch
         told_every = max(1, steps // _TOLD_PER_EPOCH)
-        order_N = torch.randperm(num_rows, generator=self.order).to(rows.inputs.device)
+        order_N = torch.randperm(num_rows, generator=self.streams.order).to(rows.inputs.device)
         if self.masks is not None:
             self.masks.refill()
         self.network.train()
