@@ -15,9 +15,14 @@ from models_lib.errors import BundleError
 from models_lib.files import write_bytes
 
 
+def encode_weights(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """The tensors as the content of a safetensors file; equal tensors give equal bytes."""
+    return bytes(save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}))
+
+
 def write_weights(path: Path, tensors: Mapping[str, NDArray[np.float32]]) -> None:
-    """Writes the tensors to `path`, whole or not at all; equal tensors give equal bytes."""
-    write_bytes(path, save({name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}))
+    """Writes the tensors to `path`, whole or not at all."""
+    write_bytes(path, encode_weights(tensors))
 
 
 def read_weights(path: Path) -> dict[str, NDArray[np.float32]]:

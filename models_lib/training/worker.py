@@ -13,12 +13,9 @@ What does not belong here: starting, limiting and killing the process (models_li
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from pathlib import Path
-
-import torch
 
 from models_lib.errors import CrpbotError
 from models_lib.files import write_json
@@ -27,6 +24,7 @@ from models_lib.training.board import Board
 from models_lib.training.checkpoint import write_weights
 from models_lib.training.history import EpochRecord, StepProgress
 from models_lib.training.progress import message_of
+from models_lib.training.settle import settle_torch
 from models_lib.training.spec import FAILURE_FILE, HISTORY_FILE, WEIGHTS_FILE, TrainingSpec
 from models_lib.training.trainer import train_network
 
@@ -40,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.parent is not None:
         die_with_parent(chosen.parent)
     spec = TrainingSpec.model_validate_json(chosen.spec.read_bytes())
-    _settle_torch()
+    settle_torch()
     try:
         _train(spec)
     except CrpbotError as error:
@@ -71,14 +69,6 @@ def _train(spec: TrainingSpec) -> None:
         )
     write_json(spec.output / HISTORY_FILE, outcome.history.to_json())
     write_weights(spec.output / WEIGHTS_FILE, outcome.tensors)
-
-
-def _settle_torch() -> None:
-    """One thread, and the same bits every time; memory is not filled beforehand, because nothing reads it unwritten."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is repeatable only with a fixed workspace
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch hides it there
 
 
 if __name__ == "__main__":
