@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.aws.cloud import Cloud
 from tests.aws.weed import Weed, need_weed
 from tests.sshd import Sshd, need_sshd
 
@@ -22,6 +23,22 @@ def real_candles() -> Path:
     if not path.is_dir():
         pytest.fail(f"CRPBOT_TEST_CANDLES={folder} is not a folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def cloud_server(weed: Weed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A stand-in of AWS beside the S3 server; tests take `cloud`."""
+    with Cloud(weed, tmp_path_factory.mktemp("cloud") / "home") as server:
+        yield server
+
+
+@pytest.fixture
+def cloud(cloud_server: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    """The stand-in of AWS as in the beginning; the environment leads to it. Buckets: `cloud.with_bucket()`."""
+    cloud_server.reset()
+    cloud_server.use(monkeypatch)
+    yield cloud_server
+    cloud_server.reset()
 
 
 @pytest.fixture(scope="session")
