@@ -38,7 +38,7 @@ import pytest
 from botocore.config import Config
 
 from models_lib.orphans import descendants
-from tests.aws.cloud_settings import ACCOUNT, REGION, Interruption
+from tests.aws.cloud_settings import ACCOUNT, EYES, REGION, Interruption
 from tests.aws.weed import Weed
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -110,7 +110,10 @@ class Cloud:
             monkeypatch.setenv(name, value)
 
     def client(self, service: str) -> Any:
-        """A plain client, whatever the environment says: for setting up and for looking behind what is tested."""
+        """A plain client, whatever the environment says: for setting up and for looking behind what is tested.
+
+        Its requests are not counted, denied or failed.
+        """
         if service == "s3":
             return self.weed.client()
         if service not in self._clients:
@@ -121,7 +124,13 @@ class Cloud:
                 aws_access_key_id=known["AWS_ACCESS_KEY_ID"],
                 aws_secret_access_key=known["AWS_SECRET_ACCESS_KEY"],
                 region_name=self.region,
-                config=Config(retries={"total_max_attempts": 1}, connect_timeout=2, read_timeout=20, proxies={}),
+                config=Config(
+                    retries={"total_max_attempts": 1},
+                    connect_timeout=2,
+                    read_timeout=20,
+                    proxies={},
+                    user_agent_extra=EYES,
+                ),
             )
         return self._clients[service]
 

@@ -20,6 +20,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -31,7 +32,8 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from tests.aws import policies, prices, quotas
-from tests.aws.cloud_settings import ACCOUNT, CALLER, AwsError, Fault, Interruption, Settings
+from tests.aws.cloud_settings import ACCOUNT, CALLER, EYES, AwsError, Fault, Interruption, Settings
+from tests.aws.request_shapes import assert_well_shaped
 from tests.aws.s3_gateway import S3Gateway
 from tests.aws.training_jobs import TrainingJobs
 
@@ -84,6 +86,9 @@ class Server:
             return self._of_a_service(environ, start, body=body, key=key, region=region, service=service)
         except AwsError as error:
             return _json_error(start, error) if target else _xml_error(start, error)
+        except Exception as fault:  # noqa: BLE001  a fault of the stand-in must be seen in the test that met it
+            traceback.print_exc()
+            return _json_error(start, AwsError("StandInFault", repr(fault), 500))
 
     def end(self) -> None:
         """Ends all jobs."""
@@ -110,17 +115,15 @@ class Server:
         form = {} if target else dict(parse_qsl(body.decode()))
         operation = target.rpartition(".")[2] or form.get("Action", "")
         action = f"{_SERVICES.get(service, service)}:{operation}"
-        self._refuse(action, key, query=not target)
+        if EYES not in environ.get("HTTP_USER_AGENT", ""):
+            self._refuse(action, key, query=not target)
         if service == "sagemaker" and operation in self._jobs.answers:
-            return _json(start, self._jobs.answers[operation](json.loads(body), region))
-        if service == "servicequotas" and operation in (
-            "ListServiceQuotas",
-            "ListAWSDefaultServiceQuotas",
-            "GetServiceQuota",
-        ):
-            return _json(start, quotas.answer(self._settings, operation, json.loads(body), region))
+            return _shaped(start, "sagemaker", operation, self._jobs.answers[operation](json.loads(body), region))
+        if service == "servicequotas" and operation in quotas.OPERATIONS:
+            answer = quotas.answer(self._settings, operation, json.loads(body), region)
+            return _shaped(start, "service-quotas", operation, answer)
         if action == "pricing:GetProducts":
-            return _json(start, prices.answer(self._settings, json.loads(body)))
+            return _shaped(start, "pricing", operation, prices.answer(self._settings, json.loads(body)))
         if action == "iam:SimulatePrincipalPolicy":
             return _answered(start, "200 OK", "text/xml", policies.simulate(self._settings, form).encode())
         if service == "ecr" and (registry := json.loads(body).get("registryId")):
@@ -178,6 +181,12 @@ def _scope(environ: dict[str, Any]) -> tuple[str, str, str]:
     _, _, rest = environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")
     parts = rest.partition(",")[0].split("/")
     return (parts[0], parts[2], parts[3]) if len(parts) == 5 else ("", "", "")
+
+
+def _shaped(start: Any, service: str, operation: str, answer: dict[str, Any]) -> Iterable[bytes]:
+    """An answer that the service's model allows."""
+    assert_well_shaped(service, operation, answer)
+    return _json(start, answer)
 
 
 def _json(start: Any, content: Any) -> Iterable[bytes]:

@@ -14,6 +14,9 @@ REGION: Final = "eu-central-1"
 CALLER: Final = "caller"
 """As a principal in `denied`: whoever holds the access key; every other principal is the name of a role."""
 
+EYES: Final = "crpbot-tests-eyes"
+"""In the user agent of a test's own looks, which are neither counted nor refused."""
+
 
 class AwsError(Exception):
     """An answer that is an error.

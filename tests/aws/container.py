@@ -2,7 +2,8 @@
 
 So SIGTERM does to it what it does in AWS: nothing, when PID 1 has no handler for it (and the toolkit has none). Where
 this machine gives no namespace, SIGTERM is kept back unless PID 1 has a handler, and a process group takes the place of
-the namespace. A container does not outlive the server that started it.
+the namespace. A container in a namespace does not outlive the process that started it, however that one ends; in a group
+only its first process does not.
 
 What does not belong here: what runs in it.
 """
@@ -60,6 +61,7 @@ class Container:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        self._killed = False
         self._reader = Thread(target=self._read, args=(tell,), daemon=True)
         self._reader.start()
 
@@ -70,6 +72,8 @@ class Container:
             return None
         self._kill_rest()
         self._reader.join()
+        if self._killed and code != 0:
+            return 128 + signal.SIGKILL  # unshare itself ends with 1 then
         return 128 - code if code < 0 else code
 
     def terminate(self) -> None:
@@ -80,6 +84,7 @@ class Container:
 
     def kill(self) -> None:
         """SIGKILL for everything in it."""
+        self._killed = True
         pid = self._first()
         if isolation() and pid is not None:
             _signal(pid, signal.SIGKILL)

@@ -1,8 +1,9 @@
 """The life of one training job, from Starting to its end, in a thread of its own.
 
-    Starting - Downloading - Training - Uploading - Completed | Failed | Stopped | MaxRuntimeExceeded
-                   ^             |
-                   '- Interrupted (spot)  - MaxWaitTimeExceeded
+    Starting - Downloading - Training - Uploading - Completed
+       ^                        |  |
+       '---- Interrupted -------'  '--- Failed, or Stopping - Uploading - Stopped | MaxRuntimeExceeded
+             (spot; or MaxWaitTimeExceeded)
 
 What does not belong here: whether the job may begin (see training_jobs.py), and what its container sees (image.py).
 """
@@ -32,7 +33,6 @@ _MESSAGES: Final = {
     "Uploading": "Uploading generated training model",
     "Stopping": "Stopping the training job",
     "Interrupted": "Training job interrupted: the spot instance was reclaimed",
-    "Restarting": "Restarting the training job",
     "Completed": "Training job completed",
     "Failed": "Training job failed",
     "Stopped": "Training job stopped",
@@ -173,7 +173,8 @@ class TrainingJob:
         while (code := container.exit_code()) is None:
             if not why and (why := self._ended_from_outside(container, begun)):
                 deadline = time.monotonic() + (0 if why == "Interrupted" else self._pace.grace_seconds)
-                if why == "Stopped":
+                if why != "Interrupted":
+                    self.stop()
                     self._enter("Stopping")
                 container.terminate()
             if time.monotonic() >= deadline:
@@ -221,7 +222,7 @@ class TrainingJob:
                 return "MaxWaitTimeExceeded"
             if self._stop.wait(POLL_SECONDS):
                 return "Stopped"
-        self._enter("Restarting")
+        self._enter("Starting")
         return None
 
     def _conclude(self, base: Path, end: _End) -> None:

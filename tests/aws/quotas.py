@@ -9,6 +9,7 @@ from typing import Any, Final
 from tests.aws.cloud_settings import ACCOUNT, AwsError, Settings
 from tests.aws.request_shapes import model, refuse_misshapen
 
+OPERATIONS: Final = ("ListServiceQuotas", "ListAWSDefaultServiceQuotas", "GetServiceQuota")
 _CPU_FAMILIES: Final = ("m", "c", "r", "t")
 _CPU_DEFAULT: Final = 8
 
@@ -25,7 +26,7 @@ def quota_of(settings: Settings, instance_type: str, *, spot: bool) -> int:
 
 
 def answer(settings: Settings, operation: str, request: dict[str, Any], region: str) -> dict[str, Any]:
-    """ListServiceQuotas, ListAWSDefaultServiceQuotas, GetServiceQuota."""
+    """The answer to one of OPERATIONS."""
     refuse_misshapen("service-quotas", operation, request)
     if request["ServiceCode"] != "sagemaker":
         raise AwsError("NoSuchResourceException", f"The service {request['ServiceCode']} is not known here")

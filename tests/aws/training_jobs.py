@@ -255,7 +255,9 @@ def _refuse_limits(request: dict[str, Any]) -> None:
     longest = limits.get("MaxWaitTimeInSeconds")
     if not request.get("EnableManagedSpotTraining"):
         if longest is not None:
-            raise _invalid("MaxWaitTimeInSeconds can only be set when EnableManagedSpotTraining is true.")
+            raise _invalid(
+                "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true"
+            )
     elif longest is None or longest < limits["MaxRuntimeInSeconds"]:
         raise _invalid(
             "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
