@@ -142,13 +142,14 @@ class Settings:
                 fault.times -= 1
                 raise AwsError(fault.code, f"{fault.code}: as ordered by the test", fault.status)
 
-    def taken(self, job: str, *, checkpoints: int, lines: list[str]) -> Interruption | None:
+    def taken(self, job: str, *, spot: bool, checkpoints: int, lines: list[str]) -> Interruption | None:
         """The interruption that is due for a job, which is then spent."""
         with self.lock:
             for interruption in self.interruptions:
                 seen = sum(bool(re.search(interruption.pattern, line)) for line in lines) if interruption.pattern else 0
                 if (
                     interruption.meets(job)
+                    and (spot or not interruption.spot)
                     and checkpoints >= interruption.after_checkpoints
                     and seen >= interruption.after_lines
                 ):

@@ -116,7 +116,8 @@ def _environment(request: dict[str, Any], base: Path, region: str, arn: str, pac
         "TRAINING_JOB_NAME": request["TrainingJobName"],
         "TRAINING_JOB_ARN": arn,
     }
-    return passed | of_aws | own | request.get("Environment", {})
+    asked: dict[str, str] = request.get("Environment", {})
+    return passed | of_aws | own | asked
 
 
 def _direct(request: dict[str, Any], base: Path, storage: JobStorage) -> tuple[list[str], dict[str, str]]:

@@ -197,7 +197,7 @@ class TrainingJob:
         if self._waited_too_long():
             return "MaxWaitTimeExceeded"
         lines = self._log.lines if self._log else []
-        due = self._settings.taken(self.name, checkpoints=self._copied, lines=lines)
+        due = self._settings.taken(self.name, spot=self.spot, checkpoints=self._copied, lines=lines)
         return self._strike(due, container) if due else ""
 
     def _strike(self, due: Interruption, container: Container) -> str:
@@ -210,7 +210,7 @@ class TrainingJob:
         return ""
 
     def _waited_too_long(self) -> bool:
-        limit = self.request["StoppingCondition"].get("MaxWaitTimeInSeconds", math.inf)
+        limit: float = self.request["StoppingCondition"].get("MaxWaitTimeInSeconds", math.inf)
         return (time.time() - self.created) * self._pace.seconds_per_second >= limit
 
     def _interrupted(self) -> str | None:

@@ -36,7 +36,7 @@ def simulate(settings: Settings, form: Mapping[str, str]) -> str:
 
 
 def _members(form: Mapping[str, str], name: str) -> list[str]:
-    found = []
+    found: list[str] = []
     while (value := form.get(f"{name}.member.{len(found) + 1}")) is not None:
         found.append(value)
     return found

@@ -90,7 +90,7 @@ class TrainingJobs:
         refuse_misshapen("sagemaker", "DescribeTrainingJob", request)
         job = self._job(request["TrainingJobName"])
         algorithm = {"EnableSageMakerMetricsTimeSeries": False, **job.request["AlgorithmSpecification"]}
-        said = {name: job.request[name] for name in _ECHOED if name in job.request}
+        said: dict[str, Any] = {name: job.request[name] for name in _ECHOED if name in job.request}
         said |= {
             "TrainingJobArn": job.arn,
             "AlgorithmSpecification": algorithm,
@@ -242,7 +242,7 @@ def _is_plain(channel: dict[str, Any]) -> bool:
     return (
         channel.get("InputMode", "File") == "File"
         and channel.get("CompressionType", "None") == "None"
-        and channel["DataSource"].get("S3DataSource", {}).get("S3DataType") == "S3Prefix"
+        and bool(channel["DataSource"].get("S3DataSource", {}).get("S3DataType") == "S3Prefix")
     )
 
 
@@ -277,7 +277,7 @@ def _refuse_role(arn: str) -> None:
 
 
 def _trusts_sagemaker(document: str) -> bool:
-    statements = json.loads(document)["Statement"]
+    statements: Any = json.loads(document)["Statement"]
     return any(
         statement["Effect"] == "Allow"
         and "sts:AssumeRole" in _listed(statement["Action"])
