@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_hold,
         _add_release_hold,
         _add_approve,
+        _add_costs,
         _add_clean,
         _add_notify,
     ):
@@ -624,6 +625,27 @@ exit status: 0 done; 1 the run waits no longer, or no server answers; 2 no such 
     command.add_argument("--hold", action="store_true", help="promote none of them")
     command.add_argument("--by", metavar="NAME", help="for the ledger (default: user@host)")
     command.add_argument("--note", default="", metavar="TEXT", help="a remark, for the ledger")
+
+
+def _add_costs(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "costs",
+        module="costs",
+        summary="what paid trainings cost, by run, symbol, month or promoted model",
+        text="""\
+What trainings on rented machines cost, from the ledger of costs in CRPBOT_HOME/costs.jsonl:
+billable time at the price of the day of submission, which stands beside it. A job without an
+end counts with its ceiling. A month is a UTC month, and a job belongs to that of its end.
+
+With --by model: every bundle that became champion, and what its training was billed.
+
+exit status: 0 told, also when a line of the ledger is damaged, which is told too.""",
+    )
+    command.add_argument(
+        "--by", choices=("run", "symbol", "month", "model"), default="run", help="one line for each (default: run)"
+    )
+    _add_json(command, "the figures and every job")
 
 
 class _Version(argparse.Action):

@@ -68,7 +68,15 @@ def write_bundle(home: Path, bundle: str, days: float) -> Path:
     return folder
 
 
-def write_change(home: Path, symbol: str, bundle: str | None, days: float) -> None:
+def write_change(
+    home: Path,
+    symbol: str,
+    bundle: str | None,
+    days: float,
+    *,
+    run_id: str | None = None,
+    cost_usd: float = 0.0,
+) -> None:
     """A line of the ledger: the promotion of that bundle, or a rollback; pointers follow."""
     store = LocalStore(home)
     chain = read_chain(store.ledger().lines)
@@ -83,8 +91,8 @@ def write_change(home: Path, symbol: str, bundle: str | None, days: float) -> No
             "from": standing.champion,
             "to": bundle or standing.previous,
             "why": "test",
-            "cost_usd": 0.0,
-            "run_id": None,
+            "cost_usd": cost_usd,
+            "run_id": run_id,
             "gates": {},
             "previous_hash": chain.head,
         }
