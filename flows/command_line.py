@@ -314,6 +314,7 @@ exit status: 0 done; 2 nothing was measured.""",
     command.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for table and plots (default: below CRPBOT_HOME/temperature)"
     )
+    _add_config(command)
     _add_json(command, "the study")
 
 
@@ -331,6 +332,7 @@ vectors replayed, gate report. Nothing is written, and nothing in the bundle is 
 exit status: 0 sound; 1 damaged, or not what it says; 2 no such bundle.""",
     )
     command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash")
+    _add_config(command)
     _add_json(command, "the findings")
 
 
@@ -350,6 +352,7 @@ exit status: 0 promoted, or champion already; 1 refused; 2 no such bundle, or it
     command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
     command.add_argument("bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash")
     command.add_argument("--why", default="promoted by hand", metavar="TEXT", help="reason, for the ledger")
+    _add_config(command)
 
 
 def _add_rollback(commands: _Commands) -> None:
@@ -369,6 +372,7 @@ exit status: 0 done; 1 there is no earlier champion; 2 the earlier one is gone o
     )
     command.add_argument("symbol", metavar="S", help="symbol, such as BTC-USD")
     command.add_argument("--why", default="rolled back by hand", metavar="TEXT", help="reason, for the ledger")
+    _add_config(command)
 
 
 def _add_deploy(commands: _Commands) -> None:
@@ -460,6 +464,7 @@ exit status: 0 written; 2 no champion, no such bundle, or it is damaged or of an
     command.add_argument(
         "--bundle", metavar="BUNDLE", help="bundle folder, or the start of a kept hash (default: the champion)"
     )
+    _add_config(command)
     _add_json(command, "bundle and files")
 
 
@@ -476,6 +481,7 @@ before it: the whole chain and every champion's pointer are verified, also for o
 exit status: 0 the chain is sound; 1 it is damaged, and the message names the line.""",
     )
     command.add_argument("symbol", nargs="?", metavar="S", help="one symbol (default: all)")
+    _add_config(command)
     _add_json(command, "the entries")
 
 

@@ -10,6 +10,7 @@ that the next one is near. Such a run writes nothing; the server has people told
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
 from tasks.adapters.links import open_ssh
 from tasks.adapters.sources import check_bucket
+from tasks.adapters.stores import registry_of
 from tasks.summary_table import publish_summary
 from tasks.ui.log_lines import hear_the_library
 from tasks.ui.publish import for_the_eye
@@ -92,7 +94,8 @@ def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan
 def retrain(plan: RunPlan) -> State[Any]:
     """Everything from the admission on."""
     with marked_as_running(plan.folder):
-        tell_settled(plan, settle(plan.home, who=plan.who, ssh=open_ssh))
+        settled = settle(plan.home, registry=partial(registry_of, plan), who=plan.who, ssh=open_ssh)
+        tell_settled(plan, settled)
         outcomes = approved(plan, train_symbols(plan, plan.symbols))
         summary = show_summary(plan, outcomes)
         after_the_verdicts(plan, outcomes)

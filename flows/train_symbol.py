@@ -32,6 +32,7 @@ from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Fitted, Judged, Prepared, PromotionRef
 from models_lib.steps.release import both_or_neither
 from tasks.adapters.links import open_ssh
+from tasks.adapters.stores import registry_of
 from tasks.candidate import build_candidate
 from tasks.candles import fetch_candles
 from tasks.deploy import deploy_bundle
@@ -115,7 +116,8 @@ def promote_and_deploy(plan: RunPlan, judged: Judged, clock: StepClock) -> tuple
     if waits is not None:
         return waits, NOT_CONFIGURED
     try:
-        with both_or_neither(plan, judged.prepared.symbol, judged.stored, ssh=open_ssh):
+        registry = registry_of(plan)
+        with both_or_neither(plan, judged.prepared.symbol, judged.stored, registry=registry, ssh=open_ssh):
             with clock.step("promote"):
                 promotion = promote_bundle(plan, judged)
             if promotion.outcome == "held":

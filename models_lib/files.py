@@ -119,6 +119,30 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def trash_name(path: Path) -> Path:
+    """A name beside `path` for what shall be removed: no reader looks at it, and `crpbot clean` removes what a kill left."""
+    return path.with_name(f".trash-{secrets.token_hex(8)}")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of the file, or of the files in the folder, that nobody else links to."""
+    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
+    found = [one.lstat() for one in (path, *inside) if one.is_symlink() or one.is_file()]
+    return sum(status.st_size for status in found if status.st_nlink == 1)
+
+
+def discard(path: Path) -> str | None:
+    """Removes the file or folder; why that cannot be done, or None when it is done."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return f"{error.filename}: cannot be removed ({error.strerror}). Remove it by hand."
+    return None
+
+
 def append_line(path: Path, line: bytes) -> None:
     """Adds a line at the end of the file, durably. What a crash left of an earlier line stays a line of its own.
 

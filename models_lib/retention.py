@@ -16,9 +16,7 @@ import logging
 import math
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,8 +26,9 @@ from models_lib.config.sections import RetentionSection
 from models_lib.deployment.known import if_gone
 from models_lib.deployment.target import DeploymentTarget
 from models_lib.errors import ConfigError, CrpbotError, RecordError, TransientError
-from models_lib.registry.local import LocalStore
+from models_lib.files import discard, size_of, trash_name
 from models_lib.registry.registry import Registry, Roles
+from models_lib.registry.store import Store, Taken
 from models_lib.running import RUN_LOCK, run_folders, running_runs
 
 Kind = Literal["run", "study", "step result", "cache", "bundle", "leftover"]
@@ -53,7 +52,7 @@ class Item:
 
     Attributes:
         kind: what it is.
-        path: below the home.
+        path: below the home; of a bundle elsewhere, its address.
         why: why it went or stayed.
         size_bytes: what its removal frees; 0 for what stays.
     """
@@ -104,6 +103,7 @@ def clean_home(
     home: Path,
     section: RetentionSection,
     *,
+    store: Store,
     now: datetime,
     deployed: frozenset[str] | None = frozenset(),
     dry_run: bool = False,
@@ -115,6 +115,7 @@ def clean_home(
     Args:
         home: the state folder.
         section: how long each kind is kept.
+        store: whose bundles.
         now: aware.
         deployed: hashes of the bundles that targets run, as `deployed_bundles` tells; None, when nobody can tell, keeps
             every bundle.
@@ -125,7 +126,7 @@ def clean_home(
         try:
             alone = dry_run or stack.enter_context(_alone(home))
             if alone:
-                _sweep(broom, section, deployed)
+                _sweep(broom, section, store, deployed)
             else:
                 broom.faults.append(f"{home}: another cleaning is at work; nothing was removed by this one")
         except OSError as error:
@@ -142,7 +143,7 @@ def deployed_bundles(targets: Sequence[DeploymentTarget]) -> frozenset[str] | No
         return None
 
 
-def _sweep(broom: "_Broom", section: RetentionSection, deployed: frozenset[str] | None) -> None:
+def _sweep(broom: "_Broom", section: RetentionSection, store: Store, deployed: frozenset[str] | None) -> None:
     _sweep_leftovers(broom)
     # Whatever a running run may have taken over from the cache was used after its start.
     running = running_runs(broom.home)
@@ -154,7 +155,7 @@ def _sweep(broom: "_Broom", section: RetentionSection, deployed: frozenset[str] 
         why = "a deployment target does not tell what it runs. Try again later."
         broom.faults.append(f"no bundle was removed: {why} {if_gone(broom.home)}")
     else:
-        _sweep_bundles(broom, section, deployed)
+        _sweep_bundles(broom, section, store, deployed)
 
 
 @dataclass
@@ -176,25 +177,18 @@ class _Broom:
 
     def remove(self, kind: Kind, path: Path, why: str) -> None:
         """Renames, then removes; a dry run only notes."""
-        self.discard(kind, path, [path] if self.dry_run else [path.rename(_aside(path))], why)
-
-    def discard(self, kind: Kind, path: Path, aside: Iterable[Path], why: str) -> None:
-        """Removes what was set aside of `path`."""
-        aside = tuple(aside)
-        size = sum(_size(one) for one in aside)
-        if not self.dry_run:
-            for one in aside:
-                self._delete(one)
+        aside = path if self.dry_run else path.rename(trash_name(path))
+        size = size_of(aside)
+        fault = None if self.dry_run else discard(aside)
+        self.faults += [fault] if fault else []
         self.removed.append(Item(kind, self._name(path), why, size))
 
-    def _delete(self, path: Path) -> None:
-        try:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            self.faults.append(f"{error.filename}: cannot be removed ({error.strerror}). Remove it by hand.")
+    def finish(self, kind: Kind, taken: Taken, why: str) -> None:
+        """Removes what was taken out of the store; a dry run only notes."""
+        size = taken.size_bytes()
+        if not self.dry_run:
+            self.faults += taken.remove()
+        self.removed.append(Item(kind, taken.name, why, size))
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.home).as_posix()
@@ -288,46 +282,40 @@ def _unlocked(entry: Path) -> Iterator[bool]:
         yield _taken(lock.fileno())
 
 
-def _sweep_bundles(broom: _Broom, section: RetentionSection, deployed: frozenset[str]) -> None:
-    """Chooses and sets aside under the store's lock: nobody promotes or judges a bundle in between."""
-    store = LocalStore(broom.home)
-    if not (broom.home / "store").is_dir():
-        return
-    aside: list[tuple[Kind, Path, tuple[Path, ...], str]] = []
-    gone: tuple[Path, ...]
+def _sweep_bundles(broom: _Broom, section: RetentionSection, store: Store, deployed: frozenset[str]) -> None:
+    """Chooses and takes out while the store sees to it that nobody promotes or judges a bundle unseen in between."""
+    gone: list[tuple[Kind, Taken, str]] = []
     try:
-        with contextlib.nullcontext() if broom.dry_run else store.writing():
-            for half in _children(broom.home / "store" / "incoming"):
-                gone = (half if broom.dry_run else half.rename(_aside(half)),)
-                aside.append(("leftover", half, gone, "left by a killed put"))
-            roles = Registry(store).roles()
-            for bundle in (*store.find(""), *store.unkept_verdicts()):
+        with store.cleaning(dry_run=broom.dry_run) as cleaning:
+            gone += [("leftover", half, "left by a killed put") for half in cleaning.halves()]
+            kept = cleaning.bundles()
+            roles = Registry(store).roles() if kept else Roles({}, {})
+            for bundle, changed in kept.items():
+                days = broom.age_days(_last_mention(roles, bundle, changed))
                 why = _needed(roles, bundle, deployed)
-                folder = broom.home / "store" / "bundles" / bundle
-                days = broom.age_days(_last_mention(store, roles, bundle))
                 if why is None and days <= section.held_bundles_days:
                     why = _young(days, section.held_bundles_days)
-                if why is not None:
-                    broom.keep("bundle", folder, why)
+                taken = cleaning.take(bundle) if why is None else None
+                if taken is None:
+                    why = why or "used while this cleaning was at work"
+                    broom.kept.append(Item("bundle", cleaning.name(bundle), why))
                 else:
-                    gone = store.folders(bundle) if broom.dry_run else store.set_aside(bundle, name=_aside(folder).name)
-                    aside.append(
-                        ("bundle", folder, gone, f"neither champion nor previous nor deployed for {days:.0f} days")
-                    )
+                    gone.append(("bundle", taken, f"neither champion nor previous nor deployed for {days:.0f} days"))
     except (RecordError, ConfigError, TransientError) as error:
-        broom.faults.append(f"no bundle was removed: {error}")
-    for kind, folder, gone, why in aside:
-        broom.discard(kind, folder, gone, why)
+        did = "no more bundles were" if any(kind == "bundle" for kind, *_ in gone) else "no bundle was"
+        broom.faults.append(f"{did} removed: {error}")
+    for kind, taken, why in gone:
+        broom.finish(kind, taken, why)
 
 
 def _needed(roles: Roles, bundle: str, deployed: frozenset[str]) -> str | None:
     return roles.needed.get(bundle) or ("deployed" if bundle in deployed else None)
 
 
-def _last_mention(store: LocalStore, roles: Roles, bundle: str) -> float:
+def _last_mention(roles: Roles, bundle: str, changed: float) -> float:
     """When the bundle was put, renewed, judged or named by the ledger last."""
     named = roles.named.get(bundle, datetime.fromtimestamp(0, UTC))
-    return max(store.last_change(bundle), named.timestamp())
+    return max(changed, named.timestamp())
 
 
 def _by_age(broom: _Broom, kind: Kind, path: Path, last: float, limit_days: float) -> None:
@@ -340,10 +328,6 @@ def _by_age(broom: _Broom, kind: Kind, path: Path, last: float, limit_days: floa
 
 def _young(days: float, limit_days: float) -> str:
     return f"used {max(days, 0.0):.1f} days ago, kept for {limit_days:g}"
-
-
-def _aside(path: Path) -> Path:
-    return path.with_name(f".trash-{secrets.token_hex(8)}")
 
 
 def _children(folder: Path) -> list[Path]:
@@ -362,10 +346,3 @@ def _newest(path: Path) -> float:
     """Time of the last change of the file, or of anything in the folder."""
     inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
     return max(map(_changed, (path, *inside)))
-
-
-def _size(path: Path) -> int:
-    """Bytes of the files that nobody else links to."""
-    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else ()
-    found = [one.lstat() for one in (path, *inside) if one.is_symlink() or one.is_file()]
-    return sum(status.st_size for status in found if status.st_nlink == 1)

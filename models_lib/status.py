@@ -24,7 +24,6 @@ from models_lib.deployment.record import DeploymentRecord, deployment_records
 from models_lib.deployment.target import DeploymentTarget
 from models_lib.errors import BundleError, CrpbotError
 from models_lib.holds import Hold, held
-from models_lib.registry.local import LocalStore
 from models_lib.registry.registry import Champion, Registry
 from models_lib.registry.store import Store
 from models_lib.run_history import RunVerdict, SymbolRuns, read_runs
@@ -200,6 +199,7 @@ def read_status(
     home: Path,
     symbols: Sequence[str],
     *,
+    registry: Registry,
     now: datetime,
     targets: Sequence[DeploymentTarget] = (),
     waiting: Mapping[str, str] | None = None,
@@ -209,12 +209,12 @@ def read_status(
     Args:
         home: the state folder.
         symbols: known ones.
+        registry: whose champions.
         now: aware.
         targets: the configured ones, which are asked what they run.
         waiting: symbol -> what it waits for, such as an approval; what the state folder tells is found without.
     """
-    store = LocalStore(home)
-    champions = Registry(store).champions()
+    champions = registry.champions()
     since = {symbol: champion.since for symbol, champion in champions.by_symbol.items()}
     runs = read_runs(home, symbols, since=since)
     under_way = dict.fromkeys(symbols_under_way(home), "a promotion under way, or the next run to settle a killed one")
@@ -224,7 +224,7 @@ def read_status(
     rows = []
     for symbol in symbols:
         champion = champions.by_symbol.get(symbol)
-        expires_at, faults = _end(store, champion)
+        expires_at, faults = _end(registry.store, champion)
         releases = {target: look.current.get(symbol) for target, look in looks.items()}
         hold = held(home, symbol)
         unreadable = [champions.unreadable[symbol]] if symbol in champions.unreadable else []
@@ -263,17 +263,18 @@ def read_status(
 
 
 def expiring(
-    home: Path, symbols: Sequence[str], *, now: datetime, within_days: float = WARN_DAYS
+    home: Path, symbols: Sequence[str], *, registry: Registry, now: datetime, within_days: float = WARN_DAYS
 ) -> tuple[ExpiryWarning, ...]:
     """A warning for every champion that has expired, expires within so many days, or whose end nobody can tell.
 
     Args:
         home: the state folder; nothing is written.
         symbols: which are asked for.
+        registry: whose champions.
         now: aware.
         within_days: how long before its end a champion is worth a warning.
     """
-    rows = read_status(home, symbols, now=now).symbols
+    rows = read_status(home, symbols, registry=registry, now=now).symbols
     return tuple(warning for row in rows if (warning := row.warning(within_days=within_days)) is not None)
 
 

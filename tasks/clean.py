@@ -9,9 +9,11 @@ from models_lib.steps import housekeeping as step
 from models_lib.steps.plan import RunPlan
 from tasks import policies
 from tasks.adapters.links import open_ssh
+from tasks.adapters.stores import open_store
 
 
 @task(name="clean-home", task_run_name="clean-{plan.date}", cache_policy=NO_CACHE, **policies.FOR_THE_EYE)
 def clean_home(plan: RunPlan) -> None:
     """Old runs, results of steps and bundles go; the run's verdicts stand whatever comes of it."""
-    step.clean_up(plan, now=datetime.now(UTC), ssh=open_ssh)
+    store = open_store(plan.home, plan.config.storage, plan.config.aws)
+    step.clean_up(plan, store=store, now=datetime.now(UTC), ssh=open_ssh)

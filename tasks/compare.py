@@ -11,6 +11,7 @@ from models_lib.steps import compare as step
 from models_lib.steps.compare_inputs import ComparisonRequest
 from tasks import policies
 from tasks.adapters.sources import open_source
+from tasks.adapters.stores import configured_registry
 
 
 @task(name="compare-models", task_run_name="compare-{request.symbol}", cache_policy=NO_CACHE, **policies.COMPUTE)
@@ -18,4 +19,12 @@ def compare_models(home: Path, config: RunConfig, request: ComparisonRequest) ->
     """The three models on the same rows; files and ensemble lie in a folder of their own below the home."""
     now = datetime.now(UTC)
     out = step.comparison_folder(home, request.symbol, now)
-    return step.compare(request, config, open_source=open_source, home=home, out=out, now=now)
+    return step.compare(
+        request,
+        config,
+        open_source=open_source,
+        home=home,
+        registry=configured_registry(home, config),
+        out=out,
+        now=now,
+    )

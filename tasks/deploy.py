@@ -12,6 +12,7 @@ from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Judged
 from tasks import policies
 from tasks.adapters.links import open_ssh
+from tasks.adapters.stores import registry_of
 
 
 @task(
@@ -26,6 +27,7 @@ def deploy_bundle(plan: RunPlan, judged: Judged) -> Deployment:
         plan,
         judged.prepared.symbol,
         judged.stored,
+        registry=registry_of(plan),
         candles=partial(read_candles, judged.prepared.candles),
         ssh=open_ssh,
     )

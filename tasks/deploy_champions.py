@@ -14,6 +14,7 @@ from models_lib.steps import champions as step
 from tasks import policies
 from tasks.adapters.links import open_ssh
 from tasks.adapters.sources import open_source
+from tasks.adapters.stores import configured_registry
 from tasks.notify import tell_now
 
 _log = logging.getLogger("models_lib.steps")
@@ -25,7 +26,15 @@ def deploy_champions(
 ) -> tuple[step.ChampionDeployed, ...]:
     """What each symbol came to; a host that does not answer is asked again."""
     return step.deploy_champions(
-        home, config, symbols, target=target, who=who, ssh=open_ssh, open_source=open_source, say=_log.info
+        home,
+        config,
+        symbols,
+        target=target,
+        who=who,
+        registry=configured_registry(home, config),
+        ssh=open_ssh,
+        open_source=open_source,
+        say=_log.info,
     )
 
 

@@ -9,6 +9,7 @@ from models_lib.steps import promote as step
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Judged, PromotionRef
 from tasks import policies
+from tasks.adapters.stores import registry_of
 
 
 @task(
@@ -19,4 +20,4 @@ from tasks import policies
 )
 def promote_bundle(plan: RunPlan, judged: Judged) -> PromotionRef:
     """What the registry answered."""
-    return step.promote_candidate(plan, judged, now=datetime.now(UTC))
+    return step.promote_candidate(plan, judged, registry=registry_of(plan), now=datetime.now(UTC))

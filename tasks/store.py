@@ -9,13 +9,14 @@ from models_lib.steps import store as step
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
 from tasks import policies
+from tasks.adapters.stores import registry_of
 
 
 @task(
     name="store-candidate",
     task_run_name="store-{prepared.symbol}-{plan.date}",
     cache_policy=NO_CACHE,
-    **policies.COMPUTE,
+    **policies.NETWORK,
 )
 def store_candidate(
     plan: RunPlan,
@@ -27,4 +28,13 @@ def store_candidate(
     seconds: dict[str, float],
 ) -> StoredRef:
     """The bundle in the store, with the facts of its run and its report beside it."""
-    return step.store_candidate(plan, prepared, fitted, candidate, judgement, seconds=seconds, now=datetime.now(UTC))
+    return step.store_candidate(
+        plan,
+        prepared,
+        fitted,
+        candidate,
+        judgement,
+        registry=registry_of(plan),
+        seconds=seconds,
+        now=datetime.now(UTC),
+    )

@@ -13,6 +13,7 @@ from models_lib.status import expiring
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan
 from tasks import policies
+from tasks.adapters.stores import registry_to_look_at
 from tasks.notify import tell_now
 
 
@@ -20,6 +21,6 @@ from tasks.notify import tell_now
 def tell_verdicts(plan: RunPlan, outcomes: Mapping[str, SymbolOutcome], link: str | None) -> DeliveryReport:
     """Posts the notices and delivers what is due."""
     now = datetime.now(UTC)
-    warnings = expiring(plan.home, plan.symbols, now=now)
+    warnings = expiring(plan.home, plan.symbols, registry=registry_to_look_at(plan.home, plan.config), now=now)
     notices = [*notices_of(plan, outcomes, link, now=now), *expiry_notices(warnings, now=now)]
     return tell_now(plan.home, plan.config.notifications, notices)

@@ -26,13 +26,21 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.deployment.known import known_targets
     from models_lib.retention import clean_home, deployed_bundles
     from tasks.adapters.links import open_ssh
+    from tasks.adapters.stores import open_store
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
     section, days = config.retention, arguments.older_than
     if days is not None:
         section = RetentionSection(cache_days=days, runs_days=days, held_bundles_days=days)
     deployed = deployed_bundles(known_targets(home, config.deployment, ssh=open_ssh, who=operator()))
-    cleaned = clean_home(home, section, now=datetime.now(UTC), deployed=deployed, dry_run=arguments.dry_run)
+    cleaned = clean_home(
+        home,
+        section,
+        store=open_store(home, config.storage, config.aws),
+        now=datetime.now(UTC),
+        deployed=deployed,
+        dry_run=arguments.dry_run,
+    )
     if arguments.json:
         print(json.dumps(cleaned.to_json(), indent=2, sort_keys=True))
     else:

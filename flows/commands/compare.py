@@ -21,6 +21,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.steps.compare import compare, comparison_folder
     from models_lib.steps.compare_inputs import ComparisonRequest
     from tasks.adapters.sources import open_source
+    from tasks.adapters.stores import configured_registry
 
     home, now = crpbot_home(), datetime.now(UTC)
     config = load_config(arguments.config, tuple(arguments.settings))
@@ -35,7 +36,15 @@ def execute(arguments: argparse.Namespace) -> int:
         who=operator(),
     )
     out = arguments.out or comparison_folder(home, arguments.symbol, now)
-    comparison = compare(request, config, open_source=open_source, home=home, out=out, now=now)
+    comparison = compare(
+        request,
+        config,
+        open_source=open_source,
+        home=home,
+        registry=configured_registry(home, config),
+        out=out,
+        now=now,
+    )
     if arguments.json:
         files = [str(file) for file in comparison.files]
         print(json.dumps({**comparison.study.to_json(), "files": files}, indent=2, sort_keys=True))

@@ -19,6 +19,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.config import load_config
     from models_lib.steps.champions import deploy_champions
     from tasks.adapters.links import open_ssh
+    from tasks.adapters.stores import configured_registry
     from tasks.deploy_champions import told
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
@@ -30,6 +31,7 @@ def execute(arguments: argparse.Namespace) -> int:
         home,
         config,
         arguments.symbols or None,
+        registry=configured_registry(home, config),
         target=arguments.target,
         who=operator(),
         ssh=open_ssh,
@@ -48,15 +50,18 @@ def _shadow(home: Path, config: "RunConfig", arguments: argparse.Namespace) -> i
     from models_lib.registry.commands import find_bundle
     from models_lib.steps.champions import change_shadow
     from tasks.adapters.links import open_ssh
+    from tasks.adapters.stores import configured_registry
 
     if len(arguments.symbols) != 1:
         raise ConfigError("--shadow is of one symbol: name it, as in `crpbot deploy BTC-USD --shadow BUNDLE`.")
     (symbol,) = arguments.symbols
+    registry = partial(configured_registry, home, config)
     told = change_shadow(
         home,
         config,
         symbol,
-        None if arguments.shadow == "none" else find_bundle(home, arguments.shadow).absolute(),
+        None if arguments.shadow == "none" else find_bundle(arguments.shadow, registry=registry).absolute(),
+        registry=registry,
         target=arguments.target,
         who=operator(),
         ssh=open_ssh,

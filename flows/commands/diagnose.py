@@ -6,6 +6,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.config import load_config
     from models_lib.steps.diagnose import DiagnosisRequest, diagnose, write_diagnosis
     from tasks.adapters.sources import open_source
+    from tasks.adapters.stores import configured_registry
 
     home, now = crpbot_home(), datetime.now(UTC)
     config = load_config(arguments.config, tuple(arguments.settings))
@@ -36,7 +38,9 @@ def execute(arguments: argparse.Namespace) -> int:
         features=arguments.features,
         scaler=arguments.scaler,
     )
-    diagnosis = diagnose(request, config, open_source=open_source, home=home, now=now)
+    diagnosis = diagnose(
+        request, config, open_source=open_source, registry=partial(configured_registry, home, config), now=now
+    )
     files = write_diagnosis(diagnosis, arguments.out or home / "diagnoses" / _folder_name(diagnosis, now))
     if arguments.json:
         print(json.dumps({**diagnosis.to_json(), "files": [str(file) for file in files]}, indent=2, sort_keys=True))

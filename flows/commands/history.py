@@ -9,9 +9,12 @@ from flows.home import crpbot_home
 
 def execute(arguments: argparse.Namespace) -> int:
     """Prints one line a change, oldest first; 1 when the chain or a pointer is damaged."""
+    from models_lib.config import load_config
     from models_lib.registry.commands import history
+    from tasks.adapters.stores import configured_registry
 
-    record = history(crpbot_home(), arguments.symbol)
+    home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
+    record = history(home, arguments.symbol, registry=configured_registry(home, config))
     if arguments.json:
         document = {
             "entries": [entry.to_json() for entry in record.entries],
@@ -30,7 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if record.damage:
         print(
             f"crpbot: the record is damaged: {'; '.join(map(str, record.damage))}. "
-            f"Restore ledger.jsonl and promoted/ from a backup; until then champions cannot be changed.",
+            f"Restore the ledger and promoted/ from a backup; until then champions cannot be changed.",
             file=sys.stderr,
         )
     return 1 if record.damage else 0

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from datetime import UTC, datetime
+from functools import partial
 
 from flows.home import crpbot_home, operator
 
@@ -15,9 +16,10 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.holds import place_hold
     from models_lib.registry.commands import check_known
     from tasks.adapters.links import open_ssh
+    from tasks.adapters.stores import registry_to_look_at
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
-    check_known(home, arguments.symbol, config.symbols)
+    check_known(home, arguments.symbol, config.symbols, registry=partial(registry_to_look_at, home, config))
     at_home = True
     try:
         print(

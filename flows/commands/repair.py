@@ -17,6 +17,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.steps.old_files import check_symbol, features_of, symbol_of
     from models_lib.steps.repair import PAGE_NAME, check_free, repair_model
     from tasks.adapters.sources import open_source
+    from tasks.adapters.stores import configured_registry
 
     now = datetime.now(UTC)
     config = with_candles(load_config(arguments.config, tuple(arguments.settings)), arguments.candles)
@@ -25,7 +26,8 @@ def execute(arguments: argparse.Namespace) -> int:
     check_symbol(model, arguments.symbol)
     features, symbol = features_of(model, arguments.features), symbol_of(model, arguments.symbol, config)
     market = open_market(symbol, config, source=open_source(config), now=now)
-    study = repair_model(model, market, features, config, arguments.out, home=crpbot_home(), now=now)
+    registry = configured_registry(crpbot_home(), config)
+    study = repair_model(model, market, features, config, arguments.out, registry=registry, now=now)
     if arguments.json:
         print(json.dumps(study.to_json(), indent=2, sort_keys=True))
         return 0

@@ -3,14 +3,20 @@
 import argparse
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows import runtime_cli
 from flows.home import config_file, crpbot_home
 
+if TYPE_CHECKING:
+    from models_lib.config import RunConfig
+
 
 def execute(arguments: argparse.Namespace) -> int:
     """Serves until the candles end or Ctrl-C; the runtime's own exit status."""
+    from models_lib.config import load_config
     from models_lib.deployment.target import EMBEDDED_HOST
 
     home = crpbot_home()
@@ -18,11 +24,12 @@ def execute(arguments: argparse.Namespace) -> int:
         arguments.folder = arguments.folder or home / EMBEDDED_HOST
         _refuse_what_the_folder_says(arguments)
         return runtime_cli.serve(arguments)
-    bundles = _bundles(arguments.bundle, home)
+    config = load_config(config_file(arguments.config), arguments.settings)
+    bundles = _bundles(arguments.bundle, home, config)
     arguments.candles = arguments.candles or _candles_beside(home / EMBEDDED_HOST, bundles)
     with tempfile.TemporaryDirectory(prefix="crpbot-signals-") as scratch:
         arguments.folder = Path(scratch)
-        _lay_out(arguments, home, bundles)
+        _lay_out(arguments, home, config, bundles)
         return runtime_cli.serve(arguments)
 
 
@@ -49,28 +56,28 @@ def _candles_beside(host: Path, bundles: Mapping[str, Path]) -> Path | None:
     return candles_brought(host, {symbol: manifest.simulated_market for symbol, manifest in manifests.items()})
 
 
-def _bundles(reference: str | None, home: Path) -> Mapping[str, Path]:
+def _bundles(reference: str | None, home: Path, config: "RunConfig") -> Mapping[str, Path]:
     """The named bundle, or every champion, by symbol."""
     from models_lib.bundle.layout import MANIFEST_FILE
     from models_lib.bundle.manifest import parse_manifest
     from models_lib.errors import ConfigError
-    from models_lib.registry import open_registry
     from models_lib.registry.commands import champion_folder, find_bundle
+    from tasks.adapters.stores import configured_registry
 
     if reference is not None:
-        folder = find_bundle(home, reference).absolute()
+        folder = find_bundle(reference, registry=partial(configured_registry, home, config)).absolute()
         return {parse_manifest((folder / MANIFEST_FILE).read_bytes()).symbol: folder}
-    symbols = open_registry(home).store.pointed_symbols()
+    registry = configured_registry(home, config)
+    symbols = registry.store.pointed_symbols()
     if not symbols:
         raise ConfigError(f"{home}: there is no champion and no deployed runtime. Train one with `crpbot run` first.")
-    return {symbol: champion_folder(home, symbol) for symbol in symbols}
+    return {symbol: champion_folder(home, symbol, registry=registry) for symbol in symbols}
 
 
-def _lay_out(arguments: argparse.Namespace, home: Path, bundles: Mapping[str, Path]) -> None:
+def _lay_out(arguments: argparse.Namespace, home: Path, config: "RunConfig", bundles: Mapping[str, Path]) -> None:
     """A host folder for this once: it remembers nothing, so every replay says the same."""
     from models_lib.bundle import verify_hashes
     from models_lib.bundle.layout import SHA256_HEX
-    from models_lib.config import load_config
     from models_lib.errors import ConfigError
     from models_lib.runtime.configuration import CONFIG_FILE, signals_as_yaml
 
@@ -88,5 +95,4 @@ def _lay_out(arguments: argparse.Namespace, home: Path, bundles: Mapping[str, Pa
             each.parent.mkdir(exist_ok=True)
             each.symlink_to(target, target_is_directory=True)
     (folder / "holds").symlink_to(home / "holds", target_is_directory=True)
-    signals = load_config(config_file(arguments.config), arguments.settings).signals
-    (folder / CONFIG_FILE).write_text(signals_as_yaml(signals), encoding="utf-8")
+    (folder / CONFIG_FILE).write_text(signals_as_yaml(config.signals), encoding="utf-8")

@@ -24,13 +24,17 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.registry.commands import check_known, known_symbols
     from models_lib.status import read_status
     from tasks.adapters.links import open_ssh
+    from tasks.adapters.stores import registry_to_look_at
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
+    registry = registry_to_look_at(home, config)
     for symbol in arguments.symbols:
-        check_known(home, symbol, config.symbols)
-    symbols = tuple(dict.fromkeys(arguments.symbols)) or known_symbols(home, config.symbols)
+        check_known(home, symbol, config.symbols, registry=lambda: registry)
+    symbols = tuple(dict.fromkeys(arguments.symbols)) or known_symbols(home, config.symbols, registry=registry)
     targets = known_targets(home, config.deployment, ssh=open_ssh, who=operator())
-    status = read_status(home, symbols, now=datetime.now(UTC), targets=targets, waiting=_waiting_for_a_person())
+    status = read_status(
+        home, symbols, registry=registry, now=datetime.now(UTC), targets=targets, waiting=_waiting_for_a_person()
+    )
     if arguments.json:
         document = {
             "home": str(home),

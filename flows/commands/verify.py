@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from functools import partial
 
 from flows.home import crpbot_home
 from flows.plain_table import table_lines
@@ -11,9 +12,12 @@ from flows.plain_table import table_lines
 def execute(arguments: argparse.Namespace) -> int:
     """Prints one line a check; 1 when one found an error."""
     from models_lib.bundle import is_sound, verify_bundle
+    from models_lib.config import load_config
     from models_lib.registry.commands import find_bundle
+    from tasks.adapters.stores import configured_registry
 
-    folder = find_bundle(crpbot_home(), arguments.bundle)
+    config = load_config(arguments.config, arguments.settings)
+    folder = find_bundle(arguments.bundle, registry=partial(configured_registry, crpbot_home(), config))
     findings = verify_bundle(folder)
     sound = is_sound(findings)
     if arguments.json:

@@ -1,6 +1,7 @@
 """The registry: which bundle is champion of each symbol, how that changes, and the record of every change.
 
-`open_registry(home)` gives the local one. `Store` is what a place must offer to hold a registry.
+`open_registry(home)` gives the local one, `opened(store)` the one on another store. Whoever asks for a champion is given the
+registry, because the configuration says which it is. `Store` is what a place must offer to hold a registry.
 
 What does not belong here: what a bundle is (models_lib.bundle) and whether it is good (models_lib.evaluation).
 """
@@ -8,7 +9,17 @@ What does not belong here: what a bundle is (models_lib.bundle) and whether it i
 from models_lib.registry.commands import history, promote, rollback
 from models_lib.registry.ledger import Damage, LedgerEntry
 from models_lib.registry.local import LocalStore
-from models_lib.registry.registry import Champion, Champions, History, PromotionOutcome, Registry, Roles, open_registry
+from models_lib.registry.registry import (
+    Champion,
+    Champions,
+    History,
+    PromotionOutcome,
+    Registry,
+    RegistryOpener,
+    Roles,
+    open_registry,
+    opened,
+)
 from models_lib.registry.store import Store, StoredLedger, StoredPointer
 
 __all__ = [
@@ -20,12 +31,14 @@ __all__ = [
     "LocalStore",
     "PromotionOutcome",
     "Registry",
+    "RegistryOpener",
     "Roles",
     "Store",
     "StoredLedger",
     "StoredPointer",
     "history",
     "open_registry",
+    "opened",
     "promote",
     "rollback",
 ]

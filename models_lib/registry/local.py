@@ -7,8 +7,7 @@
     ledger.jsonl                        the ledger
     registry.lock                       flock; the kernel frees it when its holder dies, however it dies
 
-Bundles go only by `set_aside`, under the lock: the folder gets a name that no reader looks at, and whoever asked removes
-it afterwards. So no reader and no crash meets half a bundle under its hash.
+Bundles go only by `cleaning`, under the lock: the folder gets a name that no reader looks at, and is removed afterwards. So no reader and no crash meets half a bundle under its hash.
 
 What does not belong here: rules about champions (registry.py) and about age (models_lib.retention).
 """
@@ -17,7 +16,8 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from models_lib.bundle import layout
@@ -25,9 +25,9 @@ from models_lib.bundle.facts import RunFacts, parse_facts
 from models_lib.bundle.hashes import complete_files, verify_hashes
 from models_lib.bundle.layout import SHA256_HEX
 from models_lib.errors import BundleError, ConfigError
-from models_lib.files import fsync_folder, sha256_bytes, write_bytes
+from models_lib.files import discard, fsync_folder, sha256_bytes, size_of, trash_name, write_bytes
 from models_lib.locks import locked
-from models_lib.registry.store import StoredLedger, StoredPointer
+from models_lib.registry.store import Cleaning, StoredLedger, StoredPointer, Taken
 
 LOCK_TIMEOUT_SECONDS = 60.0
 """A lock is held for milliseconds; one that is held for a minute is worth a message."""
@@ -81,33 +81,6 @@ class LocalStore:
         """Its age counts from now: as its folder's time of change."""
         with self.writing():
             os.utime(self.bundle(bundle_hash))
-
-    def last_change(self, bundle_hash: str) -> float:
-        """When the bundle was put, renewed or judged last, in seconds since 1970."""
-        return max(folder.stat().st_mtime for folder in self.folders(bundle_hash))
-
-    def folders(self, bundle_hash: str) -> tuple[Path, ...]:
-        """What the store keeps under that hash: the bundle, its verdicts, or both."""
-        found = (self._bundles / bundle_hash, self._verdicts / bundle_hash)
-        return tuple(folder for folder in found if folder.exists())
-
-    def unkept_verdicts(self) -> tuple[str, ...]:
-        """Hashes with verdicts and without a bundle: a crash came between the two when the bundle was set aside."""
-        judged = (name for name in _names(self._verdicts) if SHA256_HEX.fullmatch(name))
-        return tuple(name for name in judged if not (self._bundles / name).exists())
-
-    def set_aside(self, bundle_hash: str, *, name: str) -> tuple[Path, ...]:
-        """Takes a bundle and its verdicts out of the store, for whoever holds `writing`; returns what shall be removed.
-
-        Args:
-            bundle_hash: a kept bundle, or one whose verdicts alone were left behind.
-            name: what the folders are called from now on, in the place where they are.
-        """
-        aside = []
-        for folder in self.folders(bundle_hash):
-            aside.append(folder.rename(folder.with_name(name)))
-            fsync_folder(folder.parent)
-        return tuple(aside)
 
     def find(self, prefix: str) -> tuple[str, ...]:
         """Hashes that start with `prefix`."""
@@ -172,6 +145,13 @@ class LocalStore:
             fsync_folder(self._home)
             return True
 
+    @contextlib.contextmanager
+    def cleaning(self, *, dry_run: bool) -> Iterator[Cleaning]:
+        """Under the lock; a dry run, which changes nothing, and a home without a store need none."""
+        change = not dry_run and self._bundles.parent.is_dir()
+        with self.writing() if change else contextlib.nullcontext():
+            yield _LocalCleaning(self._home, self._bundles, self._verdicts, self._incoming, dry_run=dry_run)
+
     def _pointer_path(self, symbol: str) -> Path:
         return self._home / "promoted" / f"{symbol}.json"
 
@@ -207,6 +187,66 @@ class LocalStore:
                 f"{self._home}: the store cannot be written ({error.strerror}); nothing was changed. "
                 f"Free space or give this user the right to write there, or point CRPBOT_HOME elsewhere."
             ) from error
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """Folders that were given a name that no reader looks at; of a dry run, the folders themselves."""
+
+    name: str
+    folders: tuple[Path, ...]
+
+    def size_bytes(self) -> int:
+        return sum(map(size_of, self.folders))
+
+    def remove(self) -> Sequence[str]:
+        return [fault for fault in map(discard, self.folders) if fault is not None]
+
+
+class _LocalCleaning:
+    """For whoever holds the lock."""
+
+    def __init__(self, home: Path, bundles: Path, verdicts: Path, incoming: Path, *, dry_run: bool) -> None:
+        self._home = home
+        self._bundles = bundles
+        self._verdicts = verdicts
+        self._incoming = incoming
+        self._dry_run = dry_run
+
+    def halves(self) -> Sequence[Taken]:
+        visible = (name for name in _names(self._incoming) if not name.startswith("."))
+        return [self._aside(self._incoming / name, (self._incoming / name,)) for name in visible]
+
+    def bundles(self) -> Mapping[str, float]:
+        """Those kept, then those with verdicts alone: a crash came between the two when the bundle was set aside."""
+        kept, judged = ([name for name in _names(folder) if SHA256_HEX.fullmatch(name)] for folder in self._both)
+        alone = [name for name in judged if name not in kept]
+        return {name: max(folder.stat().st_mtime for folder in self._folders(name)) for name in (*kept, *alone)}
+
+    def name(self, bundle_hash: str) -> str:
+        return (self._bundles / bundle_hash).relative_to(self._home).as_posix()
+
+    def take(self, bundle_hash: str) -> Taken | None:
+        return self._aside(self._bundles / bundle_hash, self._folders(bundle_hash))
+
+    @property
+    def _both(self) -> tuple[Path, Path]:
+        return self._bundles, self._verdicts
+
+    def _folders(self, bundle_hash: str) -> tuple[Path, ...]:
+        """What the store keeps under that hash: the bundle, its verdicts, or both."""
+        return tuple(folder / bundle_hash for folder in self._both if (folder / bundle_hash).exists())
+
+    def _aside(self, path: Path, folders: tuple[Path, ...]) -> Taken:
+        """Under one fresh name, beside where each was."""
+        name, fresh = path.relative_to(self._home).as_posix(), trash_name(path).name
+        return _Aside(name, folders if self._dry_run else tuple(_renamed(folder, fresh) for folder in folders))
+
+
+def _renamed(folder: Path, name: str) -> Path:
+    aside = folder.rename(folder.with_name(name))
+    fsync_folder(aside.parent)
+    return aside
 
 
 def _check_kept(folder: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
@@ -129,9 +129,23 @@ def open_registry(home: Path) -> "Registry":
     Raises:
         ConfigError: a pointer must be carried forward and the home cannot be written.
     """
-    registry = Registry(LocalStore(home))
+    return opened(LocalStore(home))
+
+
+def opened(store: Store) -> "Registry":
+    """The registry on that store, with pointers that a crash left behind carried forward.
+
+    Raises:
+        ConfigError: a pointer must be carried forward and the store cannot be written.
+        TransientError: the store is busy, or does not answer.
+    """
+    registry = Registry(store)
     registry.recover()
     return registry
+
+
+RegistryOpener: TypeAlias = Callable[[], "Registry"]
+"""Opens the registry when it is asked for: much can be done without, also while the place that keeps it is away."""
 
 
 class Registry:

@@ -5,9 +5,11 @@ object store both have: immutable objects named by their content, one small obje
 one that was read (If-Match), and objects that are created if nobody was first (If-None-Match). No locks, no listings in
 the order of time, no appending.
 
-What does not belong here: any rule about who may become champion (registry.py).
+What does not belong here: any rule about who may become champion (registry.py), or about age (models_lib.retention).
 """
 
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -39,6 +41,42 @@ class StoredLedger:
 
     lines: tuple[bytes, ...]
     unfinished: bool = False
+
+
+class Taken(Protocol):
+    """What a cleaning took out of a store, or would take: readers do not find it any more, but it is still there."""
+
+    @property
+    def name(self) -> str:
+        """Where it lay, for people."""
+
+    def size_bytes(self) -> int:
+        """What its removal frees."""
+
+    def remove(self) -> Sequence[str]:
+        """Removes it for good; what could not be removed, and why."""
+
+
+class Cleaning(Protocol):
+    """A store while it is cleaned. What is put, renewed or judged after `bundles` was asked is not taken."""
+
+    def halves(self) -> Sequence[Taken]:
+        """What killed puts and killed cleanings left behind."""
+
+    def bundles(self) -> Mapping[str, float]:
+        """Hash -> when the bundle was put, renewed or judged last, in seconds since 1970."""
+
+    def name(self, bundle_hash: str) -> str:
+        """Where the bundle lies, for people."""
+
+    def take(self, bundle_hash: str) -> Taken | None:
+        """Takes the bundle and its verdicts out; None when somebody used it meanwhile.
+
+        A dry run only tells what it would take.
+
+        Raises:
+            TransientError: the store does not answer.
+        """
 
 
 class Store(Protocol):
@@ -102,6 +140,14 @@ class Store(Protocol):
 
     def append(self, line: bytes, *, index: int) -> bool:
         """Makes `line` the ledger's line number `index` (from 0), durably; False when that line exists already.
+
+        Raises:
+            ConfigError: the store cannot be written.
+            TransientError: it is busy.
+        """
+
+    def cleaning(self, *, dry_run: bool) -> AbstractContextManager[Cleaning]:
+        """The store while its owner removes what nothing needs (models_lib.retention); a dry run changes nothing.
 
         Raises:
             ConfigError: the store cannot be written.

@@ -7,31 +7,30 @@ What does not belong here: judging (the gate against the champion), and how the 
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from models_lib.bundle import Manifest, load_bundle
 from models_lib.config import EvaluationSection
 from models_lib.errors import BundleError, RecordError
 from models_lib.evaluation.champion import ChampionComparison, compare_with_champion
-from models_lib.registry import open_registry
+from models_lib.registry import Registry
 from models_lib.registry.store import Store
 from models_lib.steps.judgement import ModelAnswers, answers_of
 from models_lib.steps.market import Market
 
 
-def champion_to_beat(home: Path, symbol: str) -> str | None:
+def champion_to_beat(registry: Registry, symbol: str) -> str | None:
     """The hash of the reigning champion, if there is one.
 
     Raises:
         RecordError: its pointer is damaged.
     """
-    champion = open_registry(home).champion(symbol)
+    champion = registry.champion(symbol)
     return champion.bundle if champion else None
 
 
 def against_champion(
-    home: Path,
+    registry: Registry,
     champion: str | None,
     market: Market,
     answers: ModelAnswers,
@@ -46,7 +45,7 @@ def against_champion(
     it.
 
     Args:
-        home: the state folder.
+        registry: where the champion is kept.
         champion: hash of the bundle to beat.
         market: on whose judged rows they are compared, as far as neither was fitted or chosen on them.
         answers: of the candidate.
@@ -56,7 +55,7 @@ def against_champion(
     if champion is None:
         return None
     try:
-        folder = open_registry(home).store.bundle(champion)
+        folder = registry.store.bundle(champion)
         reigning = load_bundle(folder, symbol=market.symbol, expected_hash=champion)
     except BundleError as error:
         return ChampionComparison(None, None, f"the champion cannot be loaded: {error}")

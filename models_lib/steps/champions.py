@@ -33,7 +33,7 @@ from models_lib.deployment.target import DeploymentTarget, SshOpener, open_targe
 from models_lib.errors import BundleError, ConfigError, CrpbotError, DataError, DeployError, RecordError
 from models_lib.holds import held
 from models_lib.notifications.message import Notice
-from models_lib.registry import open_registry
+from models_lib.registry import Registry, RegistryOpener
 from models_lib.registry.commands import check_known, known_symbols
 from models_lib.steps.release import release_of, settle_symbol
 
@@ -78,6 +78,7 @@ def deploy_champions(
     config: RunConfig,
     symbols: Sequence[str] | None,
     *,
+    registry: Registry,
     target: str | None,
     who: str,
     ssh: SshOpener,
@@ -94,6 +95,7 @@ def deploy_champions(
         config: whose `deployment` section names the target; a runtime on this machine that nobody set up gets its
             `signals` section, and the newest candles of its `data` section.
         symbols: known ones; None: every one that has a champion and is not on hold.
+        registry: whose champions.
         target: name of the target; None: the configured one.
         who: user@host.
         ssh: opens the way to a host behind SSH.
@@ -109,12 +111,14 @@ def deploy_champions(
     """
     deployment = _chosen(config, target)
     place = _place(deployment, home=home, ssh=ssh, who=who, say=say)
-    symbols = _deployable(home, config, symbols)
+    symbols = _deployable(home, config, symbols, registry)
     with contextlib.ExitStack() as turns:
         for symbol in sorted(symbols):
             turns.enter_context(Journal(home, symbol).held(wait=True))
-        releases, answers = _made_ready(home, place, symbols, config, who=who, ssh=ssh, open_source=open_source)
-        bundles = _reigning(home, symbols)
+        releases, answers = _made_ready(
+            home, place, symbols, config, registry=registry, who=who, ssh=ssh, open_source=open_source
+        )
+        bundles = _reigning(registry, symbols)
         keep = partial(record_deployment, home, target=place.name, who=who, run_id=None)
         for symbol, error in answers.items():
             keep(symbol, bundles[symbol], error=error)
@@ -135,7 +139,15 @@ def deploy_champions(
 
 
 def change_shadow(
-    home: Path, config: RunConfig, symbol: str, bundle: Path | None, *, target: str | None, who: str, ssh: SshOpener
+    home: Path,
+    config: RunConfig,
+    symbol: str,
+    bundle: Path | None,
+    *,
+    registry: RegistryOpener,
+    target: str | None,
+    who: str,
+    ssh: SshOpener,
 ) -> str:
     """Has a bundle predict beside the symbol's release without speaking; None ends that. The host's sentence.
 
@@ -144,7 +156,7 @@ def change_shadow(
         BundleError: the bundle is not sound, or is of another symbol.
         DeployError, TransientError: the host refuses it, or does not answer.
     """
-    check_known(home, symbol, config.symbols)
+    check_known(home, symbol, config.symbols, registry=registry)
     deployment = _chosen(config, target)
     place = _place(deployment, home=home, ssh=ssh, who=who, say=_log.info)
     if not isinstance(place, HostTarget):
@@ -207,6 +219,7 @@ def _made_ready(
     symbols: Sequence[str],
     config: RunConfig,
     *,
+    registry: Registry,
     who: str,
     ssh: SshOpener,
     open_source: "SourceOpener",
@@ -216,8 +229,8 @@ def _made_ready(
     unusable: dict[str, CrpbotError | None] = {}
     for symbol in symbols:
         try:
-            settle_symbol(home, symbol, who=who, ssh=ssh)
-            release = _sound_release(home, symbol)
+            settle_symbol(home, symbol, registry=registry, who=who, ssh=ssh)
+            release = _sound_release(home, symbol, registry)
             newest = partial(_newest_candles, config, release, open_source)
             bring_candles(place, symbol, newest, simulated_market=config.data.simulated_market)
         except _OF_ONE_SYMBOL as error:
@@ -242,13 +255,13 @@ def _asked(
     return answers
 
 
-def _sound_release(home: Path, symbol: str) -> Release:
-    release = release_of(open_registry(home), symbol, _champion(home, symbol))
+def _sound_release(home: Path, symbol: str, registry: Registry) -> Release:
+    release = release_of(registry, symbol, _champion(home, symbol, registry))
     verify_hashes(release.bundle)
     return release
 
 
-def _champion(home: Path, symbol: str) -> str:
+def _champion(home: Path, symbol: str, registry: Registry) -> str:
     """The champion's hash.
 
     Raises:
@@ -258,34 +271,36 @@ def _champion(home: Path, symbol: str) -> str:
     hold = held(home, symbol)
     if hold is not None:
         raise ConfigError(f"{symbol}: {hold.sentence()}. `crpbot release-hold {symbol}` ends it.")
-    champion = open_registry(home).champion(symbol)
+    champion = registry.champion(symbol)
     if champion is None or champion.bundle is None:
         raise ConfigError(f"{symbol}: there is no champion to deploy. `crpbot run` makes one.")
     return champion.bundle
 
 
-def _reigning(home: Path, symbols: Sequence[str]) -> dict[str, str]:
+def _reigning(registry: Registry, symbols: Sequence[str]) -> dict[str, str]:
     """Symbol -> its champion's hash, empty where nobody can tell."""
-    champions = open_registry(home).champions().by_symbol
+    champions = registry.champions().by_symbol
     return {symbol: (champions[symbol].bundle or "") if symbol in champions else "" for symbol in symbols}
 
 
-def _deployable(home: Path, config: RunConfig, named: Sequence[str] | None) -> tuple[str, ...]:
+def _deployable(home: Path, config: RunConfig, named: Sequence[str] | None, registry: Registry) -> tuple[str, ...]:
     """The named symbols, each once, or all that have a champion and are not on hold.
 
     Raises:
         ConfigError: a named one is unknown, on hold or without a champion; without names, there is none.
     """
     for symbol in named or ():
-        check_known(home, symbol, config.symbols)
+        check_known(home, symbol, config.symbols, registry=lambda: registry)
         with contextlib.suppress(RecordError):  # its own affair, which keeps no other symbol from going
-            _champion(home, symbol)
+            _champion(home, symbol, registry)
     if named:
         return tuple(dict.fromkeys(named))
-    champions = open_registry(home).champions()
+    champions = registry.champions()
     crowned = champions.by_symbol.keys() | champions.unreadable.keys()
     found = tuple(
-        symbol for symbol in known_symbols(home, config.symbols) if symbol in crowned and held(home, symbol) is None
+        symbol
+        for symbol in known_symbols(home, config.symbols, registry=registry)
+        if symbol in crowned and held(home, symbol) is None
     )
     if not found:
         raise ConfigError(

@@ -37,6 +37,7 @@ from models_lib.errors import ConfigError, PromotionError, RecordError
 from models_lib.evaluation.decision import ModelName
 from models_lib.evaluation.pool import PoolFit, fit_pool
 from models_lib.features import joined
+from models_lib.registry import Registry
 from models_lib.registry.commands import promote
 from models_lib.reports.three_models import ThreeModels, render_comparison
 from models_lib.steps.champion import champion_to_beat
@@ -76,7 +77,14 @@ def comparison_folder(home: Path, symbol: str, now: datetime) -> Path:
 
 
 def compare(
-    request: ComparisonRequest, config: RunConfig, *, open_source: SourceOpener, home: Path, out: Path, now: datetime
+    request: ComparisonRequest,
+    config: RunConfig,
+    *,
+    open_source: SourceOpener,
+    home: Path,
+    registry: Registry,
+    out: Path,
+    now: datetime,
 ) -> Comparison:
     """The three models on the same rows, the choice, and what became of the winner.
 
@@ -84,7 +92,8 @@ def compare(
         request: which models, and on what.
         config: candles where the request names none, splits, gates, evaluation. The label is the bundles' own.
         open_source: opens the candles.
-        home: the state folder: champions, kept bundles.
+        home: the state folder: holds, journals.
+        registry: champions, kept bundles.
         out: folder for JSON, page and the ensemble's bundle.
         now: aware.
 
@@ -96,7 +105,7 @@ def compare(
     """
     started = time.monotonic()
     (symbol,) = select_symbols(config, [request.symbol])
-    opened = open_members(request, config, home=home)
+    opened = open_members(request, config, home=home, registry=registry)
     repaired, v8, config = opened.repaired, opened.v8, opened.config
     whole = open_market(symbol, config, source=open_source(config), now=now)
     manifests = (repaired.bundle.manifest, v8.bundle.manifest)
@@ -106,28 +115,28 @@ def compare(
     members: dict[ModelName, Member] = {"repaired": repaired, "v8": v8}
     if pool.sole is None:
         members["ensemble"] = _write_ensemble(out / ENSEMBLE_FOLDER, opened, pool, market)
-    judged = _judged(members, market, config, home=home, now=now)
+    judged = _judged(members, market, config, registry=registry, now=now)
     study = study_of(judged, pool, market, config, seconds=time.monotonic() - started)
     if "ensemble" in judged:
         _lay_facts(judged["ensemble"].folder, judged["ensemble"].verdict, study)
     files: tuple[Path, Path] = _write(study, out)
     outcome: Outcome = "compared"
     if request.promote:
-        outcome, promotion = _promote_winner(judged, study, request.who, home=home, now=now)
+        outcome, promotion = _promote_winner(judged, study, request.who, home=home, registry=registry, now=now)
         study = replace(study, promotion=promotion, seconds=time.monotonic() - started)
         files = _write(study, out)
     return Comparison(study=study, files=files, outcome=outcome)
 
 
 def _judged(
-    members: Mapping[ModelName, Member], market: Market, config: RunConfig, *, home: Path, now: datetime
+    members: Mapping[ModelName, Member], market: Market, config: RunConfig, *, registry: Registry, now: datetime
 ) -> dict[ModelName, ComparedBundle]:
     """All of them by one judgement, against the champion of this moment."""
     run_id = judgement_run_id("compare", now=now)
     return {
         name: ComparedBundle(
             folder=member.folder,
-            verdict=judge_bundle(member.bundle, market, config, home=home, run_id=run_id, now=now),
+            verdict=judge_bundle(member.bundle, market, config, registry=registry, run_id=run_id, now=now),
         )
         for name, member in members.items()
     }
@@ -179,7 +188,13 @@ def _write(study: ThreeModels, out: Path) -> tuple[Path, Path]:
 
 
 def _promote_winner(
-    judged: Mapping[ModelName, ComparedBundle], study: ThreeModels, who: str, *, home: Path, now: datetime
+    judged: Mapping[ModelName, ComparedBundle],
+    study: ThreeModels,
+    who: str,
+    *,
+    home: Path,
+    registry: Registry,
+    now: datetime,
 ) -> tuple[Outcome, str]:
     """What the promotion came to, also in words."""
     winner, symbol = study.decision.winner, study.symbol
@@ -187,10 +202,10 @@ def _promote_winner(
         return "held", "Nothing was promoted: none of them may be used."
     model = study.models[winner]
     called = f"{model.short} {model.bundle[:12]}"
-    if champion_to_beat(home, symbol) == model.bundle:
+    if champion_to_beat(registry, symbol) == model.bundle:
         return "already_champion", f"{called} is the champion of {symbol} already; nothing was changed."
     try:
-        _promote(judged[winner], study, who, home=home, now=now)
+        _promote(judged[winner], study, who, home=home, registry=registry, now=now)
     except RecordError:
         raise
     except PromotionError as error:
@@ -198,7 +213,9 @@ def _promote_winner(
     return "promoted", f"Promoted: {called} is the champion of {symbol} now. `crpbot deploy {symbol}` puts it to use."
 
 
-def _promote(winner: ComparedBundle, study: ThreeModels, who: str, *, home: Path, now: datetime) -> None:
+def _promote(
+    winner: ComparedBundle, study: ThreeModels, who: str, *, home: Path, registry: Registry, now: datetime
+) -> None:
     """Through the same rules as any other bundle, with the verdict of this comparison.
 
     Bundles are immutable, so the verdict lies beside a copy: the store keeps the model once and takes the verdict.
@@ -209,4 +226,4 @@ def _promote(winner: ComparedBundle, study: ThreeModels, who: str, *, home: Path
         shutil.copytree(winner.folder, copy)
         _lay_facts(copy, winner.verdict, study)
         why = f"comparison {facts.run_id}: {study.decision.reason}"
-        promote(home, study.symbol, str(copy), who=who, why=why, now=now, run_id=facts.run_id)
+        promote(home, study.symbol, str(copy), registry=registry, who=who, why=why, now=now, run_id=facts.run_id)

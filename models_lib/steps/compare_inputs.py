@@ -9,6 +9,7 @@ from pathlib import Path
 from models_lib.bundle import Bundle, load_bundle
 from models_lib.config import RunConfig
 from models_lib.errors import ConfigError
+from models_lib.registry import Registry
 from models_lib.registry.commands import champion_folder, find_bundle
 from models_lib.steps.market import with_candles
 from models_lib.steps.report import label_name
@@ -52,20 +53,20 @@ class Opened:
     config: RunConfig
 
 
-def open_members(request: ComparisonRequest, config: RunConfig, *, home: Path) -> Opened:
+def open_members(request: ComparisonRequest, config: RunConfig, *, home: Path, registry: Registry) -> Opened:
     """Both bundles, after every check.
 
     Raises:
         ConfigError: no such bundle, no champion, or models that cannot be compared.
         BundleError: a bundle is damaged, or of another symbol.
     """
-    repaired, v8 = _open_repaired(request, home), _open_v8(request, home)
+    repaired, v8 = _open_repaired(request, registry), _open_v8(request, home, registry)
     _check_alike(repaired.bundle, v8.bundle)
     return Opened(repaired=repaired, v8=v8, config=_config_for(request, config, repaired.bundle))
 
 
-def _open_repaired(request: ComparisonRequest, home: Path) -> Member:
-    member = _open(find_bundle(home, request.repaired), request.symbol)
+def _open_repaired(request: ComparisonRequest, registry: Registry) -> Member:
+    member = _open(find_bundle(request.repaired, registry=lambda: registry), request.symbol)
     family = member.bundle.manifest.family
     if not family.endswith("-repaired"):
         raise ConfigError(
@@ -75,9 +76,12 @@ def _open_repaired(request: ComparisonRequest, home: Path) -> Member:
     return member
 
 
-def _open_v8(request: ComparisonRequest, home: Path) -> Member:
+def _open_v8(request: ComparisonRequest, home: Path, registry: Registry) -> Member:
     given = request.v8 is not None
-    folder = find_bundle(home, request.v8) if request.v8 is not None else champion_folder(home, request.symbol)
+    if request.v8 is not None:
+        folder = find_bundle(request.v8, registry=lambda: registry)
+    else:
+        folder = champion_folder(home, request.symbol, registry=registry)
     member = _open(folder, request.symbol)
     manifest = member.bundle.manifest
     if manifest.repair is not None or manifest.members:

@@ -27,6 +27,7 @@ from models_lib.legacy import LegacyPredictor, read_legacy
 from models_lib.legacy.causes import Examined, Limits, ModelFacts, SkillFigures, likely_causes, remedy_for
 from models_lib.legacy.diagnosis import BestTemperature, FirstLayer, best_temperature, examine_answers, examine_layer
 from models_lib.legacy.first_layers import layer_of_bundle, layer_of_file
+from models_lib.registry import RegistryOpener
 from models_lib.registry.commands import find_bundle
 from models_lib.reports.diagnosis import Diagnosis, ExaminedRows
 from models_lib.reports.diagnosis_page import render_diagnosis
@@ -72,7 +73,7 @@ class _Opened:
 
 
 def diagnose(
-    request: DiagnosisRequest, config: RunConfig, *, open_source: SourceOpener, home: Path, now: datetime
+    request: DiagnosisRequest, config: RunConfig, *, open_source: SourceOpener, registry: RegistryOpener, now: datetime
 ) -> Diagnosis:
     """The model's figures, its gates, the likely causes and the remedy.
 
@@ -80,7 +81,7 @@ def diagnose(
         request: which model, and on what.
         config: candles where the request names none, label, splits, gates.
         open_source: opens the candles.
-        home: the state folder, in which kept bundles are found.
+        registry: opened to find a kept bundle.
         now: aware; the age of the newest bar is held against it.
 
     Raises:
@@ -88,7 +89,7 @@ def diagnose(
         BundleError: the file or the bundle is refused.
         DataError: the candles are missing or break a rule, or no row has features.
     """
-    opened = _open(request, config, home)
+    opened = _open(request, config, registry)
     config = _config_for(config, opened, request.candles)
     market = open_market(opened.facts.symbol, config, source=open_source(config), now=now)
     rows = market.judged_rows
@@ -136,7 +137,7 @@ def write_diagnosis(diagnosis: Diagnosis, folder: Path) -> tuple[Path, Path]:
     return write_table_and_page(folder, NAME, table=diagnosis.to_json(), page=render_diagnosis(diagnosis))
 
 
-def _open(request: DiagnosisRequest, config: RunConfig, home: Path) -> _Opened:
+def _open(request: DiagnosisRequest, config: RunConfig, registry: RegistryOpener) -> _Opened:
     """The model that the request names: a file is a legacy one, a folder or the start of a hash a bundle."""
     path = Path(request.reference)
     if path.is_file():
@@ -148,7 +149,7 @@ def _open(request: DiagnosisRequest, config: RunConfig, home: Path) -> _Opened:
     for option, given in (("--features", request.features), ("--scaler", request.scaler)):
         if given is not None:
             raise ConfigError(f"{option} is for legacy files: the bundle {path} has its own. Leave the option out.")
-    return _open_bundle(request, home)
+    return _open_bundle(request, registry)
 
 
 def _open_file(request: DiagnosisRequest, config: RunConfig) -> _Opened:
@@ -182,8 +183,8 @@ def _open_file(request: DiagnosisRequest, config: RunConfig) -> _Opened:
     )
 
 
-def _open_bundle(request: DiagnosisRequest, home: Path) -> _Opened:
-    bundle = load_bundle(find_bundle(home, request.reference), symbol=request.symbol)
+def _open_bundle(request: DiagnosisRequest, registry: RegistryOpener) -> _Opened:
+    bundle = load_bundle(find_bundle(request.reference, registry=registry), symbol=request.symbol)
     manifest, repair = bundle.manifest, bundle.manifest.repair
     features = manifest.features.feature_set()
     facts = ModelFacts(

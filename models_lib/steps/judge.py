@@ -21,7 +21,7 @@ from models_lib.config import RunConfig
 from models_lib.errors import BundleError, ConfigError
 from models_lib.evaluation.gates import GateResult
 from models_lib.files import whole_file, write_json
-from models_lib.registry import open_registry
+from models_lib.registry import Registry
 from models_lib.steps.champion import against_champion, champion_figures
 from models_lib.steps.judgement import JudgedModel, ModelAnswers, answers_of, judge_answers
 from models_lib.steps.market import market_of_run
@@ -29,12 +29,12 @@ from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import CandidateRef, FileRef, Fitted, JudgementRef, Prepared
 
 
-def champion_is_whole(plan: RunPlan, champion: str | None) -> bool:
+def champion_is_whole(registry: Registry, champion: str | None) -> bool:
     """Whether the champion's files are all there: a judgement without it must not outlive its repair."""
     if champion is None:
         return True
     try:
-        verify_hashes(open_registry(plan.home).store.bundle(champion), expected_hash=champion)
+        verify_hashes(registry.store.bundle(champion), expected_hash=champion)
     except (BundleError, ConfigError):
         return False
     return True
@@ -47,6 +47,7 @@ def judge_candidate(
     candidate: CandidateRef,
     folder: Path,
     *,
+    registry: Registry,
     champion: str | None,
     now: datetime,
 ) -> JudgementRef:
@@ -58,6 +59,7 @@ def judge_candidate(
         fitted: training and temperature.
         candidate: the saved bundle.
         folder: where the judgement goes.
+        registry: where the champion is kept.
         champion: hash of the bundle to beat; promotion will insist that it still reigns then.
         now: time of the judgement, aware.
 
@@ -69,7 +71,7 @@ def judge_candidate(
     market = market_of_run(config, prepared)
     answers = answers_of(bundle, market)
     comparison = against_champion(
-        plan.home, champion, market, answers, candidate=bundle.manifest, section=config.evaluation
+        registry, champion, market, answers, candidate=bundle.manifest, section=config.evaluation
     )
     judged = judge_answers(market, answers, config, champion=comparison)
     stopped = fitted.trained.stopped_by_gates
@@ -77,7 +79,7 @@ def judge_candidate(
     verdict = judged.to_json() | {
         "gates": [gate.to_json() for gate in gates],
         "champion": champion,
-        "champion_figures": champion_figures(open_registry(plan.home).store, champion, comparison),
+        "champion_figures": champion_figures(registry.store, champion, comparison),
     }
     written = _write(folder, verdict, _arrays(answers, judged))
     return JudgementRef(

@@ -5,10 +5,10 @@ What does not belong here: making the bundle, and what becomes of it (repair.py,
 
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from models_lib.bundle import Bundle, RunFacts
 from models_lib.config import RunConfig
+from models_lib.registry import Registry
 from models_lib.steps.champion import against_champion, champion_to_beat
 from models_lib.steps.judgement import JudgedModel, ModelAnswers, answers_of, judge_answers
 from models_lib.steps.market import Market
@@ -34,7 +34,7 @@ class JudgedBundle:
 
 
 def judge_bundle(
-    bundle: Bundle, market: Market, config: RunConfig, *, home: Path, run_id: str, now: datetime
+    bundle: Bundle, market: Market, config: RunConfig, *, registry: Registry, run_id: str, now: datetime
 ) -> JudgedBundle:
     """The verdict of every gate on the market's judged rows, also against the champion of this moment.
 
@@ -42,7 +42,7 @@ def judge_bundle(
         bundle: as read back from disk.
         market: with the label that the bundle was trained on.
         config: gates, and how figures are measured.
-        home: whose champion.
+        registry: whose champion.
         run_id: names the judgement (`judgement_run_id`).
         now: aware.
 
@@ -50,8 +50,10 @@ def judge_bundle(
         RecordError: the champion's pointer is damaged.
     """
     answers = answers_of(bundle, market)
-    champion = champion_to_beat(home, market.symbol)
-    comparison = against_champion(home, champion, market, answers, candidate=bundle.manifest, section=config.evaluation)
+    champion = champion_to_beat(registry, market.symbol)
+    comparison = against_champion(
+        registry, champion, market, answers, candidate=bundle.manifest, section=config.evaluation
+    )
     judged = judge_answers(market, answers, config, champion=comparison)
     facts = run_facts_of(
         judged.to_json(),

@@ -13,6 +13,7 @@ from typing import Any
 from models_lib.backends import TrainingBackend
 from models_lib.candles.sources import CandleSource
 from models_lib.config import identity_of_training
+from models_lib.registry import Registry
 from models_lib.steps import candidate, candles, champion, features, judge, labels, scaler, temperature, train
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan
@@ -156,25 +157,31 @@ def build_candidate(plan: RunPlan, prepared: Prepared, fitted: Fitted, *, shared
 
 
 def judge_candidate(
-    plan: RunPlan, prepared: Prepared, fitted: Fitted, bundle: CandidateRef, *, shared: SharedResults
+    plan: RunPlan,
+    prepared: Prepared,
+    fitted: Fitted,
+    bundle: CandidateRef,
+    *,
+    registry: Registry,
+    shared: SharedResults,
 ) -> JudgementRef:
     """Figures and gates on the untouched test rows, against the champion of this moment."""
     config = plan.config
-    reigning = champion.champion_to_beat(plan.home, prepared.symbol)
+    reigning = champion.champion_to_beat(registry, prepared.symbol)
     return done_once(
         plan,
         prepared.symbol,
         "judgement",
         JudgementRef,
         lambda folder: judge.judge_candidate(
-            plan, prepared, fitted, bundle, folder, champion=reigning, now=datetime.now(UTC)
+            plan, prepared, fitted, bundle, folder, registry=registry, champion=reigning, now=datetime.now(UTC)
         ),
         shared=shared,
         **_data(prepared),
         candidate=bundle,
         stopped_by_gates=fitted.trained.stopped_by_gates,
         champion=reigning,
-        champion_is_whole=judge.champion_is_whole(plan, reigning),
+        champion_is_whole=judge.champion_is_whole(registry, reigning),
         data=config.data,
         label=config.label,
         training=config.training.gate_stop_epochs,

@@ -4,12 +4,12 @@ from datetime import datetime
 
 from models_lib.errors import PromotionError, RecordError
 from models_lib.holds import held
-from models_lib.registry import open_registry
+from models_lib.registry import Registry
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Judged, PromotionRef
 
 
-def promote_candidate(plan: RunPlan, judged: Judged, *, now: datetime) -> PromotionRef:
+def promote_candidate(plan: RunPlan, judged: Judged, *, registry: Registry, now: datetime) -> PromotionRef:
     """What the registry answered; its no (another champion meanwhile) is a result, and so is a person's hold.
 
     Raises:
@@ -19,7 +19,7 @@ def promote_candidate(plan: RunPlan, judged: Judged, *, now: datetime) -> Promot
     if hold := held(plan.home, symbol):
         return PromotionRef(outcome="held", reason=hold.sentence())
     try:
-        answer = open_registry(plan.home).promote(
+        answer = registry.promote(
             symbol,
             judged.stored.bundle,
             expected_champion=judged.judgement.champion,

@@ -28,7 +28,7 @@ from models_lib.deployment.record import record_deployment, recorded
 from models_lib.deployment.release import Release
 from models_lib.deployment.target import DeploymentTarget, SshOpener, open_target
 from models_lib.errors import BundleError, CrpbotError, DeployError, RecordError, TransientError, UnhealthyError
-from models_lib.registry import Registry, open_registry
+from models_lib.registry import Registry, RegistryOpener
 from models_lib.steps.outcome import Deployment
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import StoredRef
@@ -55,7 +55,9 @@ class Settled:
 
 
 @contextlib.contextmanager
-def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOpener) -> Iterator[None]:
+def both_or_neither(
+    plan: RunPlan, symbol: str, stored: StoredRef, *, registry: Registry, ssh: SshOpener
+) -> Iterator[None]:
     """The body promotes and deploys `stored`; whatever it raises leaves champion and release as they were.
 
     Raises:
@@ -64,20 +66,26 @@ def both_or_neither(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOp
     """
     journal = Journal(plan.home, symbol)
     with journal.held(wait=True):
-        settle_symbol(plan.home, symbol, who=plan.who, ssh=ssh)
-        switch = _planned(plan, symbol, stored, ssh=ssh)
+        settle_symbol(plan.home, symbol, registry=registry, who=plan.who, ssh=ssh)
+        switch = _planned(plan, symbol, stored, registry=registry, ssh=ssh)
         journal.write(switch)
         try:
             yield
         except BaseException as error:
-            _undo_after(error, plan, switch, ssh=ssh)
+            _undo_after(error, plan, switch, registry=registry, ssh=ssh)
             journal.clear()
             raise
         journal.clear()
 
 
 def deploy(
-    plan: RunPlan, symbol: str, stored: StoredRef, *, candles: Callable[[], pd.DataFrame], ssh: SshOpener
+    plan: RunPlan,
+    symbol: str,
+    stored: StoredRef,
+    *,
+    registry: Registry,
+    candles: Callable[[], pd.DataFrame],
+    ssh: SshOpener,
 ) -> Deployment:
     """Puts the stored bundle to use at the configured target; without one: not_configured.
 
@@ -85,6 +93,7 @@ def deploy(
         plan: the run.
         symbol: whose.
         stored: the judged bundle.
+        registry: where it is kept.
         candles: the run's candles, for a runtime on this machine that nobody set up.
         ssh: opens the way to a host behind SSH.
 
@@ -100,7 +109,7 @@ def deploy(
     bring_candles(target, symbol, candles, simulated_market=plan.config.data.simulated_market)
     bring_signals_section(target, plan.config.signals)
     with recorded(plan.home, symbol, stored.bundle, target=target.name, who=plan.who, run_id=plan.run_id):
-        release = target.deploy(release_of(open_registry(plan.home), symbol, stored.bundle))
+        release = target.deploy(release_of(registry, symbol, stored.bundle))
     return Deployment(target=target.name, outcome="deployed", release=release)
 
 
@@ -110,14 +119,14 @@ def target_of(plan: RunPlan, *, ssh: SshOpener) -> DeploymentTarget | None:
     return open_target(section, section.target, home=plan.home, ssh=ssh, who=plan.who)
 
 
-def settle_symbol(home: Path, symbol: str, *, who: str, ssh: SshOpener) -> None:
+def settle_symbol(home: Path, symbol: str, *, registry: Registry, who: str, ssh: SshOpener) -> None:
     """Puts right what a killed process left of this symbol, whose journal's lock the caller holds.
 
     Raises:
         DeployError: it cannot be settled now.
         RecordError: the journal is damaged.
     """
-    left = _settle(home, Journal(home, symbol), who=who, ssh=ssh)
+    left = _settle(home, Journal(home, symbol), registry=lambda: registry, who=who, ssh=ssh)
     if left is None:
         return
     _log.warning("%s", left.sentence, extra={"symbol": symbol})
@@ -125,31 +134,40 @@ def settle_symbol(home: Path, symbol: str, *, who: str, ssh: SshOpener) -> None:
         raise DeployError(left.sentence)
 
 
-def settle(home: Path, *, who: str, ssh: SshOpener) -> tuple[Settled, ...]:
-    """Puts right what killed processes left; switches that are under way now are left alone."""
+def settle(home: Path, *, registry: RegistryOpener, who: str, ssh: SshOpener) -> tuple[Settled, ...]:
+    """Puts right what killed processes left; switches that are under way now are left alone.
+
+    Args:
+        home: the state folder.
+        registry: opened where something was left.
+        who: for the ledger.
+        ssh: opens the way to a host behind SSH.
+    """
     settled = []
     for symbol in symbols_under_way(home):
         journal = Journal(home, symbol)
         with journal.held(wait=False) as free:
-            done = _settle_if_readable(home, journal, symbol, who=who, ssh=ssh) if free else None
+            done = _settle_if_readable(home, journal, symbol, registry=registry, who=who, ssh=ssh) if free else None
         if done is not None:
             _log.warning("%s", done.sentence, extra={"symbol": symbol})
             settled.append(done)
     return tuple(settled)
 
 
-def _settle_if_readable(home: Path, journal: Journal, symbol: str, *, who: str, ssh: SshOpener) -> Settled | None:
+def _settle_if_readable(
+    home: Path, journal: Journal, symbol: str, *, registry: RegistryOpener, who: str, ssh: SshOpener
+) -> Settled | None:
     """As `_settle`. A damaged journal holds up its own symbol (`both_or_neither` refuses it), not the others."""
     try:
-        return _settle(home, journal, who=who, ssh=ssh)
+        return _settle(home, journal, registry=registry, who=who, ssh=ssh)
     except RecordError as error:
         return Settled(symbol, f"journal-{symbol}-{datetime.now(UTC):%Y-%m-%d}", "unsettled", str(error))
 
 
-def _planned(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOpener) -> Switch:
+def _planned(plan: RunPlan, symbol: str, stored: StoredRef, *, registry: Registry, ssh: SshOpener) -> Switch:
     """As `_switch`; a target that does not tell what it runs is an attempt to deploy that failed, and is recorded."""
     try:
-        return _switch(plan, symbol, stored, ssh=ssh)
+        return _switch(plan, symbol, stored, registry=registry, ssh=ssh)
     except (DeployError, TransientError) as error:
         target = plan.config.deployment.target
         assert target is not None, "nobody else is asked"
@@ -159,8 +177,8 @@ def _planned(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOpener) -
         raise
 
 
-def _switch(plan: RunPlan, symbol: str, stored: StoredRef, *, ssh: SshOpener) -> Switch:
-    champion, target = open_registry(plan.home).champion(symbol), target_of(plan, ssh=ssh)
+def _switch(plan: RunPlan, symbol: str, stored: StoredRef, *, registry: Registry, ssh: SshOpener) -> Switch:
+    champion, target = registry.champion(symbol), target_of(plan, ssh=ssh)
     return Switch(
         symbol=symbol,
         run_id=plan.run_id,
@@ -177,14 +195,14 @@ def _target_of(home: Path, switch: Switch, *, who: str, ssh: SshOpener) -> Deplo
     return open_target(switch.deployment, switch.deployment.target, home=home, ssh=ssh, who=who)
 
 
-def _settle(home: Path, journal: Journal, *, who: str, ssh: SshOpener) -> Settled | None:
+def _settle(home: Path, journal: Journal, *, registry: RegistryOpener, who: str, ssh: SshOpener) -> Settled | None:
     """Settles the journal's entry, whose lock is held; None when there is none."""
     switch = journal.read()
     if switch is None:
         return None
     subject = f"{switch.symbol}: run {switch.run_id} was killed while it promoted {switch.bundle[:12]}"
     try:
-        what, sentence = _put_right(home, switch, who=who, ssh=ssh)
+        what, sentence = _put_right(home, switch, registry(), who=who, ssh=ssh)
     except CrpbotError as error:
         fact = f"{subject}, and this cannot be put right now: {error}"
         return Settled(switch.symbol, switch.run_id, "unsettled", fact)
@@ -193,20 +211,20 @@ def _settle(home: Path, journal: Journal, *, who: str, ssh: SshOpener) -> Settle
 
 
 def _put_right(
-    home: Path, switch: Switch, *, who: str, ssh: SshOpener
+    home: Path, switch: Switch, registry: Registry, *, who: str, ssh: SshOpener
 ) -> tuple[Literal["finished", "undone", "nothing"], str]:
-    champion, target = open_registry(home).champion(switch.symbol), _target_of(home, switch, who=who, ssh=ssh)
+    champion, target = registry.champion(switch.symbol), _target_of(home, switch, who=who, ssh=ssh)
     promoted = champion is not None and champion.bundle == switch.bundle
     deployed = target is None or target.current(switch.symbol) == switch.bundle
     if promoted and deployed:
         return "finished", "everything had been done, only the journal was left"
     why = f"run {switch.run_id} was killed before its deployment was done"
-    if _undo(home, switch, target, who=who, why=why):
+    if _undo(registry, switch, target, who=who, why=why):
         return "undone", "the release and the champion of before were put back"
     return "nothing", "nothing had been changed yet"
 
 
-def _undo_after(error: BaseException, plan: RunPlan, switch: Switch, *, ssh: SshOpener) -> None:
+def _undo_after(error: BaseException, plan: RunPlan, switch: Switch, *, registry: Registry, ssh: SshOpener) -> None:
     """Puts back what the body changed before it raised `error`.
 
     Raises:
@@ -215,7 +233,7 @@ def _undo_after(error: BaseException, plan: RunPlan, switch: Switch, *, ssh: Ssh
     """
     try:
         target = target_of(plan, ssh=ssh)
-        _undo(plan.home, switch, target, who=plan.who, why=f"run {plan.run_id}: {error or type(error).__name__}")
+        _undo(registry, switch, target, who=plan.who, why=f"run {plan.run_id}: {error or type(error).__name__}")
     except CrpbotError as second:
         kind = UnhealthyError if UnhealthyError in {type(error), type(second)} else DeployError
         raise kind(
@@ -224,13 +242,12 @@ def _undo_after(error: BaseException, plan: RunPlan, switch: Switch, *, ssh: Ssh
         ) from error
 
 
-def _undo(home: Path, switch: Switch, target: DeploymentTarget | None, *, who: str, why: str) -> bool:
+def _undo(registry: Registry, switch: Switch, target: DeploymentTarget | None, *, who: str, why: str) -> bool:
     """Puts back the release, then the champion, as far as the switch changed them; whether there was anything.
 
     Raises:
         CrpbotError: one of them cannot be put back.
     """
-    registry = open_registry(home)
     changed = False
     if target and switch.bundle != switch.release_before and target.current(switch.symbol) == switch.bundle:
         target.put_back(switch.symbol, switch.release_before)

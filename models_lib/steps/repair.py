@@ -36,6 +36,7 @@ from models_lib.features import FeatureSet
 from models_lib.files import fresh_folder, fsync_folder
 from models_lib.legacy import LegacyModel, LegacyPredictor
 from models_lib.legacy.repair import CLAMP, GUESSED_TEMPERATURE, Variant, fit_variants
+from models_lib.registry import Registry
 from models_lib.reports.repair import Answered, RepairStudy, VariantFigures, render_repair
 from models_lib.scaling import fit_scaler
 from models_lib.steps.judged_bundle import judge_bundle
@@ -50,7 +51,14 @@ Matrix = NDArray[np.float32]
 
 
 def repair_model(
-    model: LegacyModel, market: Market, features: FeatureSet, config: RunConfig, out: Path, *, home: Path, now: datetime
+    model: LegacyModel,
+    market: Market,
+    features: FeatureSet,
+    config: RunConfig,
+    out: Path,
+    *,
+    registry: Registry,
+    now: datetime,
 ) -> RepairStudy:
     """The best variant as a bundle in the folder `out`, with its judgement and its page.
 
@@ -60,7 +68,7 @@ def repair_model(
         features: what the network takes.
         config: gates, evaluation, temperature.
         out: where the bundle shall stand; nothing may be there.
-        home: whose champion the bundle is judged against.
+        registry: whose champion the bundle is judged against.
         now: aware.
 
     Raises:
@@ -79,7 +87,7 @@ def repair_model(
             bundle_hash = _write(fresh, model, variants[0], market=market, features=features, config=config)
             bundle = load_bundle(fresh, symbol=market.symbol, expected_hash=bundle_hash)
             run_id = judgement_run_id("repair", now=now)
-            verdict = judge_bundle(bundle, market, config, home=home, run_id=run_id, now=now)
+            verdict = judge_bundle(bundle, market, config, registry=registry, run_id=run_id, now=now)
             study = _study(
                 model,
                 variants,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from models_lib.bundle import add_run_facts
 from models_lib.files import fresh_folder, write_text
-from models_lib.registry import open_registry
+from models_lib.registry import Registry
 from models_lib.reports.writer import render_report
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.provenance import provenance
@@ -23,6 +23,7 @@ def store_candidate(
     candidate: CandidateRef,
     judgement: JudgementRef,
     *,
+    registry: Registry,
     seconds: dict[str, float],
     now: datetime,
 ) -> StoredRef:
@@ -62,7 +63,7 @@ def store_candidate(
     )
     own = _own_copy(candidate, plan.symbol_folder(prepared.symbol) / "bundle")
     add_run_facts(own, facts=facts, reports={REPORT_NAME: page.encode()})
-    return StoredRef(bundle=open_registry(plan.home).store.put(own), report=path)
+    return StoredRef(bundle=registry.store.put(own), report=path)
 
 
 def _own_copy(candidate: CandidateRef, folder: Path) -> Path:

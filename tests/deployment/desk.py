@@ -197,9 +197,10 @@ class Desk:
         plan = self.plan(symbol, **changes)
         stored = StoredRef(bundle=bundle.name, report=self.home / "report.html")
         try:
-            with both_or_neither(plan, symbol, stored, ssh=ssh):
+            with both_or_neither(plan, symbol, stored, registry=open_registry(plan.home), ssh=ssh):
                 self._promote(symbol, bundle)
-                deployment = deploy(plan, symbol, stored, candles=no_candles, ssh=ssh)
+                registry = open_registry(plan.home)
+                deployment = deploy(plan, symbol, stored, registry=registry, candles=no_candles, ssh=ssh)
                 promotion = PromotionRef(outcome="promoted", reason="every blocking gate passed")
         except (DeployError, TransientError) as error:
             promotion, deployment = not_deployed(plan.config.deployment.target, error)

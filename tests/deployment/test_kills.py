@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
 from models_lib.children import end_session
+from models_lib.registry import open_registry
 from models_lib.steps.release import settle
 from tasks.adapters.ssh import SshLink
 from tests.deployment.deployer import POINTS
@@ -41,7 +43,10 @@ def test_deployer_that_is_killed_between_two_steps_leaves_one_known_release(
     deployer.stdin.write(f"{point}\t{desk.home}\n")
     deployer.stdin.flush()
     assert deployer.stdout.readline() == "killed\n"
-    settled = [done.what for done in settle(desk.home, who="tester@here", ssh=SshLink)]  # waits for the host's order
+    settled = [
+        done.what
+        for done in settle(desk.home, registry=partial(open_registry, desk.home), who="tester@here", ssh=SshLink)
+    ]  # waits for the host's order
     old, new = candidates.a[BTC], candidates.b[BTC]
     runs = new if desk.champion() == new.name else old
     print(f"killed after {point!r}: settled {settled}, {'new' if runs == new else 'old'} runs, told {desk.records()}")

@@ -6,6 +6,7 @@ Killed processes are in test_kills.py.
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import asyncssh
@@ -15,6 +16,7 @@ from models_lib.config.targets import SshTargetSection
 from models_lib.deployment.host_link import HostLink
 from models_lib.errors import BusyError
 from models_lib.holds import held
+from models_lib.registry import open_registry
 from models_lib.steps.release import settle
 from tasks.adapters.ssh import SshLink
 from tests.deployment.desk import BTC, Candidates, Desk, Meddling
@@ -128,7 +130,7 @@ def test_link_that_stays_cut_is_put_right_by_the_next_start(
         assert "Registry and target may differ now" in told.events["failed"]
         assert desk.under_way() == [f"{BTC}.json"]
         proxy.heal()
-        (settled,) = settle(desk.home, who="tester@here", ssh=SshLink)
+        (settled,) = settle(desk.home, registry=partial(open_registry, desk.home), who="tester@here", ssh=SshLink)
     assert settled.what == "undone"
     desk.nothing_moved(candidates.b[BTC].name)
     host.speaks_with(candidates.champions())

@@ -101,7 +101,12 @@ def test_nothing_of_a_held_symbol_is_promoted_by_hand(tmp_path: Path) -> None:
     bundle = judged("A", tmp_path / "a")
     place(home)
     with pytest.raises(PromotionError, match=r"BTC-USD is on hold since .* by me@host: odd prices"):
-        promote(home, "BTC-USD", str(tmp_path / "a"), who="me", why="test", now=at(3))
+        promote(home, "BTC-USD", str(tmp_path / "a"), registry=open_registry(home), who="me", why="test", now=at(3))
     assert open_registry(home).champion("BTC-USD") is None
     release_hold(home, "BTC-USD", who="me", now=at(4))
-    assert promote(home, "BTC-USD", str(tmp_path / "a"), who="me", why="test", now=at(5)).champion == bundle
+    assert (
+        promote(
+            home, "BTC-USD", str(tmp_path / "a"), registry=open_registry(home), who="me", why="test", now=at(5)
+        ).champion
+        == bundle
+    )

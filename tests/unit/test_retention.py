@@ -39,7 +39,7 @@ A, B, C, D, E = (letter * 64 for letter in "abcde")
 
 
 def clean(home: Path, **options: object) -> Cleaned:
-    return clean_home(home, SECTION, now=NOW, **options)  # type: ignore[arg-type]
+    return clean_home(home, SECTION, store=LocalStore(home), now=NOW, **options)  # type: ignore[arg-type]
 
 
 def removed(cleaned: Cleaned) -> dict[str, str]:
@@ -297,7 +297,7 @@ def test_run_beside_cleanings_loses_nothing_that_it_took_over(tmp_path: Path) ->
 
     def keep_cleaning() -> None:
         while not stop.is_set():
-            cleaned.append(clean_home(tmp_path, SECTION, now=datetime.now(UTC)))
+            cleaned.append(clean_home(tmp_path, SECTION, store=LocalStore(tmp_path), now=datetime.now(UTC)))
 
     with marked_as_running(plan.folder):
         cleaner = threading.Thread(target=keep_cleaning)
@@ -519,6 +519,6 @@ def test_what_is_old_and_needed_by_nobody_goes_and_nothing_else(
 def test_clock_that_jumped_back_removes_nothing(tmp_path: Path) -> None:
     write_step(tmp_path, "features-x", 0)
     write_bundle(tmp_path, A, 0)
-    cleaned = clean_home(tmp_path, SECTION, now=NOW - timedelta(days=400))
+    cleaned = clean_home(tmp_path, SECTION, store=LocalStore(tmp_path), now=NOW - timedelta(days=400))
     assert cleaned.removed == ()
     assert cleaned.faults == ()

@@ -11,7 +11,7 @@ from models_lib.deployment import FolderTarget
 from models_lib.deployment.look import Look
 from models_lib.errors import BundleError, TransientError
 from models_lib.holds import place_hold
-from models_lib.registry import LocalStore, open_registry
+from models_lib.registry import LocalStore, Registry, open_registry
 from models_lib.run_history import RUNS_LOOKED_AT
 from models_lib.running import marked_as_running
 from models_lib.status import ExpiryWarning, SymbolStatus, expiring, read_status, valid_until
@@ -44,12 +44,12 @@ def champion(home: Path) -> str:
 
 
 def status(home: Path, symbol: str = "BTC-USD") -> SymbolStatus:
-    (row,) = read_status(home, [symbol], now=NOW).symbols
+    (row,) = read_status(home, [symbol], registry=Registry(LocalStore(home)), now=NOW).symbols
     return row
 
 
 def warning(home: Path) -> ExpiryWarning:
-    (found,) = expiring(home, ["BTC-USD", "ETH-USD"], now=NOW)
+    (found,) = expiring(home, ["BTC-USD", "ETH-USD"], registry=Registry(LocalStore(home)), now=NOW)
     return found
 
 
@@ -88,7 +88,9 @@ def test_verdict_that_a_gate_opposed_renews_nothing_and_a_good_one_does(home: Pa
     ],
 )
 def test_warning_comes_two_days_before_the_end_and_stays(home: Path, days_later: float, said: str | None) -> None:
-    found = expiring(home, ["BTC-USD", "ETH-USD"], now=NOW + timedelta(days=days_later))
+    found = expiring(
+        home, ["BTC-USD", "ETH-USD"], registry=Registry(LocalStore(home)), now=NOW + timedelta(days=days_later)
+    )
     assert len(found) == (said is not None)
     for one in found:
         assert one.sentence().startswith(f"BTC-USD: champion {champion(home)[:12]} {said}; ")
@@ -111,7 +113,7 @@ def test_warning_without_a_held_night_asks_for_the_nightly(home: Path) -> None:
 def test_symbol_without_a_champion_has_nothing_to_expire(tmp_path: Path) -> None:
     row = status(tmp_path)
     assert (row.champion, row.age_days, row.days_left, row.last, row.warning()) == (None, None, None, None, None)
-    assert expiring(tmp_path, ["BTC-USD"], now=NOW) == ()
+    assert expiring(tmp_path, ["BTC-USD"], registry=Registry(LocalStore(tmp_path)), now=NOW) == ()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,7 +198,14 @@ def test_releases_waiting_holds_runs_and_notices_are_shown(home: Path) -> None:
         (home / "outbox" / f"{name}.json").parent.mkdir(parents=True, exist_ok=True)
         (home / "outbox" / f"{name}.json").touch()
     with marked_as_running(home / "runs" / "20260601T020000Z-a"), sole_retrain(home, "train-all-x", wait=False):
-        found = read_status(home, ["BTC-USD"], now=NOW, targets=[Target()], waiting={"BTC-USD": "an approval"})
+        found = read_status(
+            home,
+            ["BTC-USD"],
+            registry=Registry(LocalStore(home)),
+            now=NOW,
+            targets=[Target()],
+            waiting={"BTC-USD": "an approval"},
+        )
     (row,) = found.symbols
     document = json.loads(json.dumps(row.to_json()))
     assert document["releases"] == {"folder": "x of BTC-USD"}
@@ -207,7 +216,7 @@ def test_releases_waiting_holds_runs_and_notices_are_shown(home: Path) -> None:
     assert (found.running, found.retrain) == (("20260601T020000Z-a",), "train-all-x")
     assert (found.notices, found.undelivered) == (2, 1)
     assert found.damage == ()
-    quiet = read_status(home, ["BTC-USD"], now=NOW)
+    quiet = read_status(home, ["BTC-USD"], registry=Registry(LocalStore(home)), now=NOW)
     assert (quiet.running, quiet.retrain, quiet.symbols[0].waiting) == ((), None, "")
 
 
@@ -218,7 +227,9 @@ def test_promotion_under_way_is_what_the_symbol_waits_for(home: Path) -> None:
 
 
 def test_target_that_does_not_answer_is_told_in_the_row(home: Path) -> None:
-    found = read_status(home, ["BTC-USD"], now=NOW, targets=[Target(TransientError("no route"))])
+    found = read_status(
+        home, ["BTC-USD"], registry=Registry(LocalStore(home)), now=NOW, targets=[Target(TransientError("no route"))]
+    )
     assert found.symbols[0].releases == {}
     assert found.symbols[0].faults == ("target folder: no route",)
 
@@ -268,7 +279,7 @@ def test_end_that_nobody_can_tell_is_told_and_warned_of(home: Path, damage: obje
 def test_damaged_pointer_is_told_in_the_row_and_the_ledger_answers(home: Path) -> None:
     bundle = champion(home)
     (home / "promoted" / "BTC-USD.json").write_bytes(b"{}")
-    found = read_status(home, ["BTC-USD", "ETH-USD"], now=NOW)
+    found = read_status(home, ["BTC-USD", "ETH-USD"], registry=Registry(LocalStore(home)), now=NOW)
     row, other = found.symbols
     assert row.champion is not None
     assert row.champion.bundle == bundle
@@ -280,7 +291,7 @@ def test_damaged_pointer_is_told_in_the_row_and_the_ledger_answers(home: Path) -
 def test_damaged_ledger_is_told_and_the_pointer_answers(home: Path) -> None:
     bundle = champion(home)
     (home / "ledger.jsonl").write_bytes(b"garbage\n")
-    found = read_status(home, ["BTC-USD"], now=NOW)
+    found = read_status(home, ["BTC-USD"], registry=Registry(LocalStore(home)), now=NOW)
     assert found.symbols[0].champion is not None
     assert found.symbols[0].champion.bundle == bundle
     assert found.damage[0].startswith("ledger line 1: not readable")

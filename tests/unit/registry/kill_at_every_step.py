@@ -161,7 +161,7 @@ def prepare_clean(home: Path) -> Prepared:
     }
 
     def clean(home: Path) -> object:
-        return clean_home(home, RetentionSection(), now=NOW)
+        return clean_home(home, RetentionSection(), store=LocalStore(home), now=NOW)
 
     def observe(home: Path) -> dict[str, Any]:
         found = LocalStore(home).find("")

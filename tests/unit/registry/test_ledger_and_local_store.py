@@ -85,37 +85,44 @@ def test_edited_ledger_is_told_by_history_and_stops_every_change(home: Path, nam
     ledger = home / "ledger.jsonl"
     ledger.write_bytes(b"".join(line + b"\n" for line in edit(ledger.read_bytes().split(b"\n")[:-1])))
     before = {path: path.read_bytes() for path in home.rglob("*.json*")}
-    assert message in [str(damage)[: len(message)] for damage in history(home).damage]
+    assert message in [str(damage)[: len(message)] for damage in history(home, registry=open_registry(home)).damage]
     registry = open_registry(home)
     champion = registry.champion("BTC-USD")
     assert champion is not None, "the pointer still speaks"
     with pytest.raises(PromotionError, match="while the record is damaged: ledger line"):
-        rollback(home, "BTC-USD", who="me", why="test", now=at(9))
+        rollback(home, "BTC-USD", registry=open_registry(home), who="me", why="test", now=at(9))
     with pytest.raises(PromotionError, match="while the record is damaged"):
         registry.promote("BTC-USD", "0" * 64, expected_champion=None, who="me", why="test", now=at(9))
     assert {path: path.read_bytes() for path in home.rglob("*.json*")} == before
 
 
 def test_sound_history_names_every_change(home: Path) -> None:
-    told = history(home)
+    told = history(home, registry=open_registry(home))
     assert told.damage == ()
     assert not told.unfinished
     assert [entry.index for entry in told.entries] == [0, 1, 2]
     assert told.entries[1].sentence().startswith("2026-01-01T00:02:00Z ETH-USD promote none -> ")
     assert told.entries[1].sentence().endswith(" by me: first")
-    assert [entry.symbol for entry in history(home, "BTC-USD").entries] == ["BTC-USD", "BTC-USD"]
-    assert history(home / "nothing").entries == ()
+    assert [entry.symbol for entry in history(home, "BTC-USD", registry=open_registry(home)).entries] == [
+        "BTC-USD",
+        "BTC-USD",
+    ]
+    assert history(home, registry=open_registry(home / "nothing")).entries == ()
 
 
 def test_edited_pointer_is_told(home: Path) -> None:
     pointer = home / "promoted" / "BTC-USD.json"
     tree = json.loads(pointer.read_text())
     pointer.write_text(json.dumps({**tree, "bundle": tree["previous"]}))
-    assert "ledger line 3: the pointer of BTC-USD does not agree" in str(history(home).damage[0])
+    assert "ledger line 3: the pointer of BTC-USD does not agree" in str(
+        history(home, registry=open_registry(home)).damage[0]
+    )
     pointer.write_text("{")
-    assert "the pointer of BTC-USD is damaged. Restore it from a backup, or remove it" in str(history(home).damage[0])
+    assert "the pointer of BTC-USD is damaged. Restore it from a backup, or remove it" in str(
+        history(home, registry=open_registry(home)).damage[0]
+    )
     pointer.unlink()
-    assert history(home).damage == ()
+    assert history(home, registry=open_registry(home)).damage == ()
     assert json.loads(pointer.read_text()) == tree
 
 
@@ -130,7 +137,7 @@ def test_line_torn_anywhere_was_never_done(home: Path) -> None:
     for end in range(third + 1, len(whole)):
         ledger.write_bytes(whole[:end])
         pointer.unlink(missing_ok=True)
-        told = history(home)
+        told = history(home, registry=open_registry(home))
         assert told.unfinished
         assert told.damage == ()
         assert len(told.entries) == 2
@@ -150,12 +157,13 @@ def test_disk_that_fills_up_while_promoting_changes_nothing(home: Path, tmp_path
 import resource, sys
 from pathlib import Path
 from models_lib.errors import ConfigError
-from models_lib.registry import promote
+from models_lib.registry import open_registry, promote
 from tests.judged import at
 limit = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 try:
-    promote(Path(sys.argv[1]), "BTC-USD", sys.argv[2], who="me", why="test", now=at(5))
+    home = Path(sys.argv[1])
+    promote(home, "BTC-USD", sys.argv[2], registry=open_registry(home), who="me", why="test", now=at(5))
 except ConfigError as error:
     print(error)
 """
@@ -167,12 +175,12 @@ except ConfigError as error:
         env={**os.environ, "PYTHONPATH": "."},
     )
     assert "the store cannot be written (File too large); nothing was changed. Free space" in answer.stdout
-    told = history(home)
+    told = history(home, registry=open_registry(home))
     assert told.damage == ()
     assert len(told.entries) == 3
     assert told.unfinished == (room > 0)
-    assert promote(home, "BTC-USD", c, who="me", why="test", now=at(5)).changed
-    assert not history(home).unfinished
+    assert promote(home, "BTC-USD", c, registry=open_registry(home), who="me", why="test", now=at(5)).changed
+    assert not history(home, registry=open_registry(home)).unfinished
 
 
 def test_home_that_cannot_be_written_is_a_configuration_error(tmp_path: Path) -> None:
@@ -212,23 +220,26 @@ def test_changed_verdict_is_refused(home: Path) -> None:
 def test_promotion_by_hand_takes_a_folder_or_a_hash(tmp_path: Path) -> None:
     home = tmp_path / "home"
     a = judged("A", tmp_path / "a")
-    done = promote(home, "BTC-USD", str(tmp_path / "a"), who="me", why="by hand", now=at(1))
+    done = promote(
+        home, "BTC-USD", str(tmp_path / "a"), registry=open_registry(home), who="me", why="by hand", now=at(1)
+    )
     assert (done.changed, done.champion, done.message) == (True, a, f"BTC-USD: {a[:12]} promoted")
-    again = promote(home, "BTC-USD", a[:12], who="me", why="by hand", now=at(2))
+    again = promote(home, "BTC-USD", a[:12], registry=open_registry(home), who="me", why="by hand", now=at(2))
     assert (again.changed, again.message) == (False, f"BTC-USD: {a[:12]} already champion")
     b = judged("B", tmp_path / "b")
     with pytest.raises(PromotionError, match=f"the champion is {a[:12]}, not no champion"):
-        promote(home, "BTC-USD", str(tmp_path / "b"), who="me", why="stale", now=at(3))
+        promote(home, "BTC-USD", str(tmp_path / "b"), registry=open_registry(home), who="me", why="stale", now=at(3))
     assert open_registry(home).store.find(b[:8]) == (b,)
     with pytest.raises(ConfigError, match="neither a bundle folder nor"):
-        promote(home, "BTC-USD", "nothing", who="me", why="x", now=at(4))
-    assert len(history(home).entries) == 1
+        promote(home, "BTC-USD", "nothing", registry=open_registry(home), who="me", why="x", now=at(4))
+    assert len(history(home, registry=open_registry(home)).entries) == 1
 
 
 def test_rollback_needs_no_model_code(home: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from datetime import datetime, UTC; from models_lib.registry import rollback;"
-        "done = rollback(Path(sys.argv[1]), 'BTC-USD', who='me', why='test', now=datetime(2026, 1, 2, tzinfo=UTC));"
+        "import sys; from pathlib import Path; from datetime import datetime, UTC; from models_lib.registry import open_registry, rollback;"
+        "home = Path(sys.argv[1]); registry = open_registry(home);"
+        "done = rollback(home, 'BTC-USD', registry=registry, who='me', why='test', now=datetime(2026, 1, 2, tzinfo=UTC));"
         "print(done.changed, [name for name in ('torch', 'numba', 'pandas', 'numpy') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code, str(home)], capture_output=True, text=True, check=True)
@@ -245,13 +256,15 @@ import sys
 from pathlib import Path
 from models_lib.bundle import load_bundle
 from models_lib.errors import PromotionError
-from models_lib.registry import promote
+from models_lib.registry import open_registry, promote
 from tests.judged import at
 load_bundle(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
 try:
-    print(promote(Path(sys.argv[1]), "BTC-USD", sys.argv[2], who=sys.argv[2], why="race", now=at(5)).changed)
+    home = Path(sys.argv[1])
+    done = promote(home, "BTC-USD", sys.argv[2], registry=open_registry(home), who=sys.argv[2], why="race", now=at(5))
+    print(done.changed)
 except PromotionError:
     print("refused")
 """
@@ -266,7 +279,7 @@ except PromotionError:
             racer.stdin.flush()
         answers = [racer.communicate()[0].strip() for racer in racers]
     assert sorted(answers) == ["True", "refused"]
-    told = history(home)
+    told = history(home, registry=open_registry(home))
     assert told.damage == ()
     assert len(told.entries) == 4
 

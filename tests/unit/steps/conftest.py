@@ -8,6 +8,7 @@ import pytest
 
 from models_lib.backends import LocalBackend
 from models_lib.config import RunConfig, load_config
+from models_lib.registry import open_registry
 from models_lib.steps import refs
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
@@ -50,8 +51,17 @@ def judged_now(plan: RunPlan, prepared: Prepared, fitted: Fitted, candidate: Can
     from models_lib.steps.judge import judge_candidate
 
     symbol = prepared.symbol
-    folder, champion = plan.symbol_folder(symbol), champion_to_beat(plan.home, symbol)
-    return judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion, now=plan.started_at)
+    folder, champion = plan.symbol_folder(symbol), champion_to_beat(open_registry(plan.home), symbol)
+    return judge_candidate(
+        plan,
+        prepared,
+        fitted,
+        candidate,
+        folder,
+        registry=open_registry(plan.home),
+        champion=champion,
+        now=plan.started_at,
+    )
 
 
 @pytest.fixture(scope="session")

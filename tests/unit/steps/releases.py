@@ -12,6 +12,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,9 +79,9 @@ class Place:
     def switch(self, bundle: str, expected: str | None) -> Deployment:
         """The transaction, as `train-symbol` makes it."""
         plan, stored = self.plan(), StoredRef(bundle=bundle, report=self.home / "report.html")
-        with both_or_neither(plan, "BTC-USD", stored, ssh=no_ssh):
+        with both_or_neither(plan, "BTC-USD", stored, registry=open_registry(plan.home), ssh=no_ssh):
             self.promote(bundle, expected)
-            return deploy(plan, "BTC-USD", stored, candles=no_candles, ssh=no_ssh)
+            return deploy(plan, "BTC-USD", stored, registry=open_registry(plan.home), candles=no_candles, ssh=no_ssh)
 
 
 @dataclass(frozen=True)
@@ -113,14 +114,14 @@ def kill_switches(scratch: Path, what: str, every: int) -> None:
         template, new, old = made.place.home, made.b, made.a
     warm = copied(template, scratch / "warm")
     warm.switch(new, old)
-    settle(warm.home, who="test", ssh=no_ssh)
+    settle(warm.home, registry=partial(open_registry, warm.home), who="test", ssh=no_ssh)
     if what == "settle":
         template = killed_between(template, scratch, new=new, old=old)
 
     def act(step: int) -> None:
         place = Place(scratch / f"home-{step}")
         if what == "settle":
-            settle(place.home, who="test", ssh=no_ssh)
+            settle(place.home, registry=partial(open_registry, place.home), who="test", ssh=no_ssh)
         else:
             place.switch(new, old)
 
@@ -152,7 +153,9 @@ def killed_between(template: Path, scratch: Path, *, new: str, old: str | None) 
 def observed(place: Place, *, new: str, old: str | None) -> dict[str, Any]:
     """What stands after a new start has settled, and after the transaction is made again."""
     names = {new: "new", old: "old"}
-    settled = [done.what for done in settle(place.home, who="test", ssh=no_ssh)]
+    settled = [
+        done.what for done in settle(place.home, registry=partial(open_registry, place.home), who="test", ssh=no_ssh)
+    ]
     stands = [names[place.champion()], names[place.target.current("BTC-USD")]]
     actions = place.actions()
     state = {"settled": settled, "stands": stands, "actions": actions, "journal": place.journal()}

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +67,11 @@ def deploy(
         home,
         config,
         symbols,
+        registry=open_registry(home),
         target=target,
         who="me@here",
-        ssh=lambda section: link(),
         open_source=open_source,
+        ssh=lambda section: link(),
         say=host.said.append,
     )
 
@@ -316,7 +318,15 @@ def test_champion_gets_no_candles_of_another_market(
     config = load_config(None, [*at_host(host, "local"), *settings])
     with pytest.raises(ConfigError, match=re.escape(told)):
         deploy_champions(
-            home, config, None, target=None, who="me@here", ssh=no_ssh, open_source=open_source, say=host.said.append
+            home,
+            config,
+            None,
+            registry=open_registry(home),
+            target=None,
+            who="me@here",
+            open_source=open_source,
+            ssh=no_ssh,
+            say=host.said.append,
         )
     assert (host.restarts(), deployment_records(home)) == ([], ())
     assert not [name for name in ("candles", "runtime.yaml") if (host.folder / name).exists()]
@@ -326,7 +336,15 @@ def test_champion_gets_candles_of_its_own_market_and_the_trainers_signals(home: 
     crowned_of(home, "default")
     config = load_config(None, [*at_host(host, "local"), "signals.account_balance=500"])
     deployed = deploy_champions(
-        home, config, None, target=None, who="me@here", ssh=no_ssh, open_source=open_source, say=host.said.append
+        home,
+        config,
+        None,
+        registry=open_registry(home),
+        target=None,
+        who="me@here",
+        open_source=open_source,
+        ssh=no_ssh,
+        say=host.said.append,
     )
     assert told(deployed) == [(BTC, "deployed")]
     assert (host.folder / "candles" / f"{BTC}.safetensors").exists()
@@ -338,7 +356,15 @@ def test_host_with_candles_of_its_own_asks_for_none(home: Path, host: TestHost) 
     (host.folder / "runtime.yaml").write_text("")
     config = load_config(None, at_host(host, "local"))
     deployed = deploy_champions(
-        home, config, None, target=None, who="me@here", ssh=no_ssh, open_source=open_source, say=host.said.append
+        home,
+        config,
+        None,
+        registry=open_registry(home),
+        target=None,
+        who="me@here",
+        open_source=open_source,
+        ssh=no_ssh,
+        say=host.said.append,
     )
     assert told(deployed) == [(BTC, "deployed")]
 
@@ -360,7 +386,16 @@ def crowned_of(home: Path, market: str | None) -> None:
 
 def shadow(home: Path, host: TestHost, symbol: str, bundle: Path | None, *settings: str) -> str:
     config = load_config(None, [*at_host(host), *settings])
-    return change_shadow(home, config, symbol, bundle, target=None, who="me@here", ssh=lambda section: InProcessLink())
+    return change_shadow(
+        home,
+        config,
+        symbol,
+        bundle,
+        registry=partial(open_registry, home),
+        target=None,
+        who="me@here",
+        ssh=lambda section: InProcessLink(),
+    )
 
 
 def test_bundle_of_any_folder_predicts_in_the_shadow(home: Path, host: TestHost, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from models_lib.config import RunConfig
 from models_lib.config.sections import RetentionSection
 from models_lib.files import write_text
-from models_lib.registry import open_registry
+from models_lib.registry import LocalStore, open_registry
 from models_lib.retention import clean_home
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import plan_run
@@ -71,7 +71,7 @@ def test_cleaning_after_a_jump_keeps_champion_and_predecessor(tmp_path: Path, ju
     registry.promote("BTC-USD", b, expected_champion=a, who="test", why="second", now=NOW)
     for path in (tmp_path / "store").rglob("*"):
         os.utime(path, (NOW.timestamp(),) * 2)
-    clean_home(tmp_path, RetentionSection(), now=NOW + jump)
+    clean_home(tmp_path, RetentionSection(), store=LocalStore(tmp_path), now=NOW + jump)
     registry = open_registry(tmp_path)
     assert set(registry.store.find("")) == {a, b}
     registry.rollback("BTC-USD", who="test", why="back", now=NOW + jump)

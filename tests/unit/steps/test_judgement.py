@@ -236,8 +236,10 @@ def on(features: FeatureSet, bundle: Bundle, folder: Path, market: Market) -> Bu
 
 def kept(home: Path, folder: Path, bundle: Bundle, market: Market, *, config: RunConfig = STRICT) -> JudgedModel:
     """Judged against the champion of this moment, and put into the store with the facts of that judgement."""
-    answers, champion = answers_of(bundle, market), champion_to_beat(home, "BTC-USD")
-    comparison = against_champion(home, champion, market, answers, candidate=bundle.manifest, section=config.evaluation)
+    answers, champion = answers_of(bundle, market), champion_to_beat(open_registry(home), "BTC-USD")
+    comparison = against_champion(
+        open_registry(home), champion, market, answers, candidate=bundle.manifest, section=config.evaluation
+    )
     judged = judge_answers(market, answers, config, champion=comparison)
     facts = run_facts_of(
         judged.to_json(),
@@ -258,7 +260,15 @@ def kept(home: Path, folder: Path, bundle: Bundle, market: Market, *, config: Ru
 
 
 def promoted(home: Path, bundle: Bundle) -> None:
-    promote(home, "BTC-USD", bundle.hash, who="me", why="it is better", now=NOW + timedelta(minutes=1))
+    promote(
+        home,
+        "BTC-USD",
+        bundle.hash,
+        registry=open_registry(home),
+        who="me",
+        why="it is better",
+        now=NOW + timedelta(minutes=1),
+    )
 
 
 def test_better_candidate_replaces_the_champion_and_the_ledger_keeps_the_numbers(
@@ -278,7 +288,7 @@ def test_better_candidate_replaces_the_champion_and_the_ledger_keeps_the_numbers
     assert told["rows"] == market.judged_rows.size
     assert told["candidate_nll"] == pytest.approx(judged.metrics["nll"])
     promoted(home, good)
-    first, second = history(home).entries
+    first, second = history(home, registry=open_registry(home)).entries
     assert "against_champion" not in first.gates
     assert second.gates["against_champion"] == told
     assert second.run_id is not None
@@ -316,7 +326,7 @@ def test_champion_is_asked_with_its_own_features_on_the_candidates_rows(
     kept(home, tmp_path / "old", old, market, config=ADVISORY)
     promoted(home, old)
     comparison = against_champion(
-        home,
+        open_registry(home),
         old.hash,
         market,
         answers_of(trained, market),
@@ -353,7 +363,7 @@ def test_repaired_model_and_ensemble_are_judged_as_any_bundle(
     kept(home, tmp_path / "ensemble", ensemble, market, config=ADVISORY)
     promoted(home, ensemble)
     itself = against_champion(
-        home, ensemble.hash, market, pooled, candidate=ensemble.manifest, section=STRICT.evaluation
+        open_registry(home), ensemble.hash, market, pooled, candidate=ensemble.manifest, section=STRICT.evaluation
     )
     assert itself is not None
     assert itself.difference == 0.0
@@ -426,7 +436,12 @@ def test_rows_that_the_champion_was_fitted_on_are_left_out(
     assert not judged.failed_blocking
     promoted(home, late)
     comparison = against_champion(
-        home, late.hash, market, answers_of(trained, market), candidate=trained.manifest, section=STRICT.evaluation
+        open_registry(home),
+        late.hash,
+        market,
+        answers_of(trained, market),
+        candidate=trained.manifest,
+        section=STRICT.evaluation,
     )
     assert comparison is not None
     assert comparison.note.startswith(f"on {times.size - 575:,} test rows after")
@@ -441,7 +456,7 @@ def test_champion_is_not_compared_without_labels(
     short = short_market(2)
     answers = answers_of(trained, short)
     comparison = against_champion(
-        home, good.hash, short, answers, candidate=trained.manifest, section=btc.config.evaluation
+        open_registry(home), good.hash, short, answers, candidate=trained.manifest, section=btc.config.evaluation
     )
     assert comparison is not None
     assert comparison.difference is None

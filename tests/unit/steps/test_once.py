@@ -18,6 +18,7 @@ from models_lib.backends import LocalBackend
 from models_lib.config import RunConfig, Section, load_config
 from models_lib.config.identity import WHERE_NOT_WHAT
 from models_lib.files import write_text
+from models_lib.registry import open_registry
 from models_lib.steps import once
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan, plan_run
@@ -141,7 +142,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]
     fitted = Fitted(trained=trained, temperature=temperature)
     candidate = once.build_candidate(plan, prepared, fitted, shared=NOBODY_ELSE)
     note("candidate")
-    once.judge_candidate(plan, prepared, fitted, candidate, shared=NOBODY_ELSE)
+    once.judge_candidate(plan, prepared, fitted, candidate, registry=open_registry(plan.home), shared=NOBODY_ELSE)
     note("judgement")
     yield seen
     shutil.rmtree(plan.home)
@@ -182,17 +183,15 @@ def test_judgement_without_a_champion_that_could_not_be_read_does_not_outlive_it
     steps: dict[str, Seen], tmp_path: Path
 ) -> None:
     """Its files were damaged and are restored: the next run holds the candidate against it."""
-    from models_lib.registry import open_registry
     from models_lib.steps.judge import champion_is_whole
     from tests.judged import judged
 
-    plan = plan_run(RunConfig(), home=tmp_path, symbols=None, who="test", now=datetime(2026, 1, 15, tzinfo=UTC))
     champion = judged("A", tmp_path / "a")
     open_registry(tmp_path).store.put(tmp_path / "a")
     model = tmp_path / "store" / "bundles" / champion / "model.safetensors"
     whole = model.read_bytes()
-    assert champion_is_whole(plan, None)
-    assert champion_is_whole(plan, champion)
+    assert champion_is_whole(open_registry(tmp_path), None)
+    assert champion_is_whole(open_registry(tmp_path), champion)
     model.write_bytes(whole[:-1])
-    assert not champion_is_whole(plan, champion)
+    assert not champion_is_whole(open_registry(tmp_path), champion)
     assert "champion_is_whole" in steps["judgement"].made_from

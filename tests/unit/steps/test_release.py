@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def test_switch_changes_both_and_leaves_no_journal(made: Reign) -> None:
     assert stands(made.place) == (made.b, made.b)
     assert made.place.actions() == ["promote", "promote"]
     assert made.place.journal() == []
-    assert settle(made.place.home, who="test", ssh=no_ssh) == ()
+    assert settle(made.place.home, registry=partial(open_registry, made.place.home), who="test", ssh=no_ssh) == ()
 
 
 def test_failed_deployment_takes_the_promotion_back(made: Reign) -> None:
@@ -109,7 +110,7 @@ def test_champion_already_keeps_standing_when_its_deployment_fails(tmp_path: Pat
 def within_a_switch(made: Reign, body: Callable[[], object]) -> None:
     """B is promoted, then the body does what else happens."""
     plan, stored = made.place.plan(), StoredRef(bundle=made.b, report=Path("report.html"))
-    with both_or_neither(plan, "BTC-USD", stored, ssh=no_ssh):
+    with both_or_neither(plan, "BTC-USD", stored, registry=open_registry(plan.home), ssh=no_ssh):
         made.place.promote(made.b, made.a)
         body()
 
@@ -145,7 +146,7 @@ def test_what_cannot_be_put_back_stays_in_the_journal_and_is_settled_later(made:
         within_a_switch(made, body)
     assert made.place.journal() == ["BTC-USD.json"]
 
-    (unsettled,) = settle(made.place.home, who="test", ssh=no_ssh)
+    (unsettled,) = settle(made.place.home, registry=partial(open_registry, made.place.home), who="test", ssh=no_ssh)
     assert unsettled.what == "unsettled"
     with pytest.raises(DeployError, match="cannot be put right now"):
         made.place.switch(made.b, made.a)
@@ -153,7 +154,7 @@ def test_what_cannot_be_put_back_stays_in_the_journal_and_is_settled_later(made:
 
     link.rmdir()
     aside.rename(link)
-    (settled,) = settle(made.place.home, who="test", ssh=no_ssh)
+    (settled,) = settle(made.place.home, registry=partial(open_registry, made.place.home), who="test", ssh=no_ssh)
     assert (settled.what, settled.symbol) == ("undone", "BTC-USD")
     assert stands(made.place) == (made.a, made.a)
     assert made.place.actions() == ["promote", "promote", "undo"]
@@ -169,7 +170,7 @@ def test_release_that_cannot_be_put_back_because_it_is_damaged_leaves_both_new(m
 
     with pytest.raises(DeployError, match="could not be put back"):
         within_a_switch(made, body)
-    (settled,) = settle(made.place.home, who="test", ssh=no_ssh)
+    (settled,) = settle(made.place.home, registry=partial(open_registry, made.place.home), who="test", ssh=no_ssh)
     assert settled.what == "finished"
     assert stands(made.place) == (made.b, made.b)
     assert made.place.journal() == []
@@ -183,7 +184,7 @@ def test_host_that_does_not_answer_after_going_back_stays_a_matter_for_a_person(
     stored = StoredRef(bundle=made.b, report=Path("report.html"))
 
     def switch() -> None:
-        with both_or_neither(plan, "BTC-USD", stored, ssh=no_ssh):
+        with both_or_neither(plan, "BTC-USD", stored, registry=open_registry(plan.home), ssh=no_ssh):
             made.place.promote(made.b, made.a)
             deploy_step(plan, "BTC-USD", stored, candles=no_candles, ssh=no_ssh)
             host.runtime_says({"fails": True})
@@ -196,7 +197,10 @@ def test_host_that_does_not_answer_after_going_back_stays_a_matter_for_a_person(
 
 def test_switch_that_is_under_way_is_left_alone(made: Reign) -> None:
     def body() -> None:
-        assert settle(made.place.home, who="somebody else", ssh=no_ssh) == ()
+        assert (
+            settle(made.place.home, registry=partial(open_registry, made.place.home), who="somebody else", ssh=no_ssh)
+            == ()
+        )
         assert made.place.champion() == made.b
         deploy(made)
 
@@ -208,7 +212,7 @@ def test_damaged_journal_holds_up_its_own_symbol_only(made: Reign) -> None:
     journal = made.place.home / "journal" / "BTC-USD.json"
     journal.write_text('{"symbol": "BTC-')
     (made.place.home / "journal" / "ETH-USD.json").write_text("")
-    found = settle(made.place.home, who="test", ssh=no_ssh)
+    found = settle(made.place.home, registry=partial(open_registry, made.place.home), who="test", ssh=no_ssh)
     assert [(one.symbol, one.what) for one in found] == [("BTC-USD", "unsettled"), ("ETH-USD", "unsettled")]
     assert "Compare `crpbot history`" in found[0].sentence
     with pytest.raises(RecordError, match="remove the file"):
@@ -221,7 +225,7 @@ def test_damaged_journal_holds_up_its_own_symbol_only(made: Reign) -> None:
 
 def test_journal_says_the_way_back_before_anything_is_changed(made: Reign) -> None:
     plan, stored = made.place.plan(), StoredRef(bundle=made.b, report=Path("report.html"))
-    with both_or_neither(plan, "BTC-USD", stored, ssh=no_ssh):
+    with both_or_neither(plan, "BTC-USD", stored, registry=open_registry(plan.home), ssh=no_ssh):
         switch = Journal(made.place.home, "BTC-USD").read()
         assert switch is not None
         assert (switch.bundle, switch.champion_before, switch.release_before) == (made.b, made.a, made.a)

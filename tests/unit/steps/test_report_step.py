@@ -20,7 +20,14 @@ AFTER = "Promotion is decided after this page is written"
 @pytest.fixture
 def stored(btc: PreparedSymbol, judged: Judged) -> StoredRef:
     return store_candidate(
-        btc.plan, btc.prepared, judged.fitted, judged.candidate, judged.judgement, seconds={"train": 1.0}, now=NOW
+        btc.plan,
+        btc.prepared,
+        judged.fitted,
+        judged.candidate,
+        judged.judgement,
+        registry=open_registry(btc.plan.home),
+        seconds={"train": 1.0},
+        now=NOW,
     )
 
 

@@ -60,14 +60,21 @@ def test_each_step_twice_is_the_step_once(btc: PreparedSymbol, judged: Judged) -
 def test_stored_and_promoted_twice_is_once(btc: PreparedSymbol, judged: Judged) -> None:
     def store() -> StoredRef:
         return store_candidate(
-            btc.plan, btc.prepared, judged.fitted, judged.candidate, judged.judgement, seconds={"train": 1.0}, now=NOW
+            btc.plan,
+            btc.prepared,
+            judged.fitted,
+            judged.candidate,
+            judged.judgement,
+            registry=open_registry(btc.plan.home),
+            seconds={"train": 1.0},
+            now=NOW,
         )
 
     stored = store()
     assert store() == stored
-    promote = promote_candidate(btc.plan, judged.stored(btc, stored), now=NOW)
+    promote = promote_candidate(btc.plan, judged.stored(btc, stored), registry=open_registry(btc.plan.home), now=NOW)
     assert (promote.outcome, promote.reason) == ("promoted", "")
-    promote = promote_candidate(btc.plan, judged.stored(btc, stored), now=NOW)
+    promote = promote_candidate(btc.plan, judged.stored(btc, stored), registry=open_registry(btc.plan.home), now=NOW)
     assert (promote.outcome, promote.reason) == ("promoted", "already champion")
     assert len(open_registry(btc.plan.home).history().entries) == 1
 
@@ -282,9 +289,11 @@ def test_champion_of_the_simulated_market_never_stands_in_the_way_of_real_candle
     first.symbol_folder("BTC-USD").mkdir(parents=True)
     champion = candidate_of(first, "first")
     judgement = judged_now(first, btc.prepared, judged.fitted, champion)
-    stored = store_candidate(first, btc.prepared, judged.fitted, champion, judgement, seconds={}, now=NOW)
+    stored = store_candidate(
+        first, btc.prepared, judged.fitted, champion, judgement, registry=open_registry(first.home), seconds={}, now=NOW
+    )
     candidate = judged.stored(btc, stored).model_copy(update={"judgement": judgement})
-    assert promote_candidate(first, candidate, now=NOW).outcome == "promoted"
+    assert promote_candidate(first, candidate, registry=open_registry(first.home), now=NOW).outcome == "promoted"
 
     def gate_of_next_run() -> dict[str, Any]:
         run = plan(source)
