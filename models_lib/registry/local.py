@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models_lib.bundle import layout
-from models_lib.bundle.facts import RunFacts, parse_facts
+from models_lib.bundle.facts import RunFacts
 from models_lib.bundle.hashes import complete_files, verify_hashes
 from models_lib.bundle.layout import SHA256_HEX
 from models_lib.errors import BundleError, ConfigError
 from models_lib.files import discard, fsync_folder, sha256_bytes, size_of, trash_name, write_bytes
 from models_lib.locks import locked
 from models_lib.registry.store import Cleaning, StoredLedger, StoredPointer, Taken
+from models_lib.registry.verdicts import by_time, read_verdict
 
 LOCK_TIMEOUT_SECONDS = 60.0
 """A lock is held for milliseconds; one that is held for a minute is worth a message."""
@@ -92,7 +93,7 @@ class LocalStore:
         facts = [
             _read_verdict(folder / name, bundle_hash) for name in _names(folder) if SHA256_HEX.fullmatch(name[:-5])
         ]
-        return tuple(sorted(facts, key=lambda fact: (fact.judged_at, fact.run_id)))
+        return by_time(facts)
 
     def pointer(self, symbol: str) -> StoredPointer | None:
         """The pointer, whose version is the SHA-256 of its content."""
@@ -260,13 +261,7 @@ def _check_kept(folder: Path) -> None:
 
 
 def _read_verdict(path: Path, bundle_hash: str) -> RunFacts:
-    content = path.read_bytes()
-    facts = parse_facts(content) if sha256_bytes(content) == path.stem else None
-    if facts is None or facts.bundle != bundle_hash:
-        raise BundleError(
-            f"{path}: this verdict was changed, or is about another bundle. Remove it, then judge the bundle again."
-        )
-    return facts
+    return read_verdict(path.read_bytes(), name=str(path), sha256=path.stem, bundle_hash=bundle_hash)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

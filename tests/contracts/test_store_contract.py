@@ -9,17 +9,39 @@ import pytest
 from models_lib.bundle import verify_hashes
 from models_lib.errors import BundleError, ConfigError, PromotionError
 from models_lib.registry import LocalStore, PromotionOutcome, Registry, Store
+from tasks.adapters.s3.store import S3Store
 from tests.contracts.memory_store import MemoryStore
+from tests.contracts.s3_stores import damage_in_s3, s3_store
 from tests.judged import at, judged, unjudged
 
-STORES: dict[str, Callable[[Path], Store]] = {"local": LocalStore, "conditional-puts": MemoryStore}
+Damage = Callable[[str, str, bytes], None]
+STORES = ("local", "conditional-puts", "s3")
 
 
 @pytest.fixture(params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     home = tmp_path / "home"
     home.mkdir()
-    return STORES[request.param](home)
+    match request.param:
+        case "local":
+            return LocalStore(home)
+        case "conditional-puts":
+            return MemoryStore(home)
+        case _:
+            return s3_store(request.getfixturevalue("bucket"), home)
+
+
+@pytest.fixture
+def damage(request: pytest.FixtureRequest, store: Store) -> Damage:
+    """Writes other content over a file of a kept bundle, where the store keeps it."""
+    if isinstance(store, S3Store):
+        client, bucket = request.getfixturevalue("weed").client(), request.getfixturevalue("bucket")
+        return lambda bundle, path, content: damage_in_s3(client, bucket, bundle, path, content)
+
+    def write(bundle: str, path: str, content: bytes) -> None:
+        (store.bundle(bundle) / path).write_bytes(content)
+
+    return write
 
 
 @pytest.fixture
@@ -92,10 +114,10 @@ def test_damaged_candidate_is_not_kept(store: Store, tmp_path: Path) -> None:
         store.bundle(bundle)
 
 
-def test_damaged_copy_in_the_store_is_not_called_kept(store: Store, tmp_path: Path) -> None:
+def test_damaged_copy_in_the_store_is_not_called_kept(store: Store, tmp_path: Path, damage: Damage) -> None:
     bundle = judged("A", tmp_path / "candidate")
     store.put(tmp_path / "candidate")
-    (store.bundle(bundle) / "model.safetensors").write_bytes(b"")
+    damage(bundle, "model.safetensors", b"")
     with pytest.raises(BundleError, match=r"model\.safetensors changed"):
         store.put(tmp_path / "candidate")
 
@@ -267,9 +289,9 @@ def test_bundle_of_another_symbol_is_refused(registry: Registry, tmp_path: Path)
         promote(registry, "BTC-USD", e, None)
 
 
-def test_damaged_bundle_is_not_promoted(registry: Registry, tmp_path: Path) -> None:
+def test_damaged_bundle_is_not_promoted(registry: Registry, tmp_path: Path, damage: Damage) -> None:
     a = keep(registry, "A", tmp_path)
-    (registry.store.bundle(a) / "golden" / "golden.safetensors").write_bytes(b"")
+    damage(a, "golden/golden.safetensors", b"")
     with pytest.raises(BundleError, match="changed since the bundle was written"):
         promote(registry, "BTC-USD", a, None)
     assert registry.champion("BTC-USD") is None
@@ -297,9 +319,9 @@ def test_rollback_without_any_champion_is_refused(registry: Registry) -> None:
     assert registry.store.ledger().lines == ()
 
 
-def test_rollback_to_a_damaged_bundle_is_refused(registry: Registry, tmp_path: Path) -> None:
+def test_rollback_to_a_damaged_bundle_is_refused(registry: Registry, tmp_path: Path, damage: Damage) -> None:
     _, b, c = promoted_line(registry, tmp_path)
-    (registry.store.bundle(b) / "model.safetensors").write_bytes(b"zero")
+    damage(b, "model.safetensors", b"zero")
     with pytest.raises(BundleError, match=r"model\.safetensors changed"):
         registry.rollback("BTC-USD", who="me", why="test", now=at(9))
     assert registry.champion("BTC-USD").bundle == c  # type: ignore[union-attr]

@@ -186,7 +186,7 @@ def test_host_that_does_not_answer_after_going_back_stays_a_matter_for_a_person(
     def switch() -> None:
         with both_or_neither(plan, "BTC-USD", stored, registry=open_registry(plan.home), ssh=no_ssh):
             made.place.promote(made.b, made.a)
-            deploy_step(plan, "BTC-USD", stored, candles=no_candles, ssh=no_ssh)
+            deploy_step(plan, "BTC-USD", stored, registry=open_registry(plan.home), candles=no_candles, ssh=no_ssh)
             host.runtime_says({"fails": True})
             raise RuntimeError("after both")
 
