@@ -229,6 +229,7 @@ def example_facts(
     champion: str | None = None,
     failed: Mapping[str, str] | None = None,
     judged_at: datetime = T0,
+    cost_usd: float | None = 0.0,
 ) -> RunFacts:
     """Facts of a run in which every gate passed, except `failed`: gate -> severity."""
     failed = failed or {}
@@ -246,7 +247,7 @@ def example_facts(
         uncommitted_diff=None,
         versions={"numpy": np.__version__},
         backend="local",
-        cost_usd=0.0,
+        cost_usd=cost_usd,
         champion=champion,
         gates=gates,
         metrics={"test": {"accuracy": 0.74}},

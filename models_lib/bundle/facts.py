@@ -105,7 +105,8 @@ class RunFacts(Fact):
     versions: dict[str, str]
     """Library -> version."""
     backend: str
-    cost_usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] = 0.0
+    cost_usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = 0.0
+    """What was billed for the job that trained it; 0 for a training on machines of our own. None: paid, and not known."""
     champion: Sha256 | None
     """The champion that the bundle was judged against; promotion compares and sets against it."""
     gates: tuple[GateFact, ...]

@@ -42,7 +42,8 @@ class LedgerEntry(BaseModel):
     to_bundle: Annotated[Sha256 | None, Field(alias="to")]
     """None: the symbol has no champion any more."""
     why: str
-    cost_usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+    cost_usd: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None
+    """What was billed for the training; None: paid, and not known."""
     run_id: str | None
     """The run whose gate report allowed a promotion."""
     gates: dict[str, JsonValue]

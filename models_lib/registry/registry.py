@@ -232,7 +232,7 @@ class Registry:
         who: str,
         why: str,
         now: datetime,
-        cost_usd: float = 0.0,
+        cost_usd: float | None = None,
         run_id: str | None = None,
     ) -> PromotionOutcome:
         """Makes a kept bundle the champion. Doing it twice is doing it once.
@@ -244,7 +244,7 @@ class Registry:
             who: the person or the schedule, for the ledger.
             why: the reason, for the ledger.
             now: time of the change, aware.
-            cost_usd: what the training cost.
+            cost_usd: what the training cost; None takes it from the facts of that run.
             run_id: the run whose gate report counts; None takes the newest of the bundle.
 
         Raises:
@@ -276,7 +276,7 @@ class Registry:
                 from_bundle=champion,
                 to_bundle=bundle_hash,
                 why=why,
-                cost_usd=cost_usd,
+                cost_usd=facts.cost_usd if cost_usd is None else cost_usd,
                 run_id=facts.run_id,
                 gates=gates_summary(len(facts.gates) - len(advisory), advisory, facts.metrics.get(AGAINST_CHAMPION)),
             )

@@ -31,6 +31,7 @@ def run_facts_of(
     started_at: datetime,
     judged_at: datetime,
     seconds: Mapping[str, float],
+    cost_usd: float | None = 0.0,
 ) -> RunFacts:
     """The facts that lie beside a judged bundle; with them it goes into the store and through the promotion's rules.
 
@@ -46,6 +47,7 @@ def run_facts_of(
         started_at: of the run, aware.
         judged_at: aware.
         seconds: duration of each step.
+        cost_usd: what its training was billed; 0 where nothing was paid, None where that is not known.
     """
     return RunFacts(
         run_id=run_id,
@@ -58,6 +60,7 @@ def run_facts_of(
         uncommitted_diff=origin.uncommitted_diff,
         versions=origin.versions,
         backend=config.training.backend,
+        cost_usd=cost_usd,
         champion=champion,
         gates=tuple(GateFact(**gate) for gate in verdict["gates"]),
         metrics=verdict["metrics"],

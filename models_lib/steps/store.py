@@ -9,6 +9,7 @@ from models_lib.bundle import add_run_facts
 from models_lib.files import fresh_folder, write_text
 from models_lib.registry import Registry
 from models_lib.reports.writer import render_report
+from models_lib.steps.costs import cost_of_training
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.provenance import provenance
 from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
@@ -60,6 +61,7 @@ def store_candidate(
         started_at=plan.started_at,
         judged_at=judgement.judged_at,
         seconds=seconds,
+        cost_usd=cost_of_training(plan.home, fitted.trained),
     )
     own = _own_copy(candidate, plan.symbol_folder(prepared.symbol) / "bundle")
     add_run_facts(own, facts=facts, reports={REPORT_NAME: page.encode()})

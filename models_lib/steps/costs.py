@@ -1,0 +1,30 @@
+"""What a run's trainings cost, from the ledger of costs.
+
+What does not belong here: asking a person before a job is paid (payment.py), and the ledger itself (models_lib.costs).
+"""
+
+import logging
+from pathlib import Path
+
+from models_lib.costs import CostLedger
+from models_lib.steps.refs import TrainedRef
+
+_log = logging.getLogger("models_lib")
+
+
+def cost_of_training(home: Path, trained: TrainedRef) -> float | None:
+    """What the job that trained it was billed in USD, whichever run paid for it; 0 where nothing was paid.
+
+    None, and a warning, where a job was paid and this home's ledger knows no bill: it is never guessed.
+    """
+    if trained.paid_job is None:
+        return 0.0
+    ledger = CostLedger(home)
+    job = ledger.of_job(trained.paid_job)
+    if job is None or job.cost_usd is None:
+        fact = "has no such job: another installation paid for it" if job is None else "has no bill of it yet"
+        _log.warning(
+            "%s: what job %s cost is not known; %s %s", trained.weights.path, trained.paid_job, ledger.path, fact
+        )
+        return None
+    return job.cost_usd
