@@ -26,7 +26,7 @@ from flows.fan_out import launch_symbols, train_symbols
 from flows.home import config_file, crpbot_home, operator, prepare_home
 from flows.parameters import RetrainParams
 from models_lib.config import RunConfig, load_config
-from models_lib.errors import VerdictError
+from models_lib.errors import TransientError, VerdictError
 from models_lib.running import marked_as_running
 from models_lib.steps.admission import running_retrain, sole_retrain, too_late
 from models_lib.steps.outcome import SymbolOutcome, keep_outcome
@@ -35,7 +35,7 @@ from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
 from tasks.adapters.links import open_ssh
 from tasks.adapters.sources import check_bucket
-from tasks.adapters.stores import registry_of
+from tasks.adapters.stores import check_storage, registry_of
 from tasks.summary_table import publish_summary
 from tasks.ui.log_lines import hear_the_library
 from tasks.ui.publish import for_the_eye
@@ -63,6 +63,10 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     home = crpbot_home()
     prepare_home(home)
     config = load_config(config_file(params.config), params.overrides)
+    try:
+        check_storage(home, config)
+    except TransientError as error:  # it may answer when there is something to keep
+        _log.warning("%s This run begins all the same.", error)
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params))
     # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn. Its plan tells,

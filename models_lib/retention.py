@@ -286,7 +286,8 @@ def _sweep_bundles(broom: _Broom, section: RetentionSection, store: Store, deplo
     """Chooses and takes out while the store sees to it that nobody promotes or judges a bundle unseen in between."""
     gone: list[tuple[Kind, Taken, str]] = []
     try:
-        with store.cleaning(dry_run=broom.dry_run) as cleaning:
+        now = datetime.fromtimestamp(broom.now, UTC)
+        with store.cleaning(now=now, dry_run=broom.dry_run) as cleaning:
             gone += [("leftover", half, "left by a killed put") for half in cleaning.halves()]
             kept = cleaning.bundles()
             roles = Registry(store).roles() if kept else Roles({}, {})

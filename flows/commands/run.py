@@ -14,7 +14,7 @@ from flows.interruption import ends_when_interrupted
 from flows.parameters import RetrainParams
 from flows.prefect_server import OwnServer, start_own_server
 from models_lib.config import RunConfig, load_config, select_symbols
-from models_lib.errors import CrpbotError, VerdictError
+from models_lib.errors import ConfigError, CrpbotError, TransientError, VerdictError
 from models_lib.reports.summary import outcome_lines
 from models_lib.steps.plan import check_data_folder
 from tasks.adapters.sources import check_bucket
@@ -34,10 +34,20 @@ def execute(arguments: argparse.Namespace) -> int:
     select_symbols(config, params.symbols)
     check_data_folder(config)
     check_bucket(config)
+    _check_storage(home, config)
 
     prefect_environment.use_home(home)
     with ends_when_interrupted():
         return _run(params, config, start_own_server(home), as_json=arguments.json)
+
+
+def _check_storage(home: Path, config: RunConfig) -> None:
+    from tasks.adapters.stores import check_storage
+
+    try:
+        check_storage(home, config)
+    except TransientError as error:
+        raise ConfigError(f"{error} Nothing was started.") from error
 
 
 def _run(params: RetrainParams, config: RunConfig, own_server: OwnServer | None, *, as_json: bool) -> int:

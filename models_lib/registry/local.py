@@ -18,6 +18,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from models_lib.bundle import layout
@@ -147,7 +148,7 @@ class LocalStore:
             return True
 
     @contextlib.contextmanager
-    def cleaning(self, *, dry_run: bool) -> Iterator[Cleaning]:
+    def cleaning(self, *, now: datetime, dry_run: bool) -> Iterator[Cleaning]:  # noqa: ARG002 - the lock tells
         """Under the lock; a dry run, which changes nothing, and a home without a store need none."""
         change = not dry_run and self._bundles.parent.is_dir()
         with self.writing() if change else contextlib.nullcontext():

@@ -11,6 +11,7 @@ What does not belong here: any rule about who may become champion (registry.py),
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -146,8 +147,12 @@ class Store(Protocol):
             TransientError: it is busy.
         """
 
-    def cleaning(self, *, dry_run: bool) -> AbstractContextManager[Cleaning]:
-        """The store while its owner removes what nothing needs (models_lib.retention); a dry run changes nothing.
+    def cleaning(self, *, now: datetime, dry_run: bool) -> AbstractContextManager[Cleaning]:
+        """The store while its owner removes what nothing needs (models_lib.retention).
+
+        Args:
+            now: aware; by it a store without a lock tells what a killed put left from what a put is about to finish.
+            dry_run: changes nothing.
 
         Raises:
             ConfigError: the store cannot be written.

@@ -4,10 +4,14 @@ What does not belong here: how a place keeps it (models_lib.registry, tasks.adap
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models_lib.config import AwsSection, RunConfig, StorageSection
 from models_lib.registry import LocalStore, Registry, Store, opened
 from models_lib.steps.plan import RunPlan
+
+if TYPE_CHECKING:
+    from tasks.adapters.s3.store import S3Store
 
 
 def open_store(home: Path, storage: StorageSection, aws: AwsSection) -> Store:
@@ -19,19 +23,34 @@ def open_store(home: Path, storage: StorageSection, aws: AwsSection) -> Store:
         aws: the region.
 
     Raises:
-        ConfigError: a setting that the kind needs is missing.
+        ConfigError: AWS cannot be asked with what the environment says.
     """
     match storage.kind:
         case "local":
             return LocalStore(home)
         case "s3":
-            from tasks.adapters.aws.clients import Aws  # noqa: PLC0415 - boto3 only where it is used
-            from tasks.adapters.s3.objects import S3Folder  # noqa: PLC0415
-            from tasks.adapters.s3.store import S3Store  # noqa: PLC0415
+            return _s3_store(home, storage, aws)
 
-            assert aws.region is not None, "the configuration sees to it"
-            assert storage.uri is not None, "the configuration sees to it"
-            return S3Store(S3Folder(Aws(aws.region), storage.uri), home)
+
+def check_storage(home: Path, config: RunConfig) -> None:
+    """Makes sure that models can be kept where the configuration says, before anybody trains one.
+
+    Raises:
+        ConfigError: they cannot.
+        TransientError: the place does not answer.
+    """
+    if config.storage.kind == "s3":
+        _s3_store(home, config.storage, config.aws).check_conditions()
+
+
+def _s3_store(home: Path, storage: StorageSection, aws: AwsSection) -> "S3Store":
+    from tasks.adapters.aws.clients import Aws  # noqa: PLC0415 - boto3 only where it is used
+    from tasks.adapters.s3.objects import S3Folder  # noqa: PLC0415
+    from tasks.adapters.s3.store import S3Store  # noqa: PLC0415
+
+    assert aws.region is not None, "the configuration sees to it"
+    assert storage.uri is not None, "the configuration sees to it"
+    return S3Store(S3Folder(Aws(aws.region), storage.uri), home)
 
 
 def configured_registry(home: Path, config: RunConfig) -> Registry:

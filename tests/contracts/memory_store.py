@@ -6,6 +6,8 @@ It shows that the registry asks for no more than If-Match and If-None-Match, and
 import shutil
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 
 from models_lib.bundle import RunFacts, load_bundle, verify_hashes
@@ -13,6 +15,7 @@ from models_lib.bundle.facts import parse_facts
 from models_lib.errors import BundleError
 from models_lib.files import sha256_bytes
 from models_lib.registry import StoredLedger, StoredPointer
+from models_lib.registry.store import Cleaning
 
 
 class MemoryStore:
@@ -73,6 +76,9 @@ class MemoryStore:
         if index > 0 and f"ledger/{index - 1:08d}" not in self._objects:
             return False
         return self._put(f"ledger/{index:08d}", line, if_match=None)
+
+    def cleaning(self, *, now: datetime, dry_run: bool) -> AbstractContextManager[Cleaning]:
+        raise NotImplementedError
 
     def _put(self, key: str, content: bytes, *, if_match: str | None) -> bool:
         """If-Match with a version, If-None-Match:* without."""

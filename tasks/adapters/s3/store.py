@@ -32,7 +32,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -210,11 +210,22 @@ class S3Store:
         return self._folder.put(_line_key(index), line, if_absent=True) is not None
 
     @contextlib.contextmanager
-    def cleaning(self, *, dry_run: bool) -> Iterator[Cleaning]:
+    def cleaning(self, *, now: datetime, dry_run: bool) -> Iterator[Cleaning]:
         """Without a lock: what somebody used meanwhile has another ETag and is not removed."""
         if not dry_run:
-            self.check_conditions()
-        yield _S3Cleaning(self._folder, self._find, dry_run=dry_run)
+            self._check_conditional_deletes()
+        yield _S3Cleaning(self._folder, self._find, oldest=now - LEFTOVER, dry_run=dry_run)
+
+    def _check_conditional_deletes(self) -> None:
+        self.check_conditions()
+        key = f".probe-{_token()}"
+        self._folder.put(key, b"probe")
+        if self._folder.delete(key, if_match=f'"{"0" * 32}"'):
+            raise ConfigError(
+                f"{self._folder.uri}: this endpoint removes objects without regard to If-Match, so a cleaning could remove "
+                f"a bundle that is being promoted. Clean with AWS S3, or a server that answers 412."
+            )
+        self._folder.delete(key)
 
     def _find(self, bundle_hash: str) -> _Found | None:
         """The marker, if the bundle is kept."""
@@ -347,9 +358,12 @@ class _Objects:
 class _S3Cleaning:
     """One cleaning: what it saw when it looked is the condition of what it removes."""
 
-    def __init__(self, folder: S3Folder, find: Callable[[str], _Found | None], *, dry_run: bool) -> None:
+    def __init__(
+        self, folder: S3Folder, find: Callable[[str], _Found | None], *, oldest: datetime, dry_run: bool
+    ) -> None:
         self._folder = folder
         self._find = find
+        self._oldest = oldest
         self._dry_run = dry_run
         self._seen: dict[str, ObjectHead] = {}
 
@@ -357,8 +371,7 @@ class _S3Cleaning:
         """What has been there for a day and no marker leads to: folders of killed puts, verdicts without their bundle."""
         folders = _grouped(self._folder.heads("bundles/"), depth=3)
         folders |= _grouped(self._folder.heads("verdicts/"), depth=2)
-        oldest = datetime.now(UTC) - LEFTOVER
-        old = {place: heads for place, heads in folders.items() if all(head.last_modified < oldest for head in heads)}
+        old = {place: heads for place, heads in folders.items() if _newest(heads) < self._oldest}
         siblings = Counter(place.rpartition("/")[0] for place in folders)
         kept = self._markers()
         return [
@@ -404,6 +417,10 @@ def _grouped(heads: Iterable[ObjectHead], *, depth: int) -> dict[str, tuple[Obje
     for head in heads:
         groups.setdefault("/".join(head.key.split("/")[:depth]), []).append(head)
     return {place: tuple(found) for place, found in groups.items()}
+
+
+def _newest(heads: Iterable[ObjectHead]) -> datetime:
+    return max(head.last_modified for head in heads)
 
 
 def _is_copy_of(copy: Path, marker: _Marker) -> bool:

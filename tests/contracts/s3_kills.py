@@ -1,0 +1,72 @@
+"""A process that puts a bundle into S3, killed by itself before every nth of its requests: `python -m ... BUCKET SCRATCH N`.
+
+Prints a line of JSON for each kill: what another home sees after it, and after the put was tried again.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from models_lib.bundle import verify_hashes
+from models_lib.errors import BundleError
+from tasks.adapters.aws.clients import Aws
+from tasks.adapters.s3.objects import S3Folder
+from tasks.adapters.s3.store import S3Store
+from tests.aws.weed import REGION
+from tests.judged import judged
+
+
+def put_and_die(uri: str, home: Path, candidate: Path, at_request: int) -> None:
+    aws = Aws(REGION)
+    asked = 0
+
+    def count(**_: Any) -> None:
+        nonlocal asked
+        if asked == at_request:
+            os.kill(os.getpid(), signal.SIGKILL)
+        asked += 1
+
+    store = S3Store(S3Folder(aws, uri), home)
+    aws.client("s3").meta.events.register("before-send.s3", count)
+    store.put(candidate)
+
+
+def killed(uri: str, home: Path, candidate: Path, at_request: int) -> bool:
+    """Whether it was; False when it came to its end before."""
+    child = os.fork()
+    if child == 0:
+        put_and_die(uri, home, candidate, at_request)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+def seen(store: S3Store, bundle: str) -> dict[str, Any]:
+    """What a reader finds."""
+    try:
+        sound = verify_hashes(store.bundle(bundle)) == bundle
+    except BundleError:
+        sound = False
+    return {"found": list(store.find("")), "sound": sound, "verdicts": len(store.verdicts(bundle))}
+
+
+def main(bucket: str, scratch: Path, every: int) -> None:
+    bundle = judged("A", scratch / "candidate")
+    at_request, going_on = 0, True
+    while going_on:
+        uri, home = f"s3://{bucket}/{at_request}", scratch / f"home-{at_request}"
+        going_on = killed(uri, home, scratch / "candidate", at_request)
+        reader = S3Store(S3Folder(Aws(REGION), uri), scratch / f"reader-{at_request}")
+        after = seen(reader, bundle)
+        reader.put(scratch / "candidate")
+        told = {"at": at_request, "killed": going_on, "after": after, "again": seen(reader, bundle), "bundle": bundle}
+        print(json.dumps(told), flush=True)
+        at_request += every
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
