@@ -25,6 +25,8 @@ from typing import Final, Literal, Never
 from models_lib.errors import ConfigError, CrpbotError
 from models_lib.files import write_text
 
+FACTS_FILE: Final = "training.json"
+"""Beside the weights: identity, device, versions, and the hashes of the other files."""
 LONGEST_FAILURE: Final = 1_024
 """Characters of the failure file that AWS shows."""
 HYPERPARAMETERS: Final = ("inputs_sha256", "checkpoint_seconds", "device")

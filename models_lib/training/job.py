@@ -8,7 +8,7 @@ import logging
 import platform
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pydantic
@@ -20,14 +20,13 @@ from models_lib.networks.fused import kernels
 from models_lib.training.channel import read_channel
 from models_lib.training.checkpoint import encode_weights
 from models_lib.training.checkpoints import Checkpoints
-from models_lib.training.container import FIGURES, Options, Places
+from models_lib.training.container import FACTS_FILE, FIGURES, Options, Places
 from models_lib.training.history import EpochRecord, StepProgress
 from models_lib.training.progress import message_of
 from models_lib.training.settle import settle_torch
 from models_lib.training.spec import HISTORY_FILE, WEIGHTS_FILE
 from models_lib.training.trainer import TrainingOutcome, choose_device, train_network
 
-FACTS_FILE: Final = "training.json"
 _log = logging.getLogger(__name__)
 
 
