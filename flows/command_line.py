@@ -44,6 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     for add in (
         _add_run,
+        _add_preflight,
         _add_data,
         _add_diagnose,
         _add_repair,
@@ -139,6 +140,37 @@ exit status: 0 done, also when a model is held; 1 a symbol failed; 2 nothing was
     command.add_argument("--symbols", metavar="A,B", help="symbols to train (default: every configured one)")
     _add_json(command, "the summary")
     command.add_argument("--yes", action="store_true", help="approve whatever asks for approval")
+
+
+def _add_preflight(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "preflight",
+        module="preflight",
+        summary="everything that a training would fail at, before it begins and anything is billed",
+        text="""\
+Asks all that a training needs and shows every answer at once, each with its remedy: pass, fail,
+or unknown where AWS forbids the question. Nothing is started and nothing is billed.
+
+For sagemaker: credentials, one region, the image (its tag, its end, its CUDA against the GPU of
+the machine), the machine and its quota, the source archive, candles of each symbol, the role and
+who may pass it, the bucket, the ceiling of the costs against the budgets. Each job is asked for
+the same again before it is submitted. For local: state folder, disk, torch, candles.
+
+examples:
+  crpbot preflight
+  crpbot preflight --backend sagemaker --config aws.yaml
+  crpbot preflight --backend sagemaker --config aws.yaml --symbols BTC-USD --json
+
+exit status: 0 nothing failed; 1 a check failed; 2 the configuration is not complete; 3 AWS does not
+answer.""",
+    )
+    command.add_argument(
+        "--backend", choices=("local", "sagemaker"), help="where the training would run (default: training.backend)"
+    )
+    _add_config(command)
+    command.add_argument("--symbols", metavar="A,B", help="symbols to train (default: every configured one)")
+    _add_json(command, "the findings")
 
 
 def _add_data(commands: _Commands) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from models_lib.config import TrainingSection
 from models_lib.files import write_json, write_text
 from models_lib.reports import wording
 from models_lib.reports.changed_settings import changed_settings
@@ -32,8 +33,12 @@ class RunSummary(Reference):
 
 def parallel_symbols(plan: RunPlan) -> int:
     """Symbols worked on at once: the configured number, or one a core, and no more than there are."""
-    cores = len(os.sched_getaffinity(0))
-    return min(plan.config.training.max_parallel or cores, len(plan.symbols))
+    return symbols_at_once(plan.config.training, len(plan.symbols))
+
+
+def symbols_at_once(training: TrainingSection, num_symbols: int) -> int:
+    """As many of so many symbols as are worked on at once."""
+    return min(training.max_parallel or len(os.sched_getaffinity(0)), num_symbols)
 
 
 def write_summary(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> RunSummary:

@@ -15,8 +15,8 @@ from typing import Any, Final
 from models_lib.costs.prices import Price
 from models_lib.errors import ConfigError, TransientError
 from models_lib.files import write_json
-from tasks.adapters.aws.clients import Aws
-from tasks.adapters.aws.faults import translated
+from tasks.adapters.aws.clients import Aws, ClientError
+from tasks.adapters.aws.faults import is_denied, translated
 from tasks.adapters.sagemaker.tables import Tables, price_of
 
 PRICING_REGION: Final = "us-east-1"
@@ -37,15 +37,26 @@ def current_price(
         region: where it runs.
         home: the state folder, which keeps the answers.
         now: aware.
+
+    Raises:
+        TransientError: nobody answers, and no price is known.
+        ConfigError: AWS takes no credentials, and no price is known.
     """
-    fresh = refresh_price(aws, instance_type, region, home=home, now=now)
-    return fresh or price_of(tables, instance_type, region)
+    known = price_of(tables, instance_type, region)
+    try:
+        return refresh_price(aws, instance_type, region, home=home, now=now) or known
+    except (ConfigError, TransientError):
+        if known is None:
+            raise
+        return known
 
 
 def refresh_price(aws: Aws, instance_type: str, region: str, *, home: Path, now: datetime) -> Price | None:
-    """AWS's own price, of today where AWS may be asked, else of an earlier day; None: it never answered.
+    """AWS's own price, of today where AWS may be asked, else of an earlier day; None: the caller may not ask, or AWS has none.
 
-    That the caller may not ask, or that nobody answers, is no error: a price of another day is one too.
+    Raises:
+        TransientError: nobody answers, and no price was kept.
+        ConfigError: AWS takes no credentials, and no price was kept.
     """
     today, path = now.astimezone(UTC).date(), home / _CACHE
     known = _read(path)
@@ -53,13 +64,17 @@ def refresh_price(aws: Aws, instance_type: str, region: str, *, home: Path, now:
     kept = _kept(known.get(key))
     if kept is not None and kept.as_of >= today:
         return kept
-    with contextlib.suppress(ConfigError, TransientError):
+    try:
         asked = _asked(aws, instance_type, region)
-        if asked is not None:
-            with contextlib.suppress(OSError):  # a price that cannot be kept is asked for again
-                write_json(path, known | {key: {"usd_per_hour": asked, "as_of": str(today)}})
-            return Price(asked, today, _SOURCE)
-    return kept
+    except (ConfigError, TransientError):
+        if kept is None:
+            raise
+        return kept
+    if asked is None:
+        return kept
+    with contextlib.suppress(OSError):  # a price that cannot be kept is asked for again
+        write_json(path, known | {key: {"usd_per_hour": asked, "as_of": str(today)}})
+    return Price(asked, today, _SOURCE)
 
 
 def _asked(aws: Aws, instance_type: str, region: str) -> float | None:
@@ -70,7 +85,12 @@ def _asked(aws: Aws, instance_type: str, region: str) -> float | None:
         pages = client.get_paginator("get_products").paginate(
             ServiceCode="AmazonSageMaker", Filters=filters, FormatVersion="aws_v1"
         )
-        found = [price for page in pages for product in page["PriceList"] for price in _hourly(json.loads(product))]
+        try:
+            found = [price for page in pages for product in page["PriceList"] for price in _hourly(json.loads(product))]
+        except ClientError as error:
+            if is_denied(error):
+                return None
+            raise
     return max(found, default=None)
 
 

@@ -128,13 +128,17 @@ def ask_all(checks: list[Check], inquiry: Inquiry) -> tuple[Finding, ...]:
 def _ask(inquiry: Inquiry, check: Check) -> list[Finding]:
     try:
         return list(check.ask(inquiry))
-    except NO_CREDENTIALS:
-        return [unknown(check.name, "cannot be asked without credentials.", "See credentials.", check.symbol)]
     except (ClientError, BotoCoreError) as error:
         return [_without_answer(check, error)]
+    except (ConfigError, TransientError) as error:
+        if not isinstance(error.__cause__, ClientError | BotoCoreError):
+            raise
+        return [_without_answer(check, error.__cause__)]
 
 
 def _without_answer(check: Check, error: ClientError | BotoCoreError) -> Finding:
+    if isinstance(error, NO_CREDENTIALS):
+        return unknown(check.name, "cannot be asked without credentials.", "See credentials.", check.symbol)
     if isinstance(error, ClientError) and is_denied(error):
         action = error.operation_name
         fact = f"the caller may not ask: {action} is denied ({words_of(error)})."

@@ -60,7 +60,9 @@ def support(inquiry: Inquiry) -> Iterator[Finding]:
     else:
         fact = f"AWS mends {chosen.repository}:{chosen.tag} no longer, since {chosen.end_of_patch}."
         newer = [row.key for row in inquiry.tables.images if row.device == chosen.device]
-        living = [row.key for row in inquiry.tables.images if row.key in newer and row.end_of_patch > inquiry.now.date()]
+        living = [
+            row.key for row in inquiry.tables.images if row.key in newer and row.end_of_patch > inquiry.now.date()
+        ]
         remedy = f"Set training.sagemaker.image to {' or '.join(living) or 'a newer one'}"
         if chosen.insisted:
             yield unknown(name, f"{fact} The whole URI was given, so it is used.", f"{remedy}.")
@@ -121,7 +123,7 @@ def _code_for(machine: Instance, capability: str, cuda: str, tables: Tables) -> 
 
 
 def _words_of(machine: Instance) -> str:
-    return f"a {machine.gpu} (compute capability {machine.gpu_architecture})" if machine.gpu else "no GPU"
+    return f"GPU {machine.gpu} (compute capability {machine.gpu_architecture})" if machine.gpu else "no GPU"
 
 
 def _near(chosen: Image, tables: Tables) -> str:

@@ -50,7 +50,9 @@ def quota(inquiry: Inquiry) -> Iterator[Finding]:
     ask_for = len(running) + needed
     fewer = f", or set training.max_parallel={int(value) - len(running)}" if value - len(running) >= 1 else ""
     remedy = f"Ask AWS for {ask_for}: Service Quotas, Amazon SageMaker, quota {code} in {inquiry.region}{fewer}."
-    yield failed("quota", f"{fact}.", f"{remedy} Or choose a machine with a quota that is not 0." if not value else remedy)
+    yield failed(
+        "quota", f"{fact}.", f"{remedy} Or choose a machine with a quota that is not 0." if not value else remedy
+    )
 
 
 def _quota(inquiry: Inquiry, name: str) -> dict[str, Any] | None:

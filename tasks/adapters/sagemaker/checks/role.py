@@ -23,7 +23,9 @@ def role(inquiry: Inquiry) -> Iterator[Finding]:
     caller = inquiry.aws.client("sts").get_caller_identity()
     if caller["Account"] != account:
         fact = f"{arn} is of account {account}, the caller of {caller['Account']}."
-        yield failed("role", fact, "Set training.sagemaker.role_arn to a role of that account, or use other credentials.")
+        yield failed(
+            "role", fact, "Set training.sagemaker.role_arn to a role of that account, or use other credentials."
+        )
         return
     try:
         found = inquiry.aws.client("iam").get_role(RoleName=name)["Role"]
