@@ -23,6 +23,19 @@ def train_model(config: RunConfig, prepared: Prepared, folder: Path, *, backend:
     Raises:
         TrainingError: non-finite loss, the time limit, or a killed process.
     """
+    spec = training_spec(config, prepared, folder)
+    trained = train(backend, spec, on_progress=_tell(prepared.symbol, config.training.max_epochs))
+    return TrainedRef(
+        weights=FileRef(path=trained.path, sha256=trained.sha256),
+        history=FileRef.of(trained.history_path),
+        best_epoch=trained.best_epoch,
+        stopped_by_gates=trained.history.stopped_by,
+        paid_job=trained.paid_job,
+    )
+
+
+def training_spec(config: RunConfig, prepared: Prepared, folder: Path) -> TrainingSpec:
+    """The order of one training, whose input files are in `folder` and whose output goes there."""
     folder.mkdir(parents=True, exist_ok=True)
     rows = read_labels(prepared.labels)
     data = TrainingData(
@@ -32,7 +45,7 @@ def train_model(config: RunConfig, prepared: Prepared, folder: Path, *, backend:
         validation_rows=rows.validation,
         scaler=None if config.network.family == "v6" else read_scaler(prepared.scaler),
     )
-    spec = TrainingSpec(
+    return TrainingSpec(
         symbol=prepared.symbol,
         seed=symbol_seed(config.training.seed, prepared.symbol),
         features=prepared.features.matrix.path,
@@ -41,14 +54,6 @@ def train_model(config: RunConfig, prepared: Prepared, folder: Path, *, backend:
         network=config.network,
         training=config.training,
         gates=config.gates,
-    )
-    trained = train(backend, spec, on_progress=_tell(prepared.symbol, config.training.max_epochs))
-    return TrainedRef(
-        weights=FileRef(path=trained.path, sha256=trained.sha256),
-        history=FileRef.of(trained.history_path),
-        best_epoch=trained.best_epoch,
-        stopped_by_gates=trained.history.stopped_by,
-        paid_job=trained.paid_job,
     )
 
 

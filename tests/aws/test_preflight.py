@@ -33,6 +33,8 @@ CHECKS = [
     "gpu",
     "instance",
     "quota",
+    "archive",
+    "entry script",
     *["data"] * 3,
     "volume",
     "role",
@@ -305,7 +307,7 @@ def test_one_thing_wrong_is_the_one_thing_that_fails(
     assert [each.subject for each in found.failed] == [check], told(found.findings)
     assert fact in found.failed[0].fact
     assert remedy in found.failed[0].remedy
-    with pytest.raises(PreflightError, match="1 of 21 checks failed; no job was submitted and nothing was billed"):
+    with pytest.raises(PreflightError, match="1 of 23 checks failed; no job was submitted and nothing was billed"):
         found.refuse()
 
 
@@ -443,6 +445,8 @@ def test_cloud_that_is_away_is_unknown_and_the_rest_is_answered(desk: Desk) -> N
         "torch",
         "gpu",
         "instance",
+        "archive",
+        "entry script",
         "data",
         "volume",
         "time limit",

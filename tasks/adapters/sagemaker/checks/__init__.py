@@ -84,6 +84,7 @@ def _checks(inquiry: Inquiry) -> list[Check]:
         Check("gpu", image.gpu),
         Check("instance", machine.kind),
         Check("quota", machine.quota),
+        Check("archive", jobs.archive),
         *data.of_each(inquiry.symbols),
         Check("volume", data.volume),
         Check("role", role.role),

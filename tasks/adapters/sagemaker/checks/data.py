@@ -13,11 +13,11 @@ import numpy as np
 from models_lib.candles.coverage import MINUTES_A_DAY
 from models_lib.features import FEATURE_NAMES
 from models_lib.preflight import Finding
+from models_lib.training.channel import FEATURES_FILE, SPEC_FILE
 from models_lib.training.spec import TARGETS_FILE
 from tasks.adapters.candle_rows import data_finding
 from tasks.adapters.sagemaker.checks.asking import Check, Inquiry, failed, passed
 
-FEATURES_FILE: Final = "features.npy"
 _BYTES_A_ROW: Final = 4 * len(FEATURE_NAMES) + 16
 """Features in float32; class and row numbers."""
 _ROOM: Final = 2
@@ -62,7 +62,7 @@ def _inputs(inquiry: Inquiry, *, symbol: str) -> Iterator[Finding]:
     if folder is None:
         return
     remedy = "Start the run again, so that they are made anew."
-    missing = [name for name in (FEATURES_FILE, TARGETS_FILE) if not (folder / name).is_file()]
+    missing = [name for name in (FEATURES_FILE, TARGETS_FILE, SPEC_FILE) if not (folder / name).is_file()]
     if missing:
         yield failed("inputs", f"{folder}: {' and '.join(missing)} is missing.", remedy, symbol)
         return
