@@ -645,10 +645,11 @@ def _add_approve(commands: _Commands) -> None:
         commands,
         "approve",
         module="approve",
-        summary="answer a run that waits for a person before it promotes",
+        summary="answer a run that waits for a person before it pays or promotes",
         text="""\
 Answers a run that waits, as the form in Prefect's UI would: the named symbols, or all that
-wait, become champions and are deployed; the rest is held. Without RUN it lists what waits.
+wait, become champions and are deployed; the rest is held. A run that waits before it pays for
+rented machines submits its jobs, or with --hold ends. Without RUN it lists what waits.
 Asks the server that PREFECT_API_URL names, or the one of `make server`.
 
 examples:
@@ -660,7 +661,7 @@ exit status: 0 done; 1 the run waits no longer, or no server answers; 2 no such 
     )
     command.add_argument("run", nargs="?", metavar="RUN", help="name or id of the flow run (default: list them)")
     command.add_argument("symbols", nargs="*", metavar="S", help="symbols to promote (default: all that wait)")
-    command.add_argument("--hold", action="store_true", help="promote none of them")
+    command.add_argument("--hold", action="store_true", help="promote none of them, or do not pay")
     command.add_argument("--by", metavar="NAME", help="for the ledger (default: user@host)")
     command.add_argument("--note", default="", metavar="TEXT", help="a remark, for the ledger")
 
@@ -676,13 +677,15 @@ What trainings on rented machines cost, from the ledger of costs in CRPBOT_HOME/
 billable time at the price of the day of submission, which stands beside it. A job without an
 end counts with its ceiling. A month is a UTC month, and a job belongs to that of its end.
 
-With --by model: every bundle that became champion, and what its training was billed.
+With --by model: every bundle that became champion in the configured store, and what its training
+was billed.
 
 exit status: 0 told, also when a line of the ledger is damaged, which is told too.""",
     )
     command.add_argument(
         "--by", choices=("run", "symbol", "month", "model"), default="run", help="one line for each (default: run)"
     )
+    _add_config(command)
     _add_json(command, "the figures and every job")
 
 

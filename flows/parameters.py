@@ -50,6 +50,17 @@ class RetrainParams(BaseModel):
         description="Whether a person must approve what passed its gates before it is promoted.",
     )
 
+    payment: Literal["as configured", "approved"] = Field(
+        default="as configured",
+        title="Payment",
+        description="Approved: whoever starts this run approves what its jobs on rented machines cost, within the budgets.",
+    )
+
+    @property
+    def pays(self) -> bool:
+        """Whether what the run costs was approved by whoever started it."""
+        return self.payment == "approved"
+
     @property
     def overrides(self) -> tuple[str, ...]:
         """Every choice over the configuration as `dotted.key=value`; the form's own fields come last and win."""

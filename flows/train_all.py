@@ -1,8 +1,9 @@
 """`train-all`: one `train-symbol` run for each symbol, concurrently, and one summary.
 
 One symbol's failure never stops the others. The run failed when a symbol failed; a symbol held by a gate is a normal
-night. In order: what killed runs left half-done is settled; the symbols are trained (fan_out.py); where the configuration
-asks for it, a person approves (approval.py); then the summary and its table, and what follows them (aftermath.py).
+night. In order: what killed runs left half-done is settled; for rented machines everything is checked, and somebody answers
+for the costs (paid.py); the symbols are trained (fan_out.py); where the configuration asks for it, a person approves
+(approval.py); then the summary and its table, and what follows them (aftermath.py).
 
 A run of a deployment is refused while another one works in the same home, and skipped when it could start only so late
 that the next one is near. Such a run writes nothing; the server has people told of it (flows/serving/bad_ends.py).
@@ -24,6 +25,7 @@ from flows.approval import ask_person
 from flows.deaf_console import outlive_the_reader
 from flows.fan_out import launch_symbols, train_symbols
 from flows.home import config_file, crpbot_home, operator, prepare_home
+from flows.paid import paid_for, show_costs
 from flows.parameters import RetrainParams
 from models_lib.config import RunConfig, load_config
 from models_lib.errors import TransientError, VerdictError
@@ -68,7 +70,7 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     except TransientError as error:  # it may answer when there is something to keep
         _log.warning("%s This run begins all the same.", error)
     if deployment.id is None:
-        return retrain(plan_of_run(config, home, params))
+        return retrain(plan_of_run(config, home, params), pays=params.pays)
     # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn. Its plan tells,
     # not its run count: Prefect counts no resumption.
     admitted = begun_plan(home, token_of(str(flow_run.id))) is not None
@@ -79,7 +81,7 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     with sole_retrain(home, flow_run.name, wait=admitted) as other:
         if other:
             return Cancelled(name=REFUSED, message=f"{other} is retraining in {home}. Start again when it is done.")
-        return retrain(plan_of_run(config, home, params))
+        return retrain(plan_of_run(config, home, params), pays=params.pays)
 
 
 def lateness(config: RunConfig) -> str | None:
@@ -95,13 +97,18 @@ def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan
     return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=now, token=token)
 
 
-def retrain(plan: RunPlan) -> State[Any]:
-    """Everything from the admission on."""
+def retrain(plan: RunPlan, *, pays: bool) -> State[Any]:
+    """Everything from the admission on; `pays`: who started it has approved what it costs."""
     with marked_as_running(plan.folder):
         settled = settle(plan.home, registry=partial(registry_of, plan), who=plan.who, ssh=open_ssh)
         tell_settled(plan, settled)
+        admitted = paid_for(plan, in_advance=pays)
+        if isinstance(admitted, State):
+            return admitted
+        plan = admitted
         outcomes = approved(plan, train_symbols(plan, plan.symbols))
         summary = show_summary(plan, outcomes)
+        show_costs(plan)
         after_the_verdicts(plan, outcomes)
     if not summary.any_failed:
         return Completed(name=summary.state_name, message=summary.headline, data=summary)

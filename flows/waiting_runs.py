@@ -14,6 +14,8 @@ from models_lib.errors import ConfigError, CrpbotError
 
 _FLOW = {"flows": {"name": {"any_": ["train-all"]}}}
 _SECONDS = 10.0
+ASKS = "x-asks"
+"""In the schema of a form about costs, beside `decision`: what shall be paid."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +25,21 @@ class WaitingRun:
     Attributes:
         id: of the flow run.
         name: of the flow run.
-        symbols: whose candidates wait.
-        until: when they are held without an answer.
+        symbols: whose candidates wait; none where the question is about costs.
+        until: when the answer is no without one.
+        costs: what shall be paid; None where candidates wait.
     """
 
     id: str
     name: str
     symbols: tuple[str, ...]
     until: datetime
+    costs: str | None = None
 
     def line(self) -> str:
         """For a list."""
-        return f"{self.name}  {self.id}  {', '.join(self.symbols)}  until {self.until.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
+        about = f"payment of {self.costs}" if self.costs else ", ".join(self.symbols)
+        return f"{self.name}  {self.id}  {about}  until {self.until.astimezone(UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def waiting_runs(api_url: str, *, seconds: float = _SECONDS) -> list[WaitingRun]:
@@ -49,8 +54,10 @@ def waiting_runs(api_url: str, *, seconds: float = _SECONDS) -> list[WaitingRun]
         details = run["state"]["state_details"]
         if keys := details["run_input_keyset"]:  # else a person paused it
             form = get(api_url, f"flow_runs/{run['id']}/input/{keys['schema']}", seconds=seconds)
-            symbols = tuple(form["properties"]["symbols"]["items"]["enum"])
-            found.append(WaitingRun(run["id"], run["name"], symbols, datetime.fromisoformat(details["pause_timeout"])))
+            asked_for = form["properties"]
+            symbols = tuple(asked_for["symbols"]["items"]["enum"]) if "symbols" in asked_for else ()
+            until, costs = datetime.fromisoformat(details["pause_timeout"]), asked_for["decision"].get(ASKS)
+            found.append(WaitingRun(run["id"], run["name"], symbols, until, costs))
     return found
 
 
@@ -105,5 +112,5 @@ def _is_id(name: str) -> bool:
 
 def _waits_no_longer(name: str, state: dict[str, Any]) -> CrpbotError:
     fact = ": ".join(part for part in (state.get("name"), state.get("message")) if part) or "it is gone"
-    rest = "" if state.get("type") == "COMPLETED" else " Candidates that nobody approved are held; start a new run."
+    rest = "" if state.get("type") == "COMPLETED" else " What nobody approved is held, or not paid; start a new run."
     return CrpbotError(f"{name} waits no longer ({fact}).{rest}")

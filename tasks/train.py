@@ -4,6 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from models_lib.steps import once
+from models_lib.steps.costs import refuse_unapproved
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Prepared, TrainedRef
 from tasks import policies
@@ -18,5 +19,6 @@ from tasks.ui.progress import training_in_the_ui
 )
 def train_model(plan: RunPlan, prepared: Prepared) -> TrainedRef:
     """Weights of the best epoch by validation NLL after temperature."""
+    refuse_unapproved(plan)
     with gpu_slot(plan.config), training_in_the_ui(prepared.symbol):
         return once.train_model(plan, prepared, backend=open_backend(plan), shared=open_results(plan.config))

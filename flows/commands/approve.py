@@ -18,11 +18,14 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.hold and arguments.symbols:
         raise ConfigError("--hold promotes none. Name the symbols to promote, without it: the others are held.")
     run = the_one(server, arguments.run)
-    decision = "hold" if arguments.hold else "promote"
+    if run.costs and arguments.symbols:
+        raise ConfigError(f"{run.name} asks whether to pay {run.costs}: that is answered as a whole, without symbols.")
+    no, yes = ("refuse", "approve") if run.costs else ("hold", "promote")
+    decision = no if arguments.hold else yes
     answer: dict[str, Any] = {"decision": decision, "by": arguments.by or operator(), "note": arguments.note}
     if arguments.symbols:
         answer["symbols"] = list(arguments.symbols)
     answer_run(server, run, answer)
-    named = ", ".join(arguments.symbols or run.symbols)
+    named = f"payment of {run.costs}" if run.costs else ", ".join(arguments.symbols or run.symbols)
     print(f"{run.name}: {decision} {named}, by {answer['by']}; the run goes on when a worker takes it")
     return 0

@@ -11,8 +11,9 @@ from flows.home import crpbot_home
 from flows.plain_table import table_lines
 
 if TYPE_CHECKING:
-    from models_lib.costs import JobCost
+    from models_lib.costs import CostLedger, JobCost
     from models_lib.costs.statement import Item
+    from models_lib.registry import LedgerEntry
 
 _HEADER = ("jobs", "billed time", "billed USD", "may yet be USD", "spot saved", "prices")
 _ALIGN = ">>>>><"
@@ -25,7 +26,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.costs.statement import together
 
     ledger, now = CostLedger(crpbot_home()), datetime.now(UTC)
-    items, damaged = _items(ledger, arguments.by), ledger.damaged_lines()
+    items, damaged = _items(ledger, arguments), ledger.damaged_lines()
     month = {"name": month_of(now), "billed_usd": ledger.spent(month_of(now)), "committed_usd": ledger.committed(now)}
     if arguments.json:
         document: dict[str, Any] = {
@@ -47,15 +48,22 @@ def execute(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _items(ledger: Any, by: str) -> "Sequence[Item]":
+def _items(ledger: "CostLedger", arguments: argparse.Namespace) -> "Sequence[Item]":
     from models_lib.costs.statement import statement, statement_of_models
-    from models_lib.registry.commands import history
 
-    match by:
-        case "run" | "symbol" | "month":
+    match arguments.by:
+        case "run" | "symbol" | "month" as by:
             return statement(ledger, by)
         case _:
-            return statement_of_models(ledger, history(crpbot_home()).entries)
+            return statement_of_models(ledger, _promotions(arguments))
+
+
+def _promotions(arguments: argparse.Namespace) -> "Sequence[LedgerEntry]":
+    from models_lib.config import load_config
+    from tasks.adapters.stores import registry_to_look_at
+
+    config = load_config(arguments.config, arguments.settings)
+    return registry_to_look_at(crpbot_home(), config).history().entries
 
 
 def _table(by: str, items: "Sequence[Item]") -> list[str]:

@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from flows import prefect_environment
 from flows.home import crpbot_home, prepare_home
@@ -26,7 +26,8 @@ def execute(arguments: argparse.Namespace) -> int:
     """Runs every requested symbol; 1 when one failed."""
     symbols = tuple(part.strip() for part in arguments.symbols.split(",")) if arguments.symbols is not None else None
     settings = tuple(arguments.settings) + (_APPROVED if arguments.yes else ())
-    params = RetrainParams(config=arguments.config, symbols=symbols, settings=settings)
+    payment: Literal["as configured", "approved"] = "approved" if arguments.yes else "as configured"
+    params = RetrainParams(config=arguments.config, symbols=symbols, settings=settings, payment=payment)
     home = crpbot_home()
     prepare_home(home)
     # What can be refused is refused here, in a tenth of a second, before Prefect is started.

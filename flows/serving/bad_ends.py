@@ -32,7 +32,7 @@ from models_lib.notifications import Notice
 from models_lib.running import running_runs
 from models_lib.steps.admission import running_retrain
 from models_lib.steps.plan import token_of
-from tasks.ui.runs import NOT_DEPLOYED, REFUSED, TOO_LATE
+from tasks.ui.runs import NOT_DEPLOYED, PREFLIGHT_FAILED, REFUSED, TOO_LATE
 
 LOOK_BACK = timedelta(days=3)
 """Longer than a weekend without a worker; a notice that was posted is not posted again."""
@@ -71,7 +71,7 @@ def told_by_nobody(state: State) -> bool:
         case StateType.CRASHED:
             return True
         case StateType.FAILED:
-            return state.name != NOT_DEPLOYED and not _VERDICT.match(message)
+            return state.name not in {NOT_DEPLOYED, PREFLIGHT_FAILED} and not _VERDICT.match(message)
         case StateType.CANCELLED:
             return state.name in {REFUSED, TOO_LATE} or message in _CANCELLED_BY_RULE
         case _:

@@ -10,6 +10,7 @@ from models_lib.config import NoticeEvent
 from models_lib.notifications.message import Notice
 from models_lib.status import ExpiryWarning
 from models_lib.steps.outcome import SymbolOutcome
+from models_lib.steps.payment import Quote
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.release import Settled
 
@@ -59,3 +60,22 @@ def approval_notice(plan: RunPlan, waiting: Mapping[str, SymbolOutcome], link: s
         link=link,
         time=now,
     )
+
+
+def payment_notice(plan: RunPlan, quote: Quote, link: str | None, *, now: datetime) -> Notice:
+    """The question whether the jobs of the run may be paid."""
+    hours = plan.config.approval.time_limit_hours
+    return Notice(
+        event="approval_needed",
+        run_id=plan.run_id,
+        stage="payment",
+        reason=f"{quote.sentence()}; pay? Without an answer within {hours:g} hours the run ends and nothing is billed. "
+        f"Answer in the UI, or with `crpbot approve`.",
+        link=link,
+        time=now,
+    )
+
+
+def preflight_notice(plan: RunPlan, reason: str, link: str | None, *, now: datetime) -> Notice:
+    """Why no job of the run was submitted."""
+    return Notice(event="preflight_failed", run_id=plan.run_id, stage="preflight", reason=reason, link=link, time=now)

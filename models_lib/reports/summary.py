@@ -30,7 +30,9 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def summary_markdown(summary: Mapping[str, Any], changed: Sequence[ChangedSetting]) -> str:
+def summary_markdown(
+    summary: Mapping[str, Any], changed: Sequence[ChangedSetting], costs: Sequence[Mapping[str, str]] = ()
+) -> str:
     """The run as a Markdown page: outcomes, figures beside what needs no model, gates not met, time by step.
 
     Of more symbols than a person reads one by one, only how many came to what, and what went wrong.
@@ -38,11 +40,12 @@ def summary_markdown(summary: Mapping[str, Any], changed: Sequence[ChangedSettin
     Args:
         summary: the content of `summary.json`.
         changed: what the run's configuration changed about judging, against the shipped one.
+        costs: a row a symbol where jobs on rented machines were paid.
     """
     symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
     title = f"# Run {_cell(summary['run_id'])}"
     if len(symbols) > MOST_IN_FULL:
-        parts = [title, _counts(symbols), _failures(symbols), _held_together(symbols), _changed(changed)]
+        parts = [title, _counts(symbols), _failures(symbols), _held_together(symbols), _changed(changed), _costs(costs)]
         parts.append("Everything about every symbol stands in `summary.json`, and on the page in its folder.")
         return "\n\n".join(part for part in parts if part) + "\n"
     parts = [
@@ -51,6 +54,7 @@ def summary_markdown(summary: Mapping[str, Any], changed: Sequence[ChangedSettin
         _changed(changed),
         _figures(symbols),
         _gates(symbols),
+        _costs(costs),
         _steps(symbols),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -203,6 +207,10 @@ def _bounds(value: Any) -> str:
     if isinstance(value, Sequence):
         return f"{wording.number(value[0])} to {wording.number(value[1])}"
     return wording.number(value)
+
+
+def _costs(costs: Sequence[Mapping[str, str]]) -> str:
+    return f"## Costs\n\n{_table(list(costs[0]), [list(row.values()) for row in costs])}" if costs else ""
 
 
 def _steps(symbols: Mapping[str, Mapping[str, Any]]) -> str:

@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 
 from models_lib.costs import CostLedger
+from models_lib.errors import PreflightError
+from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import TrainedRef
 
 _log = logging.getLogger("models_lib")
@@ -28,3 +30,19 @@ def cost_of_training(home: Path, trained: TrainedRef) -> float | None:
         )
         return None
     return job.cost_usd
+
+
+def refuse_unapproved(plan: RunPlan) -> None:
+    """Returns where nothing is paid, the budgets answer for it, or somebody has approved it.
+
+    A run asks before it launches its symbols; this holds for whoever trains a symbol without such a run.
+
+    Raises:
+        PreflightError: nobody has approved what the job may cost.
+    """
+    asks = plan.config.training.backend == "sagemaker" and plan.config.training.sagemaker.approval == "required"
+    if asks and (plan.payment is None or plan.payment.decision != "approve"):
+        raise PreflightError(
+            f"run {plan.run_id}: nobody has approved what its jobs on rented machines may cost; no job was submitted and "
+            f"nothing was billed. Start it as train-all, or with training.sagemaker.approval=auto under budgets."
+        )

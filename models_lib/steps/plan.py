@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 from models_lib.config import RunConfig, select_symbols
 from models_lib.errors import ConfigError
 from models_lib.files import write_text
+from models_lib.steps.payment import Payment
 from models_lib.steps.refs import Reference
 
 PLAN_NAME = "plan.json"
@@ -41,6 +42,8 @@ class RunPlan(Reference):
     config: RunConfig
     approvals: dict[str, Approval] = Field(default_factory=dict)
     """By symbol; empty until a person was asked."""
+    payment: Payment | None = None
+    """What was decided about paying for its jobs; None before, and where nothing is paid."""
 
     @property
     def asks_a_person(self) -> bool:

@@ -11,6 +11,7 @@ from models_lib.reports.changed_settings import changed_settings
 from models_lib.reports.summary import summary_markdown
 from models_lib.reports.summary_table import summary_table
 from models_lib.steps.outcome import SymbolOutcome
+from models_lib.steps.payment import cost_rows
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import FileRef, Reference
 
@@ -50,7 +51,8 @@ def write_summary(plan: RunPlan, outcomes: dict[str, SymbolOutcome]) -> RunSumma
     changed = changed_settings(plan.config.gates, plan.config.evaluation)
     path = plan.folder / "summary.json"
     write_json(path, content)
-    write_text(plan.folder / "summary.md", summary_markdown(content, changed))
+    costs = cost_rows(plan.run_id, plan.payment, home=plan.home) if plan.payment else []
+    write_text(plan.folder / "summary.md", summary_markdown(content, changed, costs))
     return RunSummary(
         run_id=plan.run_id,
         file=FileRef.of(path),
