@@ -1,6 +1,6 @@
 """A process that puts a bundle into S3, killed by itself before every nth of its requests: `python -m ... BUCKET SCRATCH N`.
 
-Prints a line of JSON for each kill: what another home sees after it, and after the put was tried again.
+The bundle is SCRATCH/candidate. Prints a line of JSON for each kill: what another home sees after it, and after the put was tried again.
 """
 
 import json
@@ -16,7 +16,6 @@ from tasks.adapters.aws.clients import Aws
 from tasks.adapters.s3.objects import S3Folder
 from tasks.adapters.s3.store import S3Store
 from tests.aws.weed import REGION
-from tests.judged import judged
 
 
 def put_and_die(uri: str, home: Path, candidate: Path, at_request: int) -> None:
@@ -55,7 +54,7 @@ def seen(store: S3Store, bundle: str) -> dict[str, Any]:
 
 
 def main(bucket: str, scratch: Path, every: int) -> None:
-    bundle = judged("A", scratch / "candidate")
+    bundle = verify_hashes(scratch / "candidate")
     at_request, going_on = 0, True
     while going_on:
         uri, home = f"s3://{bucket}/{at_request}", scratch / f"home-{at_request}"
@@ -63,7 +62,7 @@ def main(bucket: str, scratch: Path, every: int) -> None:
         reader = S3Store(S3Folder(Aws(REGION), uri), scratch / f"reader-{at_request}")
         after = seen(reader, bundle)
         reader.put(scratch / "candidate")
-        told = {"at": at_request, "killed": going_on, "after": after, "again": seen(reader, bundle), "bundle": bundle}
+        told = {"at": at_request, "killed": going_on, "after": after, "again": seen(reader, bundle)}
         print(json.dumps(told), flush=True)
         at_request += every
 

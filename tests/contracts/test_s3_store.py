@@ -117,6 +117,7 @@ def test_two_puts_of_one_bundle_leave_one(bucket: str, client: Any, tmp_path: Pa
 def test_put_that_is_killed_anywhere_leaves_nothing_visible_and_the_next_one_completes(
     weed: Weed, bucket: str, tmp_path: Path, every: int
 ) -> None:
+    bundle = judged("A", tmp_path / "candidate")
     answer = subprocess.run(
         [sys.executable, "-m", "tests.contracts.s3_kills", bucket, str(tmp_path), str(every)],
         capture_output=True,
@@ -127,7 +128,6 @@ def test_put_that_is_killed_anywhere_leaves_nothing_visible_and_the_next_one_com
     )
     assert answer.returncode == 0, answer.stderr
     told = [json.loads(line) for line in answer.stdout.splitlines()]
-    bundle = told[0]["bundle"]
     whole = {"found": [bundle], "sound": True, "verdicts": 1}
     assert all(kill["again"] == whole for kill in told)
     seen = [(kill["after"]["found"], kill["after"]["sound"]) for kill in told]
