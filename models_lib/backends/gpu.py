@@ -11,7 +11,12 @@ _DEVICES = Path("/dev")
 
 
 def uses_gpu(training: TrainingSection, *, devices: Path = _DEVICES) -> bool:
-    """True when the training asks for CUDA, or takes it because this machine has an NVIDIA device."""
+    """True when the training asks for CUDA, or takes it because this machine has an NVIDIA device.
+
+    One that happens elsewhere uses none of this machine's.
+    """
+    if training.backend != "local":
+        return False
     match training.device:
         case "cpu":
             return False

@@ -13,6 +13,6 @@ def open_backend(plan: RunPlan) -> TrainingBackend:
         case "local":
             return LocalBackend()
         case "sagemaker":
-            from tasks.adapters.sagemaker.backend import SageMakerBackend  # noqa: PLC0415 - boto3 only where it is used
+            from tasks.adapters.sagemaker.workplace import open_sagemaker  # noqa: PLC0415 - boto3 only where it is used
 
-            return SageMakerBackend(plan)
+            return open_sagemaker(plan)

@@ -20,13 +20,19 @@ _ATTEMPT_CHARACTERS: Final = 5
 _LONGEST_SLUG: Final = LONGEST_NAME - len(PREFIX) - _IDENTITY_CHARACTERS - _ATTEMPT_CHARACTERS - 3
 
 
-def job_identity(*, inputs_sha256: str, image: str, archive_sha256: str, instance_type: str) -> str:
-    """SHA-256 in hex of everything that could make another model: what is trained, by which code, on which machine.
+def job_identity(*, inputs_sha256: str, image: str, archive_sha256: str, instance_type: str, device: str) -> str:
+    """SHA-256 in hex of everything that could make another model: what is trained, by which code, on what.
 
     Limits, volume and spot stay out: they change what a job may cost, not what comes out, and a job that runs, or is
     done, is never paid for twice.
     """
-    parts = {"inputs": inputs_sha256, "image": image, "archive": archive_sha256, "instance": instance_type}
+    parts = {
+        "inputs": inputs_sha256,
+        "image": image,
+        "archive": archive_sha256,
+        "instance": instance_type,
+        "device": device,
+    }
     return sha256_bytes(canonical_json(parts))
 
 

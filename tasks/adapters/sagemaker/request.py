@@ -104,7 +104,6 @@ def training_request(order: JobOrder, section: SageMakerSection) -> dict[str, An
         },
         "StoppingCondition": limits,
         "EnableManagedSpotTraining": section.spot,
-        "EnableNetworkIsolation": False,  # the container fetches its source archive itself
         "Tags": [
             {"Key": "project", "Value": PROJECT},
             {"Key": "symbol", "Value": order.symbol},

@@ -20,6 +20,8 @@ from tasks.adapters.sagemaker.ends import printable
 from tasks.adapters.sagemaker.logs import JobLog
 from tasks.adapters.sagemaker.state import JobState
 
+FIGURES: Final = "crpbot epoch="
+"""How the line of an epoch's figures begins."""
 _MOST_LINES: Final = 200
 """Of one look: a container that writes without end does not fill the log of the run."""
 _LAST_WORDS_SECONDS: Final = 10.0
@@ -124,7 +126,9 @@ class JobWatch:
         return bool(lines)
 
     def _is_progress(self, line: str) -> bool:
-        """Whether the line is a progress message; it is passed on unless it repeats what an earlier container told."""
+        """Whether the line tells of steps or an epoch; it is passed on unless it repeats what an earlier container told."""
+        if line.startswith(FIGURES):
+            return True  # the same epoch once more, for SageMaker's metrics
         progress = progress_of(line)
         match progress:
             case EpochRecord(epoch=epoch) if epoch > self._told_epoch:

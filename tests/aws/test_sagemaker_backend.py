@@ -1,0 +1,260 @@
+"""The SageMaker backend against the stand-in of AWS: found again, never paid twice, and every end in its right words.
+
+The programs are the tests' own and run without the toolkit; the real one is in test_backend_contract.py.
+"""
+
+import logging
+import re
+import threading
+import time
+
+import pytest
+
+from models_lib.backends import Job, train
+from models_lib.errors import ConfigError, DataError, PreflightError, StoppedError, TrainingError, TransientError
+from models_lib.interruption import allow_work, request_stop
+from tasks.adapters.sagemaker.alarm import ALARM, METRIC, NAMESPACE
+from tests.aws.workplaces import PRICE, TOPIC, Site, ignore, program, small_spec
+
+WAITS = "import time; print('waiting', flush=True); time.sleep(600)"
+FAILS = """
+    import os, pathlib, sys
+    print('epoch 1 was well', flush=True)
+    print('the last words', flush=True)
+    output = pathlib.Path(os.environ['SM_OUTPUT_DATA_DIR']).parent
+    (output / 'failure').write_text('DataError: BTC-USD: 3 features are not finite. Fetch them again.')
+    sys.exit(1)
+"""
+EMPTY = "import pathlib, os; (pathlib.Path(os.environ['SM_MODEL_DIR']) / 'x').write_text('nothing of ours')"
+
+
+@pytest.fixture
+def site(cloud, tmp_path):
+    cloud.configure(runner="direct")
+    return Site(cloud, tmp_path)
+
+
+@pytest.fixture
+def spec(tmp_path):
+    return small_spec(tmp_path / "inputs")
+
+
+@pytest.fixture
+def stops():
+    """Whatever a test stops, the next one may work."""
+    yield
+    allow_work()
+
+
+def until(condition, seconds=30.0):
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.02)
+
+
+def wait_training(site, job):
+    site.cloud.wait(job.name, until=["Training"])
+
+
+def test_running_job_is_taken_over_and_not_paid_twice(site, spec, tmp_path, caplog):
+    code = program(tmp_path / "code", WAITS)
+    first = site.backend(code).submit(spec)
+    assert re.fullmatch(r"crpbot-btc-usd-[0-9a-f]{12}-1", first.name)
+    assert site.backend(code, run_id="another run").submit(spec) == first
+    assert [job.name for job in site.cloud.jobs()] == [first.name]
+    assert site.checked == ["BTC-USD"], "what runs needs no check"
+    assert [(job.job, job.outcome) for job in site.ledger.jobs()] == [(first.name, None)]
+    assert not (spec.output / "channel").exists()
+    said = site.cloud.client("sagemaker").list_tags(
+        ResourceArn=site.cloud.wait(first.name, until=["InProgress"])["TrainingJobArn"]
+    )
+    assert {tag["Key"]: tag["Value"] for tag in said["Tags"]}["project"] == "crpbot-training"
+
+
+def test_failure_has_the_containers_words_and_is_settled(site, spec, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="models_lib")
+    code = program(tmp_path / "code", FAILS)
+    backend = site.backend(code)
+    with pytest.raises(DataError) as caught:
+        train(backend, spec, on_progress=ignore)
+    message = str(caught.value)
+    assert re.match(r"BTC-USD: the SageMaker job crpbot-btc-usd-[0-9a-f]{12}-1 ended with DataError", message)
+    assert "3 features are not finite" in message
+    assert message.splitlines()[-1] == "  | the last words"
+    job = site.ledger.jobs()[0]
+    assert job.outcome == "failed"
+    assert job.billable_seconds == site.cloud.jobs()[0].billable_seconds > 0
+    assert f"It cost {job.billable_seconds * PRICE.usd_per_hour / 3600:.2f} USD" in message
+    told = [record.getMessage() for record in caplog.records if getattr(record, "symbol", None) == "BTC-USD"]
+    assert "epoch 1 was well" in told
+    assert any("is Training" in line for line in told)
+
+
+def test_failed_attempt_is_followed_by_another(site, spec, tmp_path):
+    code = program(tmp_path / "code", FAILS)
+    for attempt in (1, 2):
+        with pytest.raises(DataError, match=rf"-{attempt} ended with"):
+            train(site.backend(code), spec, on_progress=ignore)
+    assert site.outcomes() == ["failed", "failed"]
+
+
+def test_stop_ends_the_wait_at_once_and_the_job_soon(site, spec, tmp_path, stops):
+    site.section = site.section.model_copy(update={"poll_seconds": 30.0})
+    backend = site.backend(program(tmp_path / "code", WAITS))
+    job = backend.submit(spec)
+    wait_training(site, job)
+    timer = threading.Timer(0.5, request_stop)
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(StoppedError, match=r"is told to stop\. It has cost 0\.00 USD .* at most 0\.75 USD") as caught:
+        train(backend, spec, on_progress=ignore)
+    assert time.monotonic() - began < 3.0
+    assert not getattr(caught.value, "__notes__", [])
+    assert site.cloud.wait(job.name)["TrainingJobStatus"] == "Stopped"
+    allow_work()
+    again = site.backend(program(tmp_path / "code", WAITS)).submit(spec)
+    assert again.name.endswith("-2")
+    assert site.outcomes() == ["stopped", None]
+    backend.cancel(again)
+
+
+def test_stopped_run_submits_nothing(site, spec, tmp_path, stops):
+    request_stop()
+    with pytest.raises(StoppedError):
+        site.backend(program(tmp_path / "code", WAITS)).submit(spec)
+    assert not site.cloud.jobs()
+    assert not site.ledger.jobs()
+
+
+def test_job_stopped_by_a_person_is_no_success(site, spec, tmp_path):
+    backend = site.backend(program(tmp_path / "code", WAITS))
+    job = backend.submit(spec)
+    wait_training(site, job)
+    site.cloud.client("sagemaker").stop_training_job(TrainingJobName=job.name)
+    with pytest.raises(TrainingError, match="was stopped by somebody before it was done") as caught:
+        backend.wait(job, on_progress=ignore)
+    assert "  | waiting" in str(caught.value)
+    assert site.outcomes() == ["stopped"]
+
+
+def test_time_limit_names_its_setting(cloud, spec, tmp_path):
+    cloud.configure(runner="direct", seconds_per_second=120.0)
+    site = Site(cloud, tmp_path, max_runtime_seconds=60)
+    with pytest.raises(TrainingError, match=r"time limit \(training\.sagemaker\.max_runtime_seconds\)"):
+        train(site.backend(program(tmp_path / "code", WAITS)), spec, on_progress=ignore)
+    assert site.outcomes() == ["stopped"]
+
+
+def test_cancelling_what_is_over_or_unknown_does_nothing(site, spec, tmp_path):
+    code = program(tmp_path / "code", FAILS)
+    backend = site.backend(code)
+    job = backend.submit(spec)
+    site.cloud.wait(job.name)
+    backend.cancel(job)
+    backend.cancel(Job("crpbot-nobody-1", spec))
+
+
+def test_foreign_model_is_refused_and_the_next_attempt_is_another_job(site, spec, tmp_path):
+    code = program(tmp_path / "code", EMPTY)
+    with pytest.raises(TrainingError, match=r"holds what no training of this project writes: \S*x \(a file\)"):
+        train(site.backend(code), spec, on_progress=ignore)
+    assert site.outcomes() == ["completed"]
+    assert not list(spec.output.iterdir())
+    assert site.backend(code).submit(spec).name.endswith("-2")
+
+
+def test_name_of_somebody_elses_job_is_an_error(site, spec, tmp_path):
+    code = program(tmp_path / "code", WAITS)
+    job = site.backend(code).submit(spec)
+    other = small_spec(tmp_path / "other", seed=12)
+    taken = site.cloud.client("sagemaker").describe_training_job(TrainingJobName=job.name)
+    backend = site.backend(code)
+    fake = backend._jobs.describe(job.name)
+    assert fake is not None
+    with pytest.raises(ConfigError, match="trains something else") as caught:
+        backend._takes_over(fake, other, type("Inputs", (), {"sha256": "f" * 64})())
+    assert taken["HyperParameters"]["inputs_sha256"] in str(caught.value)
+
+
+def test_failed_check_uploads_reserves_and_creates_nothing(site, spec, tmp_path):
+    def refuse(*_):
+        raise PreflightError("preflight: 1 of 9 checks failed")
+
+    backend = site.backend(program(tmp_path / "code", WAITS), check=refuse)
+    with pytest.raises(PreflightError):
+        backend.submit(spec)
+    assert not site.cloud.jobs()
+    assert not site.ledger.jobs()
+    assert not list(backend._place.storage.names())
+
+
+def test_budget_refuses_before_anything_is_billed(cloud, spec, tmp_path):
+    site = Site(cloud, tmp_path, budget_per_run_usd=0.5)
+    with pytest.raises(PreflightError, match=r"at most 0\.50 allowed a run"):
+        site.backend(program(tmp_path / "code", WAITS)).submit(spec)
+    assert not cloud.jobs()
+
+
+def test_refused_creation_gives_the_ceiling_back(site, spec, tmp_path):
+    site.cloud.with_quota("ml.m5.large", 0)
+    with pytest.raises(ConfigError, match="the quota of the account does not allow it"):
+        site.backend(program(tmp_path / "code", WAITS)).submit(spec)
+    assert not site.ledger.jobs()
+
+
+def test_silence_is_borne_for_a_while_and_the_job_goes_on(site, spec, tmp_path):
+    backend = site.backend(program(tmp_path / "code", WAITS), patience_seconds=0.5)
+    job = backend.submit(spec)
+    wait_training(site, job)
+    site.cloud.fail("sagemaker:DescribeTrainingJob", times=3)
+    stopper = threading.Timer(0.4, site.cloud.fail, ["sagemaker:DescribeTrainingJob"], {"times": 10_000})
+    stopper.start()
+    with pytest.raises(TransientError, match="ThrottlingException"):
+        train(backend, spec, on_progress=ignore)
+    stopper.join()
+    site.cloud.fail("sagemaker:DescribeTrainingJob", times=0)
+    assert site.cloud.wait(job.name, until=["InProgress"])["SecondaryStatus"] == "Training"
+    assert site.backend(program(tmp_path / "code", WAITS)).submit(spec) == job, "whoever tries again finds it"
+
+
+def test_inputs_are_uploaded_once(site, spec, tmp_path):
+    first, second = program(tmp_path / "first", FAILS), program(tmp_path / "second", WAITS)
+    backend = site.backend(first)
+    backend.submit(spec)
+    before = {head.key: head.etag for head in backend._place.storage.heads()}
+    modified = {head.key: head.last_modified for head in backend._place.storage.heads()}
+    assert sorted(key.split("/")[-1] for key in before if key.startswith("inputs/")) == [
+        "features.npy",
+        "spec.json",
+        "training_inputs.safetensors",
+    ]
+    site.backend(second).submit(spec)
+    after = {head.key: head.last_modified for head in backend._place.storage.heads() if head.key in before}
+    assert after == modified
+
+
+def test_failed_jobs_are_counted_for_an_alarm(cloud, spec, tmp_path):
+    cloud.configure(runner="direct")
+    site = Site(cloud, tmp_path, alarm_topic_arn=TOPIC)
+    code = program(tmp_path / "code", FAILS)
+    with pytest.raises(DataError):
+        train(site.backend(code), spec, on_progress=ignore)
+    watch = cloud.client("cloudwatch")
+    (alarm,) = watch.describe_alarms(AlarmNames=[ALARM])["MetricAlarms"]
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["AlarmActions"]) == (NAMESPACE, METRIC, [TOPIC])
+    assert [each["MetricName"] for each in watch.list_metrics(Namespace=NAMESPACE)["Metrics"]] == [METRIC]
+
+
+def test_alarm_that_may_not_be_made_is_a_warning(cloud, tmp_path, caplog):
+    site = Site(cloud, tmp_path, alarm_topic_arn=TOPIC)
+    cloud.deny("cloudwatch:*")
+    site.workplace(program(tmp_path / "code", FAILS)).accounts.alarm.stand()
+    assert "CloudWatch alarm on failed jobs: the caller may not do PutMetricAlarm" in caplog.text
+
+
+def test_log_that_may_not_be_read_is_a_warning(site, spec, tmp_path, caplog):
+    site.cloud.deny("logs:*", principal="caller")
+    with pytest.raises(DataError, match="Its log is empty"):
+        train(site.backend(program(tmp_path / "code", FAILS)), spec, on_progress=ignore)
+    assert caplog.text.count("the log of the job is not shown") == 1
