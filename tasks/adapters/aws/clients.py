@@ -5,10 +5,12 @@ A client is safe to share between threads, a session is not: each `Aws` makes it
 What does not belong here: what is asked of a service.
 """
 
+import functools
 import threading
 from typing import Any, Final
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -31,7 +33,9 @@ class Aws:
 
     def __init__(self, region: str, *, attempts: int = ATTEMPTS) -> None:
         self.region = region
-        self._session = boto3.session.Session(region_name=region)
+        core = botocore.session.get_session()
+        core.register_component("data_loader", _descriptions())
+        self._session = boto3.session.Session(botocore_session=core, region_name=region)
         self._config = Config(
             retries={"mode": "standard", "total_max_attempts": attempts},
             connect_timeout=CONNECT_SECONDS,
@@ -62,6 +66,12 @@ class Aws:
                         config=self._config,
                     )
             return self._clients[key]
+
+
+@functools.cache
+def _descriptions() -> Any:
+    """Botocore's descriptions of the services, read once: each session would read its own, for most of what a client costs."""
+    return botocore.session.get_session().get_component("data_loader")
 
 
 __all__ = ["ATTEMPTS", "Aws", "BotoCoreError", "ClientError"]

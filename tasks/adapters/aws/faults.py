@@ -15,16 +15,23 @@ from typing import Final
 
 from botocore.exceptions import (
     BotoCoreError,
+    ChecksumError,
     ClientError,
     CredentialRetrievalError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
+    LoginError,
+    MetadataRetrievalError,
+    NoAuthTokenError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
+    RefreshWithMFAUnsupportedError,
     ResponseStreamingError,
     SSOError,
     TokenRetrievalError,
+    UnknownCredentialError,
 )
 from botocore.exceptions import (
     ConnectionError as NoConnection,
@@ -36,11 +43,24 @@ _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
     CredentialRetrievalError,
+    LoginError,
+    MetadataRetrievalError,
+    NoAuthTokenError,
     ProfileNotFound,
-    TokenRetrievalError,
+    RefreshWithMFAUnsupportedError,
     SSOError,
+    TokenRetrievalError,
+    UnknownCredentialError,
 )
-_PASSING = (NoConnection, HTTPClientError, IncompleteReadError, ResponseStreamingError)
+_PASSING = (
+    NoConnection,
+    HTTPClientError,
+    IncompleteReadError,
+    ResponseStreamingError,
+    ChecksumError,
+    FlexibleChecksumError,
+)
+"""The last two: damaged on the way. Whoever knows that an object itself is damaged says so before."""
 _PASSING_CODES: Final = frozenset(
     {
         "InternalError",
