@@ -65,10 +65,7 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
     home = crpbot_home()
     prepare_home(home)
     config = load_config(config_file(params.config), params.overrides)
-    try:
-        check_storage(home, config)
-    except TransientError as error:  # it may answer when there is something to keep
-        _log.warning("%s This run begins all the same.", error)
+    look_at_storage(home, config)
     if deployment.id is None:
         return retrain(plan_of_run(config, home, params), pays=params.pays)
     # A run that goes on after a pause has been admitted before: it is not late, and it waits for its turn. Its plan tells,
@@ -82,6 +79,18 @@ def train_all(params: RetrainParams | None = None) -> State[Any]:
         if other:
             return Cancelled(name=REFUSED, message=f"{other} is retraining in {home}. Start again when it is done.")
         return retrain(plan_of_run(config, home, params), pays=params.pays)
+
+
+def look_at_storage(home: Path, config: RunConfig) -> None:
+    """Refuses a place that cannot keep a model; one that does not answer now may do so when there is a model to keep.
+
+    Raises:
+        ConfigError: naming what must be mended.
+    """
+    try:
+        check_storage(home, config)
+    except TransientError as error:
+        _log.warning("%s This run begins all the same.", error)
 
 
 def lateness(config: RunConfig) -> str | None:

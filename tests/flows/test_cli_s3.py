@@ -8,6 +8,9 @@ import pytest
 import yaml
 
 from flows.cli import main
+from flows.home import config_file
+from models_lib.config import load_config
+from models_lib.errors import ConfigError
 from models_lib.registry import LocalStore
 from tests.aws.weed import REGION, Weed
 from tests.contracts.s3_stores import PREFIX, keys
@@ -153,3 +156,18 @@ def test_symbol_is_silenced_while_the_registry_is_gone(gone: str, tmp_path: Path
     assert "on hold" in capsys.readouterr().out
     judged("A", tmp_path / "a")
     assert main(["verify", str(tmp_path / "a")]) == 0
+
+
+def test_night_begins_while_the_bucket_does_not_answer_and_not_without_a_bucket(
+    weed: Weed, gone: str, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from flows.train_all import look_at_storage
+
+    look_at_storage(home, load_config(config_file(), ()))
+    (record,) = [record for record in caplog.records if record.name == "models_lib"]
+    assert "does not answer" in record.message
+    assert record.message.endswith("This run begins all the same.")
+    weed.use(monkeypatch)
+    nowhere = ["storage.uri=s3://crpbot-nowhere/x"]
+    with pytest.raises(ConfigError, match=r"s3://crpbot-nowhere/x.*there is no such bucket"):
+        look_at_storage(home, load_config(config_file(), nowhere))

@@ -149,10 +149,10 @@ class S3Store:
         """The copy of that bundle in the home, fetched where there is none or a damaged one."""
         marker = self._existing(bundle_hash).marker
         copy = self._cache / "bundles" / bundle_hash
+        with contextlib.suppress(OSError):
+            os.utime(copy)  # first, so that no cleaning takes it for unused; what it took before is fetched again
         if not (self._is_as_put(marker) and _is_copy_of(copy, marker)):
             self._fetch(marker, copy)
-        with self._writing():
-            os.utime(copy)  # it is as old as its last use
         return copy
 
     def renew(self, bundle_hash: str) -> None:
@@ -303,19 +303,31 @@ class S3Store:
         Raises:
             BundleError: what lies in S3 is damaged.
         """
+        for path, file in marker.files.items():
+            content = self._content(marker.place() + path)
+            if content is None or sha256_bytes(content) != file.sha256:
+                raise self._damaged(
+                    marker, f"{path} {'missing' if content is None else 'changed since the bundle was written'}"
+                )
+            write_bytes(fresh / path, content)
         try:
-            for path in marker.files:
-                found = self._folder.get(marker.place() + path)
-                if found is not None:
-                    write_bytes(fresh / path, found.content)
-            fresh.mkdir(parents=True, exist_ok=True)
             verify_hashes(fresh, expected_hash=marker.bundle)
-        except (BundleError, DataError) as error:
-            fact = str(error).removeprefix(f"{fresh}: ").partition(". ")[0]
-            raise BundleError(
-                f"{self._folder.uri}/{marker.place()}: the bundle in the store is damaged: {fact}. Restore its objects from "
-                f"a backup, or remove kept/{marker.bundle}.json there and put the bundle again."
-            ) from error
+        except (BundleError, ConfigError) as error:
+            raise self._damaged(marker, str(error).removeprefix(f"{fresh}: ").partition(". ")[0]) from error
+
+    def _content(self, key: str) -> bytes | None:
+        """Of an object; empty where it is not what was stored."""
+        try:
+            found = self._folder.get(key)
+        except DataError:
+            return b""
+        return None if found is None else found.content
+
+    def _damaged(self, marker: _Marker, fact: str) -> BundleError:
+        return BundleError(
+            f"{self._folder.uri}/{marker.place()}: the bundle in the store is damaged: {fact}. Restore its objects from a "
+            f"backup, or remove kept/{marker.bundle}.json there and put the bundle again."
+        )
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
