@@ -157,9 +157,12 @@ the machine), the machine and its quota, the source archive, candles of each sym
 who may pass it, the bucket, the ceiling of the costs against the budgets. Each job is asked for
 the same again before it is submitted. For local: state folder, disk, torch, candles.
 
+--dry-run also makes the inputs of the first symbol, trains one epoch on at most 5,000 of its rows
+through the very archive that would be uploaded, and prints the validated request.
+
 examples:
   crpbot preflight
-  crpbot preflight --backend sagemaker --config aws.yaml
+  crpbot preflight --backend sagemaker --config aws.yaml --dry-run
   crpbot preflight --backend sagemaker --config aws.yaml --symbols BTC-USD --json
 
 exit status: 0 nothing failed; 1 a check failed; 2 the configuration is not complete; 3 AWS does not
@@ -170,6 +173,9 @@ answer.""",
     )
     _add_config(command)
     command.add_argument("--symbols", metavar="A,B", help="symbols to train (default: every configured one)")
+    command.add_argument(
+        "--dry-run", action="store_true", help="also rehearse the first symbol's job here, and print its request"
+    )
     _add_json(command, "the findings")
 
 

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.home import crpbot_home
 from flows.plain_table import table_lines
+from models_lib.errors import ConfigError
 
 if TYPE_CHECKING:
     from models_lib.config import RunConfig
@@ -32,18 +33,27 @@ def execute(arguments: argparse.Namespace) -> int:
     config = load_config(arguments.config, settings)
     asked = tuple(part.strip() for part in arguments.symbols.split(",")) if arguments.symbols is not None else None
     symbols, home = select_symbols(config, asked), crpbot_home()
-    found = _paid(config, home, symbols) if config.training.backend == "sagemaker" else _local(config, home, symbols)
+    request = None
+    if config.training.backend == "sagemaker":
+        found, request = _paid(config, home, symbols, dry_run=arguments.dry_run)
+    elif arguments.dry_run:
+        raise ConfigError("--dry-run rehearses a paid job: add --backend sagemaker, or leave it out.")
+    else:
+        found = _local(config, home, symbols)
     if arguments.json:
-        document = {
+        document: dict[str, Any] = {
             "backend": config.training.backend,
             "symbols": list(symbols),
             "passed": not found.failed,
             "counts": _counts(found),
             "findings": [finding.to_json() for finding in found.findings],
         }
+        document |= {"request": request} if arguments.dry_run else {}
         print(json.dumps(document, indent=2, sort_keys=True))
     else:
         print("\n".join(_lines(found.findings)))
+        if request is not None:
+            print(f"the request of {symbols[0]}, which was not sent:\n{json.dumps(request, indent=2)}")
         counts = _counts(found)
         print(
             f"{len(found.findings)} checks: {counts['pass']} pass, {counts['fail']} fail, {counts['unknown']} unknown"
@@ -51,13 +61,19 @@ def execute(arguments: argparse.Namespace) -> int:
     return _status(found)
 
 
-def _paid(config: "RunConfig", home: Path, symbols: tuple[str, ...]) -> "Preflight":
+def _paid(
+    config: "RunConfig", home: Path, symbols: tuple[str, ...], *, dry_run: bool
+) -> "tuple[Preflight, dict[str, Any] | None]":
     from tasks.adapters.aws.clients import Aws
     from tasks.adapters.sagemaker.checks import ATTEMPTS, preflight
+    from tasks.adapters.sagemaker.dry_run import rehearse
 
     assert config.aws.region is not None, "RunConfig refuses SageMaker without a region"
-    aws = Aws(config.aws.region, attempts=ATTEMPTS)
-    return preflight(config, home=home, symbols=symbols, aws=aws, now=datetime.now(UTC))
+    aws, now = Aws(config.aws.region, attempts=ATTEMPTS), datetime.now(UTC)
+    if not dry_run:
+        return preflight(config, home=home, symbols=symbols, aws=aws, now=now), None
+    came = rehearse(config, home=home, symbols=symbols, aws=aws, now=now)
+    return came.preflight, came.request
 
 
 def _local(config: "RunConfig", home: Path, symbols: tuple[str, ...]) -> "Preflight":
@@ -76,7 +92,8 @@ def _counts(found: "Preflight") -> dict[str, int]:
 
 def _status(found: "Preflight") -> int:
     if found.failed:
-        print(f"crpbot: {len(found.failed)} of {len(found.findings)} checks failed", file=sys.stderr)
+        names = ", ".join(finding.subject for finding in found.failed)
+        print(f"crpbot: {len(found.failed)} of {len(found.findings)} checks failed: {names}", file=sys.stderr)
         return NO
     # Nobody is forbidden to ask AWS for their own name: without an answer, AWS is away.
     away = any(finding.check == "credentials" and finding.answer == "unknown" for finding in found.findings)

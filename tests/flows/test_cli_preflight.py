@@ -61,7 +61,7 @@ def test_local_training_that_would_fail_says_all_of_why(
     words = ["--set", "data.source=parquet", "--set", f"data.path={folder}", "--symbols", "BTC-USD,ETH-USD"]
     assert cli.main(["preflight", *words, "--set", "training.device=cuda"]) == 1
     heard = capsys.readouterr()
-    assert heard.err == "crpbot: 4 of 5 checks failed\n"
+    assert heard.err == "crpbot: 4 of 5 checks failed: home, torch, data of BTC-USD, data of ETH-USD\n"
     told = " ".join(heard.out.split())
     assert "10,000 candles" in told
     assert "-> Fetch the whole window (at least 64,800 candles, 90%), or set data.days to what there is: 7." in told
@@ -85,7 +85,7 @@ def test_paid_training_that_would_fail_is_told_with_each_remedy(paid: list[str],
     cloud.deny("iam:GetRole", principal="caller")
     assert cli.main([*paid, "--set", "data.days=1", "--set", "training.sagemaker.image=pytorch-2.13"]) == 1
     heard = capsys.readouterr()
-    assert heard.err == "crpbot: 2 of 19 checks failed\n"
+    assert heard.err == "crpbot: 2 of 21 checks failed: image, quota\n"
     failed = [line.split()[0] for line in heard.out.splitlines() if " FAIL " in line]
     assert failed == ["image", "quota"]
     told = " ".join(heard.out.split())
@@ -111,3 +111,34 @@ def test_incomplete_configuration_is_refused_before_anybody_is_asked(capsys: Hea
     assert "training.sagemaker.uri and training.sagemaker.role_arn must be set" in capsys.readouterr().err
     assert cli.main(["preflight", "--symbols", "DOGE-USD"]) == 2
     assert "is not a configured symbol" in capsys.readouterr().err
+    assert cli.main(["preflight", "--dry-run"]) == 2
+    assert "add --backend sagemaker" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_dry_run_trains_one_epoch_through_the_archive_and_shows_the_request(
+    paid: list[str], capsys: Heard, cloud: Cloud
+) -> None:
+    days = ["--set", "data.days=14"]
+    assert cli.main([*paid, *days, "--dry-run", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    facts = {(each["check"], each["symbol"]): each["fact"] for each in document["findings"]}
+    assert facts["rehearsal", "BTC-USD"].startswith("1 epoch on 5,000 rows (at most 5,000) through the archive in ")
+    request = document["request"]
+    assert facts["job name", "BTC-USD"] == f"{request['TrainingJobName']} is free"
+    assert facts["inputs", "BTC-USD"].startswith("features 20,160 x 72 in float32")
+    assert request["AlgorithmSpecification"]["TrainingImage"].endswith("pytorch:2.13.0-cu133-amzn2023-sagemaker")
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 7200}
+    assert request["HyperParameters"]["sagemaker_program"] == "train.py"
+    assert cloud.jobs() == []
+
+    (bucket,) = {word.split("/")[2] for word in request["HyperParameters"].values() if word.startswith("s3://")}
+    assert cloud.client("s3").list_objects_v2(Bucket=bucket).get("Contents", []) == [], "nothing was uploaded"
+
+
+def test_dry_run_without_data_says_so_and_asks_all_the_rest(paid: list[str], capsys: Heard, tmp_path: Path) -> None:
+    nowhere = ["--set", "data.source=parquet", "--set", f"data.path={tmp_path / 'none'}"]
+    assert cli.main([*paid, *nowhere, "--dry-run"]) == 1
+    heard = capsys.readouterr()
+    assert heard.err == "crpbot: 3 of 22 checks failed: data of BTC-USD, data of SOL-USD, rehearsal of BTC-USD\n"
+    assert "its inputs cannot be made" in heard.out

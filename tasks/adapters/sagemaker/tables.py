@@ -20,7 +20,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from models_lib.config import SageMakerSection, Section
+from models_lib.config import SageMakerSection, Section, TrainingSection
 from models_lib.config.loading import explain, read_sections
 from models_lib.config.section import PositiveFloat, PositiveInt
 from models_lib.costs.prices import Price
@@ -296,6 +296,12 @@ def _of_our_torch(section: SageMakerSection, tables: Tables) -> ImageRow:
 def instance(tables: Tables, instance_type: str) -> Instance | None:
     """What is known about a kind of machine; None: it is not in the tables."""
     return next((row for row in tables.instances if row.type == instance_type), None)
+
+
+def device_of_jobs(training: TrainingSection) -> Literal["cpu", "cuda"]:
+    """What jobs compute on, as configured; a machine that the tables do not hold is taken to have a GPU."""
+    machine = instance(tables(training.sagemaker), training.sagemaker.instance_type)
+    return "cpu" if training.device == "cpu" or (machine is not None and machine.device == "cpu") else "cuda"
 
 
 def price_of(tables: Tables, instance_type: str, region: str) -> Price | None:

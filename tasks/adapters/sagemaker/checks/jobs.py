@@ -19,10 +19,10 @@ from tasks.adapters.aws.faults import code_of
 from tasks.adapters.sagemaker.archive import ENTRY, build_archive, check_archive
 from tasks.adapters.sagemaker.checks.asking import Check, Inquiry, failed, passed, unknown
 from tasks.adapters.sagemaker.names import PREFIX, job_identity, job_name, slug
+from tasks.adapters.sagemaker.orders import OF_INPUTS, hyperparameters
+from tasks.adapters.sagemaker.tables import device_of_jobs
 
 _NEWEST: Final = 5
-_OURS: Final = "inputs_sha256"
-"""A hyperparameter of every job of ours: what it trains."""
 _UNKNOWN_JOB: Final = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
 _sound: dict[tuple[str, tuple[str, ...]], tuple[Finding, ...]] = {}
 """What was found in archives that passed, by content and hyperparameters: trying one takes seconds, and it stays what it is."""
@@ -33,11 +33,8 @@ def archive(inquiry: Inquiry) -> Iterator[Finding]:
     if inquiry.archive is not None:
         yield from _looked_into(inquiry, inquiry.archive)
         return
-    machine = inquiry.machine
     with tempfile.TemporaryDirectory(prefix="crpbot-preflight-") as scratch:
-        built = build_archive(
-            Path(scratch), device="cpu" if machine is not None and machine.device == "cpu" else "cuda"
-        )
+        built = build_archive(Path(scratch), device=device_of_jobs(inquiry.config.training))
         yield from _looked_into(inquiry, built.path)
 
 
@@ -47,16 +44,11 @@ def of_each(symbols: tuple[str, ...]) -> list[Check]:
 
 
 def _looked_into(inquiry: Inquiry, path: Path) -> tuple[Finding, ...]:
-    training = inquiry.config.training
-    hyperparameters = {
-        _OURS: "0" * 64,
-        "checkpoint_seconds": f"{inquiry.section.checkpoint_seconds:g}",
-        "device": training.device,
-    }
-    key = (sha256_file(path), tuple(hyperparameters.values()))
+    given = hyperparameters(inquiry.section, inputs_sha256="0" * 64, device=inquiry.config.training.device)
+    key = (sha256_file(path), tuple(given.values()))
     if key in _sound:
         return _sound[key]
-    found = check_archive(path, entry=ENTRY, hyperparameters=hyperparameters)
+    found = check_archive(path, entry=ENTRY, hyperparameters=given)
     if all(finding.answer == "pass" for finding in found):
         _sound[key] = found
     return found
@@ -80,10 +72,10 @@ def _name(inquiry: Inquiry, *, symbol: str) -> Iterator[Finding]:
     said = _hyperparameters(inquiry, name)
     if said is None:
         yield passed("job name", f"{name} is free", symbol)
-    elif said.get(_OURS) == trained:
+    elif said.get(OF_INPUTS) == trained:
         yield passed("job name", f"{name} is a job of this very training, and is taken over", symbol)
     else:
-        fact = f"{name} is taken by a job that does not train this ({_OURS} {said.get(_OURS, 'missing')})."
+        fact = f"{name} is taken by a job that does not train this ({OF_INPUTS} {said.get(OF_INPUTS, 'missing')})."
         remedy = "See who uses such names in this account. Change training.seed for another name."
         yield failed("job name", fact, remedy, symbol)
 
@@ -95,12 +87,14 @@ def _names_like(inquiry: Inquiry, symbol: str) -> Finding:
     )
     form = re.compile(rf"{re.escape(start)}[0-9a-f]{{12}}-[0-9]+")
     names = [each["TrainingJobName"] for each in found["TrainingJobSummaries"]]
-    taken = [name for name in names if form.fullmatch(name) and _OURS not in (_hyperparameters(inquiry, name) or {})]
+    taken = [
+        name for name in names if form.fullmatch(name) and OF_INPUTS not in (_hyperparameters(inquiry, name) or {})
+    ]
     if not taken:
         return passed(
             "job name", f"{start}...: of {len(names)} newest jobs of such a name none is a stranger's", symbol
         )
-    fact = f"{', '.join(taken)} was not made by this project, whose jobs say what they train ({_OURS})."
+    fact = f"{', '.join(taken)} was not made by this project, whose jobs say what they train ({OF_INPUTS})."
     remedy = "See who uses such names in this account. A job that needs this very name is refused when it is submitted."
     return unknown("job name", fact, remedy, symbol)
 
