@@ -45,7 +45,7 @@ def _disk(config: RunConfig, home: Path, num_symbols: int) -> Finding:
     needed = config.data.days * MINUTES_A_DAY * num_symbols * _BYTES_A_BAR
     place = next(folder for folder in (home, *home.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(place).free
-    fact = f"{free / _GB:,.1f} GB free on the disk of {home}, about {needed / _GB:,.2g} GB needed for {num_symbols} symbols"
+    fact = f"{free / _GB:,.1f} GB free on the disk of {home}, about {needed / _GB:,.1f} GB needed for {num_symbols:,} symbols"
     if free > needed:
         return Finding("disk", "pass", fact)
     return Finding(

@@ -1,5 +1,6 @@
 """Preflight against a cloud that is sound but for one thing: that one is found, with its remedy, and nothing is billed."""
 
+import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -15,11 +16,15 @@ from models_lib.config import DataSection, RunConfig, load_config
 from models_lib.costs import CostLedger, CostLine, Price
 from models_lib.errors import ConfigError, PreflightError
 from models_lib.preflight import Finding, Preflight
+from models_lib.training.channel import pack_inputs
 from tasks.adapters.aws.clients import Aws
 from tasks.adapters.candle_rows import data_finding
+from tasks.adapters.sagemaker.archive import build_archive
 from tasks.adapters.sagemaker.checks import preflight
+from tasks.adapters.sagemaker.names import job_identity, job_name
 from tests.aws.cloud import DLC_ACCOUNT, Cloud
 from tests.ports import free_port
+from tests.small_training import small_spec
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
@@ -58,6 +63,7 @@ class Desk:
     monkeypatch: pytest.MonkeyPatch
     settings: dict[str, str] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
+    of_others: list[str] = field(default_factory=list)
 
     @property
     def home(self) -> Path:
@@ -86,6 +92,38 @@ class Desk:
         arguments: dict[str, Any] = {"symbols": SYMBOLS, "home": self.home, "now": NOW} | self.arguments
         return preflight(self.config(), **({"aws": clients_of(self.cloud.port)} | arguments))
 
+    def job_of_others(self, name: str, **hyperparameters: str) -> None:
+        """A job that somebody made by hand, and that is about to begin."""
+        self.cloud.configure(delays={"Starting": 600.0})
+        self.cloud.client("sagemaker").create_training_job(
+            TrainingJobName=name,
+            RoleArn=self.role,
+            AlgorithmSpecification={
+                "TrainingImage": f"{DLC_ACCOUNT}.dkr.ecr.eu-central-1.amazonaws.com/pytorch:{TAG}",
+                "TrainingInputMode": "File",
+            },
+            HyperParameters=hyperparameters,
+            OutputDataConfig={"S3OutputPath": f"s3://{self.bucket}/of-others"},
+            ResourceConfig={"InstanceType": "ml.g5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 10},
+            StoppingCondition={"MaxRuntimeInSeconds": 3_600},
+        )
+        self.of_others.append(name)
+
+    def prepare(self) -> tuple[str, Path]:
+        """Makes inputs and archive of BTC-USD's job; the job's name, and the folder of the inputs."""
+        channel = self.folder / "channel"
+        sent = pack_inputs(small_spec(self.folder / "training"), channel)
+        archive = build_archive(self.folder)
+        self.arguments = {"symbols": ["BTC-USD"], "prepared": {"BTC-USD": channel}, "archive": archive.path}
+        identity = job_identity(
+            inputs_sha256=sent.sha256,
+            image=f"{DLC_ACCOUNT}.dkr.ecr.eu-central-1.amazonaws.com/pytorch:{TAG}",
+            archive_sha256=archive.sha256,
+            instance_type="ml.g5.xlarge",
+            device="auto",
+        )
+        return job_name("BTC-USD", identity, 1), channel
+
     def write_candles(self, symbol: str, rows: int) -> None:
         times = pd.date_range("2026-11-19", periods=rows, freq="min", tz="UTC", unit="ms")
         pd.DataFrame({"timestamp": times, "close": 1.0}).to_parquet(self.candles / f"{symbol}.parquet")
@@ -108,7 +146,7 @@ def desk(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     for symbol in SYMBOLS:
         made.write_candles(symbol, 1_400)
     yield made
-    assert cloud.jobs() == [], "a preflight must not submit anything"
+    assert [job.name for job in cloud.jobs()] == made.of_others, "a preflight must not submit anything"
     assert "sagemaker:CreateTrainingJob" not in cloud.requests()
 
 
@@ -134,6 +172,9 @@ def test_sound_account_passes_every_check(desk: Desk) -> None:
     assert "in eu-central-1" in facts["region"]
     assert desk.cloud.client("s3").list_objects_v2(Bucket=desk.bucket).get("Contents", []) == []
     found.refuse()
+    assert desk.cloud.requests()["sagemaker:ListTrainingJobs"] == 4, (
+        "what is asked is counted, so is what would be created"
+    )
 
 
 def bad_tag(desk: Desk) -> None:
@@ -465,3 +506,73 @@ def test_role_that_is_not_named_is_a_matter_of_the_configuration(desk: Desk) -> 
             aws=clients_of(desk.cloud.port),
             now=NOW,
         )
+
+
+def test_job_that_runs_takes_its_part_of_the_quota(desk: Desk) -> None:
+    """Of three machines one is taken, so two of three symbols may run at once; a job of ours would be found again."""
+    desk.job_of_others("somebodys-own-1")
+    found = desk.ask()
+    assert [each.check for each in found.failed] == ["quota"], told(found.findings)
+    assert "is 3; 1 run now, 3 more shall run at once" in found.failed[0].fact
+    assert "training.max_parallel=2" in found.failed[0].remedy
+    desk.settings["training.max_parallel"] = "2"
+    desk.ask().refuse()
+
+
+def test_job_of_ours_that_runs_is_counted_once(desk: Desk) -> None:
+    desk.job_of_others("crpbot-eth-usd-0123456789ab-1", inputs_sha256="0" * 64)
+    quota = next(each for each in desk.ask().findings if each.check == "quota")
+    assert (quota.answer, "1 run now, 2 more" in quota.fact) == ("pass", True), quota
+
+
+def test_name_taken_by_a_stranger_is_found_before_the_job_is_made(desk: Desk) -> None:
+    name, _ = desk.prepare()
+    desk.ask().refuse()
+    desk.job_of_others(name, inputs_sha256="0" * 64)
+    found = desk.ask()
+    assert [each.subject for each in found.failed] == ["job name of BTC-USD"], told(found.findings)
+    assert f"{name} is taken by a job that does not train this" in found.failed[0].fact
+    assert "training.seed" in found.failed[0].remedy
+
+
+def test_names_like_ours_are_told_while_the_right_one_is_not_known(desk: Desk) -> None:
+    desk.cloud.with_quota("ml.g5.xlarge", 9)
+    desk.job_of_others("crpbot-btc-usd-0123456789ab-1")
+    desk.job_of_others("crpbot-eth-usd-0123456789ab-1", inputs_sha256="0" * 64)
+    found = desk.ask()
+    assert found.failed == (), told(found.findings)
+    answers = [each.answer for each in found.findings if each.check == "job name"]
+    assert answers == ["unknown", "pass", "pass"]
+
+
+def test_files_of_a_job_are_looked_at_before_it_is_submitted(desk: Desk) -> None:
+    _, channel = desk.prepare()
+    found = desk.ask()
+    found.refuse()
+    facts = {each.check: each.fact for each in found.findings}
+    assert facts["inputs"] == "features 600 x 6 in float32"
+    assert "to read (measured)" in facts["volume"]
+    assert "is free" in facts["job name"]
+
+    features = channel / "features.npy"
+    whole = features.read_bytes()
+    for damage, words in ((whole[:100], "cannot be read"), (None, "features.npy is missing")):
+        features.unlink()
+        if damage is not None:
+            features.write_bytes(damage)
+        failed = desk.ask().failed
+        assert [each.subject for each in failed] == ["inputs of BTC-USD"], told(failed)
+        assert words in failed[0].fact
+
+
+def test_archive_without_its_entry_is_found_before_it_is_uploaded(desk: Desk) -> None:
+    """What the third failed attempt was: a job that starts a script which its archive does not have."""
+    desk.prepare()
+    path = desk.folder / "other.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(desk.folder / "training" / "matrix.npy", "train_model.py")
+    desk.arguments["archive"] = path
+    failed = desk.ask().failed
+    assert [each.subject for each in failed] == ["entry script"], told(failed)
+    assert "the job would run train.py, which is not in the archive" in failed[0].fact
+    assert "train_model.py" in failed[0].fact

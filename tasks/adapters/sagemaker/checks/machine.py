@@ -59,7 +59,9 @@ def _quota(inquiry: Inquiry, name: str) -> dict[str, Any] | None:
     """The account's own, or AWS's default where the account has none."""
     client = inquiry.aws.client("service-quotas")
     for operation in ("list_service_quotas", "list_aws_default_service_quotas"):
-        for page in client.get_paginator(operation).paginate(ServiceCode="sagemaker"):
+        for page in client.get_paginator(operation).paginate(
+            ServiceCode="sagemaker", PaginationConfig={"PageSize": 100}
+        ):
             for each in page["Quotas"]:
                 if each["QuotaName"] == name:
                     return dict(each)
