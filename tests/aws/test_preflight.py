@@ -576,3 +576,12 @@ def test_archive_without_its_entry_is_found_before_it_is_uploaded(desk: Desk) ->
     assert [each.subject for each in failed] == ["entry script"], told(failed)
     assert "the job would run train.py, which is not in the archive" in failed[0].fact
     assert "train_model.py" in failed[0].fact
+
+
+def test_region_that_an_endpoint_does_not_name_is_unknown(desk: Desk) -> None:
+    """As with S3 servers other than AWS's; nothing is concluded from silence."""
+    desk.cloud.use(desk.monkeypatch)
+    desk.arguments["aws"] = Aws("eu-central-1", attempts=1)
+    found = desk.ask()
+    assert [(each.check, each.answer) for each in found.findings if each.answer != "pass"] == [("region", "unknown")]
+    assert f"bucket {desk.bucket} in a region that nobody names" in found.findings[1].fact

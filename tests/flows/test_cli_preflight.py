@@ -142,3 +142,30 @@ def test_dry_run_without_data_says_so_and_asks_all_the_rest(paid: list[str], cap
     heard = capsys.readouterr()
     assert heard.err == "crpbot: 3 of 22 checks failed: data of BTC-USD, data of SOL-USD, rehearsal of BTC-USD\n"
     assert "its inputs cannot be made" in heard.out
+
+
+def test_local_training_on_candles_of_a_bucket(
+    cloud: Cloud, capsys: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an endpoint that names no region, as S3 servers other than AWS's do."""
+    pd.DataFrame({"timestamp": range(1_440)}).to_parquet(tmp_path / "BTC-USD.parquet")
+    bucket = cloud.with_bucket()
+    cloud.client("s3").upload_file(str(tmp_path / "BTC-USD.parquet"), bucket, "candles/BTC-USD.parquet")
+    settings = ["aws.region=eu-central-1", "data.source=s3", f"data.uri=s3://{bucket}/candles", "data.days=1"]
+    words = ["preflight", "--json", *[f"--set={setting}" for setting in settings]]
+
+    def data_of(*symbols: str) -> list[tuple[str, str]]:
+        cli.main([*words, "--symbols", ",".join(symbols)])
+        found = json.loads(capsys.readouterr().out)["findings"]
+        return [(each["answer"], each["fact"]) for each in found if each["check"] == "data"]
+
+    there, missing = data_of("BTC-USD", "ETH-USD")
+    assert (there[0], missing[0]) == ("pass", "fail")
+    assert f"1,440 candles in s3://{bucket}/candles/BTC-USD.parquet" in there[1]
+    assert "there is no such object" in missing[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+    assert [answer for answer, _ in data_of("BTC-USD")] == ["unknown"]
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    ((answer, fact),) = data_of("BTC-USD")
+    assert (answer, "no credentials for AWS" in fact) == ("fail", True)
