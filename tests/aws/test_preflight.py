@@ -15,6 +15,7 @@ import pytest
 from models_lib.config import DataSection, RunConfig, load_config
 from models_lib.costs import CostLedger, CostLine, Price
 from models_lib.errors import ConfigError, PreflightError
+from models_lib.files import sha256_file
 from models_lib.preflight import Finding, Preflight
 from models_lib.training.channel import pack_inputs
 from tasks.adapters.aws.clients import Aws
@@ -61,6 +62,7 @@ class Desk:
     role: str
     bucket: str
     monkeypatch: pytest.MonkeyPatch
+    archive: Path
     settings: dict[str, str] = field(default_factory=dict)
     arguments: dict[str, Any] = field(default_factory=dict)
     of_others: list[str] = field(default_factory=list)
@@ -89,8 +91,8 @@ class Desk:
         return load_config(None, [f"{name}={value}" for name, value in settings.items()])
 
     def ask(self) -> Preflight:
-        arguments: dict[str, Any] = {"symbols": SYMBOLS, "home": self.home, "now": NOW} | self.arguments
-        return preflight(self.config(), **({"aws": clients_of(self.cloud.port)} | arguments))
+        usual = {"symbols": SYMBOLS, "home": self.home, "now": NOW, "archive": self.archive}
+        return preflight(self.config(), **({"aws": clients_of(self.cloud.port)} | usual | self.arguments))
 
     def job_of_others(self, name: str, **hyperparameters: str) -> None:
         """A job that somebody made by hand, and that is about to begin."""
@@ -113,12 +115,11 @@ class Desk:
         """Makes inputs and archive of BTC-USD's job; the job's name, and the folder of the inputs."""
         channel = self.folder / "channel"
         sent = pack_inputs(small_spec(self.folder / "training"), channel)
-        archive = build_archive(self.folder)
-        self.arguments = {"symbols": ["BTC-USD"], "prepared": {"BTC-USD": channel}, "archive": archive.path}
+        self.arguments = {"symbols": ["BTC-USD"], "prepared": {"BTC-USD": channel}}
         identity = job_identity(
             inputs_sha256=sent.sha256,
             image=f"{DLC_ACCOUNT}.dkr.ecr.eu-central-1.amazonaws.com/pytorch:{TAG}",
-            archive_sha256=archive.sha256,
+            archive_sha256=sha256_file(self.archive),
             instance_type="ml.g5.xlarge",
             device="auto",
         )
@@ -135,13 +136,19 @@ def clients_of(port: int) -> Aws:
     return Aws("eu-central-1", attempts=1)
 
 
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built once: it takes longer than all else that a preflight does."""
+    return build_archive(tmp_path_factory.mktemp("archive")).path
+
+
 @pytest.fixture
-def desk(cloud: Cloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def desk(cloud: Cloud, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     cloud.use(monkeypatch, s3_through_cloud=True)
     cloud.with_image("pytorch", TAG)
     cloud.with_quota("ml.g5.xlarge", 3)
     cloud.with_price("ml.g5.xlarge", 1.76)
-    made = Desk(cloud, tmp_path, cloud.with_role(), cloud.with_bucket(), monkeypatch)
+    made = Desk(cloud, tmp_path, cloud.with_role(), cloud.with_bucket(), monkeypatch, archive)
     made.candles.mkdir()
     for symbol in SYMBOLS:
         made.write_candles(symbol, 1_400)
