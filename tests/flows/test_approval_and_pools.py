@@ -17,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from models_lib.costs import CostLedger
 from models_lib.registry import open_registry
 from models_lib.steps.plan import token_of
+from tests.aws.cloud import Cloud
+from tests.aws.lasting_tables import write_lasting_tables
 from tests.flows.serving import Receiver, Served, served, until
 from tests.markets import LENIENT, QUICK, write_market
 
@@ -34,10 +37,11 @@ BEHIND_THE_JUDGEMENT = {"promote", "deploy", "report", "show"}
 
 
 @pytest.fixture(scope="module")
-def up(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def up(receiver: Receiver, cloud_server: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("asked") / "home"
     # The first run waits for longer than a run may be silent.
     quick = {"CRPBOT_SILENT_SECONDS": "60", "PREFECT_WORKER_QUERY_SECONDS": "5"}
+    quick |= cloud_server.environment(s3_through_cloud=True)
     with served(home, CRPBOT_SLACK_WEBHOOK_URL=receiver.url, **quick) as one:
         yield one
 
@@ -345,6 +349,78 @@ def test_run_without_an_answer_in_time_changes_no_champion_and_somebody_is_told(
         lambda: [text for text in told_of(receiver, unanswered) if "never resumed" in text] or None,
         "somebody is told at once",
     )
+
+
+@pytest.fixture(scope="module")
+def paid_settings(cloud_server: Cloud, settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A sound account, on which the jobs run without the toolkit of AWS's container."""
+    cloud_server.reset()
+    cloud_server.configure(runner="direct")
+    cloud_server.with_image("pytorch", "2.13.0-cpu-amzn2023-sagemaker")
+    cloud_server.with_quota("ml.c5.xlarge", 1)
+    tables = write_lasting_tables(tmp_path_factory.mktemp("tables"), usd_per_hour=1.44)
+    return [
+        *settings,
+        "training.seed=3",  # what was trained on this machine already is paid to nobody
+        "data.days=14",
+        "aws.region=eu-central-1",
+        "training.backend=sagemaker",
+        "training.sagemaker.instance_type=ml.c5.xlarge",
+        f"training.sagemaker.uri=s3://{cloud_server.with_bucket()}/trainings",
+        f"training.sagemaker.role_arn={cloud_server.with_role()}",
+        f"training.sagemaker.tables={tables}",
+        "training.sagemaker.poll_seconds=0.5",
+    ]
+
+
+def test_run_asks_before_it_pays_and_a_no_bills_nothing(
+    up: Served, receiver: Receiver, cloud_server: Cloud, paid_settings: list[str]
+) -> None:
+    run = started(up, "on-demand", params(paid_settings, "BTC-USD")).comes_to(
+        "PAUSED", "FAILED", "CRASHED", "COMPLETED"
+    )
+    assert run.now["state_name"] == "Suspended", run.verdict
+    (asked,) = [text for text in told_of(receiver, run) if "approval needed" in text]
+    assert "may cost up to 3.00 USD together (usually not measured yet), at 1.44 USD/h as of 2026-11-01" in asked
+    listed = crpbot(up, "approve")
+    assert f"{run.id}  payment of up to 3.00 USD for BTC-USD  until " in listed.stdout, listed.stderr
+    assert run.answered({"decision": "promote", "by": "ann"}) == "REJECT"
+    answer = crpbot(up, "approve", run.id, "BTC-USD")
+    assert answer.returncode == 2
+    assert "that is answered as a whole" in answer.stderr
+    assert crpbot(up, "approve", run.id, "--hold", "--by", "ann", "--note", "not today").returncode == 0
+    run.comes_to("CANCELLED", "COMPLETED", "FAILED", "CRASHED")
+    kind, name, message = run.verdict
+    assert (kind, name) == ("CANCELLED", "NotPaid")
+    assert message.startswith("ann refused to pay up to 3.00 USD: not today. No job was submitted")
+    assert run.children("BTC-USD") == []
+    assert cloud_server.jobs() == []
+    assert CostLedger(up.home).jobs() == ()
+
+
+def test_approved_run_pays_once_and_what_it_paid_is_known(
+    up: Served, cloud_server: Cloud, paid_settings: list[str]
+) -> None:
+    run = started(up, "on-demand", params(paid_settings, "BTC-USD")).comes_to(
+        "PAUSED", "FAILED", "CRASHED", "COMPLETED"
+    )
+    answer = crpbot(up, "approve", run.id, "--by", "ann")
+    assert answer.returncode == 0, answer.stderr
+    assert "approve payment of up to 3.00 USD for BTC-USD, by ann" in answer.stdout
+    run.comes_to("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+    (job,) = CostLedger(up.home).jobs()
+    assert [(seen.name, seen.status) for seen in cloud_server.jobs()] == [(job.job, "Completed")], run.verdict
+    assert job.cost_usd == pytest.approx(job.billable_seconds / 3600 * 1.44)
+    (folder,) = run.folders
+    facts = json.loads((folder / "BTC-USD" / "bundle" / "run.json").read_text())
+    assert (facts["backend"], facts["cost_usd"]) == ("sagemaker", job.cost_usd)
+    assert (
+        f"| BTC-USD | not measured yet | 3.00 USD | {job.cost_usd:.2f} USD for " in (folder / "summary.md").read_text()
+    )
+    by_model = json.loads(crpbot(up, "costs", "--by", "model", "--json").stdout)["items"]
+    assert [(item["name"], item["cost_usd"]) for item in by_model if item["cost_usd"]] == [
+        (champion(up, "BTC-USD"), job.cost_usd)
+    ]
 
 
 def test_nobody_was_told_twice_of_what_was_not_admitted(receiver: Receiver, night: Night) -> None:
