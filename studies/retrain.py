@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from models_lib.backends import LocalBackend
 from models_lib.config import RunConfig
 from models_lib.steps.candidate import build_candidate
 from models_lib.steps.candles import fetch_candles
@@ -70,7 +71,7 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime, with_l
     clock = StepClock(symbol)
     prepared = _prepare(plan, symbol, folder, clock)
     with clock.step("train"):
-        trained = train_model(config, prepared, folder / "training")
+        trained = train_model(config, prepared, folder / "training", backend=LocalBackend())
     with clock.step("temperature"):
         fitted = Fitted(trained=trained, temperature=tune_temperature(config, prepared, trained, folder))
     with clock.step("candidate"):
