@@ -3,6 +3,7 @@
 The programs are the tests' own and run without the toolkit; the real one is in test_backend_contract.py.
 """
 
+import json
 import logging
 import re
 import threading
@@ -10,10 +11,17 @@ import time
 
 import pytest
 
-from models_lib.backends import Job, train
+from models_lib.backends import Job, LocalBackend, train
 from models_lib.errors import ConfigError, DataError, PreflightError, StoppedError, TrainingError, TransientError
 from models_lib.interruption import allow_work, request_stop
+from models_lib.training import EpochRecord
+from models_lib.training.container import METRIC_DEFINITIONS
 from tasks.adapters.sagemaker.alarm import ALARM, METRIC, NAMESPACE
+from tasks.adapters.sagemaker.archive import build_archive
+from tasks.adapters.sagemaker.inputs import Code
+from tasks.adapters.sagemaker.jobs import Jobs
+from tasks.adapters.sagemaker.names import job_identity, job_name
+from tasks.adapters.sagemaker.request import JobOrder, training_request
 from tests.aws.workplaces import PRICE, TOPIC, Site, ignore, program, small_spec
 
 WAITS = "import time; print('waiting', flush=True); time.sleep(600)"
@@ -46,18 +54,11 @@ def stops():
     allow_work()
 
 
-def until(condition, seconds=30.0):
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline
-        pause.wait(0.02)
-
-
 def wait_training(site, job):
     site.cloud.wait(job.name, until=["Training"])
 
 
-def test_running_job_is_taken_over_and_not_paid_twice(site, spec, tmp_path, caplog):
+def test_running_job_is_taken_over_and_not_paid_twice(site, spec, tmp_path):
     code = program(tmp_path / "code", WAITS)
     first = site.backend(code).submit(spec)
     assert re.fullmatch(r"crpbot-btc-usd-[0-9a-f]{12}-1", first.name)
@@ -74,6 +75,7 @@ def test_running_job_is_taken_over_and_not_paid_twice(site, spec, tmp_path, capl
 
 def test_failure_has_the_containers_words_and_is_settled(site, spec, tmp_path, caplog):
     caplog.set_level(logging.INFO, logger="models_lib")
+    site.cloud.configure(logs_late_seconds=1.0)
     code = program(tmp_path / "code", FAILS)
     backend = site.backend(code)
     with pytest.raises(DataError) as caught:
@@ -166,15 +168,86 @@ def test_foreign_model_is_refused_and_the_next_attempt_is_another_job(site, spec
 
 def test_name_of_somebody_elses_job_is_an_error(site, spec, tmp_path):
     code = program(tmp_path / "code", WAITS)
-    job = site.backend(code).submit(spec)
-    other = small_spec(tmp_path / "other", seed=12)
-    taken = site.cloud.client("sagemaker").describe_training_job(TrainingJobName=job.name)
+    place = site.workplace(code)
+
+    def foreign(_, inputs):
+        """Somebody takes the name while we look."""
+        identity = job_identity(
+            inputs_sha256=inputs.sha256,
+            image=site.image.uri,
+            archive_sha256=code.sha256,
+            instance_type=site.section.instance_type,
+            device="cpu",
+        )
+        order = JobOrder(
+            name=job_name("BTC-USD", identity, 1),
+            symbol="BTC-USD",
+            run_id="theirs",
+            image=site.image.uri,
+            entry="train.py",
+            archive_uri=f"{site.section.uri}/theirs.tar.gz",
+            inputs_uri=f"{site.section.uri}/theirs",
+            checkpoints_uri=f"{site.section.uri}/checkpoints",
+            models_uri=f"{site.section.uri}/models",
+            hyperparameters={"inputs_sha256": "f" * 64},
+            environment={},
+            metrics=(),
+        )
+        assert Jobs(place.aws).create(training_request(order, site.section))
+
+    with pytest.raises(ConfigError, match=r"crpbot-btc-usd-[0-9a-f]{12}-1 that trains something else \(inputs ffff"):
+        site.backend(code, check=foreign).submit(spec)
+    assert len(site.cloud.jobs()) == 1
+
+
+def test_two_at_once_share_one_job(site, spec, tmp_path):
+    code = program(tmp_path / "code", WAITS)
+    theirs = []
+    job = site.backend(code, check=lambda *_: theirs.append(site.backend(code).submit(spec))).submit(spec)
+    assert theirs == [job]
+    assert [each.name for each in site.cloud.jobs()] == [job.name]
+
+
+def test_lost_answer_keeps_the_ceiling_and_the_name(site, spec, tmp_path):
+    code = program(tmp_path / "code", WAITS)
+    site.cloud.fail("sagemaker:CreateTrainingJob", "InternalFailure", status=500, times=100)
+    with pytest.raises(TransientError, match="InternalFailure"):
+        site.backend(code).submit(spec)
+    assert site.outcomes() == [None], "AWS may have created it"
+    site.cloud.fail("sagemaker:CreateTrainingJob", times=0)
+    assert site.backend(code).submit(spec).name.endswith("-1")
+    assert site.outcomes() == [None]
+
+
+def test_what_ended_while_nobody_looked_is_settled_by_the_next_run(site, spec, tmp_path):
+    code = program(tmp_path / "code", WAITS)
     backend = site.backend(code)
-    fake = backend._jobs.describe(job.name)
-    assert fake is not None
-    with pytest.raises(ConfigError, match="trains something else") as caught:
-        backend._takes_over(fake, other, type("Inputs", (), {"sha256": "f" * 64})())
-    assert taken["HyperParameters"]["inputs_sha256"] in str(caught.value)
+    job = backend.submit(spec)
+    backend.cancel(job)
+    site.cloud.wait(job.name)
+    site.backend(code, run_id="the next run").submit(small_spec(tmp_path / "other", seed=12))
+    assert site.outcomes() == ["stopped", None]
+
+
+@pytest.mark.long
+def test_spot_machine_taken_back_changes_neither_bytes_nor_epochs(cloud, spec, tmp_path):
+    cloud.configure(runner="direct", hidden=("prefect", "pandas", "boto3", "tensorboard"))
+    site, told = Site(cloud, tmp_path, spot=True), []
+    archive = build_archive(tmp_path / "code", device="cpu")
+    code = Code(archive.path, archive.sha256, archive.entry, METRIC_DEFINITIONS)
+    cloud.interrupt_spot(after_checkpoints=1)
+    model = train(site.backend(code), spec, on_progress=told.append)
+    assert [item.epoch for item in told if isinstance(item, EpochRecord)] == [1, 2, 3]
+    here = small_spec(tmp_path / "here")
+    assert model.sha256 == train(LocalBackend(), here, on_progress=ignore).sha256
+    facts = json.loads((spec.output / "job.json").read_bytes())
+    statuses = [each["Status"] for each in cloud.wait(model.paid_job)["SecondaryStatusTransitions"]]
+    assert "Interrupted" in statuses
+    assert facts["spot"]
+    assert facts["billable_seconds"] < facts["training_seconds"]
+    assert facts["image_digest"].startswith("sha256:")
+    assert facts["container"]["resumed_after"] >= 1
+    assert facts["cost_usd"] == site.ledger.jobs()[0].cost_usd > 0
 
 
 def test_failed_check_uploads_reserves_and_creates_nothing(site, spec, tmp_path):

@@ -91,6 +91,7 @@ def ends(place) -> bool:
     return True
 
 
+@on_both(LONG)
 def test_training_gives_the_same_bytes_everywhere_and_again(place, weights_from_here, tmp_path):
     spec: TrainingSpec = small_spec(tmp_path / "inputs")
     backend, told = place.backend(), []

@@ -147,8 +147,13 @@ def _check_weights(content: bytes, spec: TrainingSpec, subject: str) -> None:
         if not np.isfinite(tensor).all():
             raise TrainingError(f"{subject}: the tensor {excerpt(name)} holds numbers that are not finite. {_REMEDY}")
     try:
-        network_from_tensors(spec.network, tensors)
+        network = network_from_tensors(spec.network, tensors)
     except BundleError as error:
         raise TrainingError(
             f"{subject}: the weights are not those of the network of this run: {error} {_REMEDY}"
         ) from error
+    wanted = np.load(spec.features, mmap_mode="r", allow_pickle=False).shape[1]
+    if network.num_features != wanted:
+        raise TrainingError(
+            f"{subject}: the weights are for {network.num_features} features, the inputs of this run {wanted}. {_REMEDY}"
+        )

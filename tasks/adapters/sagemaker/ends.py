@@ -68,7 +68,8 @@ def end_error(symbol: str, state: JobState, *, cost: str, tail: Sequence[str]) -
     if state.status == "Completed":
         return None
     kind, fact, remedy = _told(state)
-    return kind(f"{symbol}: the SageMaker job {state.name} {fact}. {remedy} {cost}\n{told_tail(tail)}")
+    said = " ".join(part for part in (f"{symbol}: the SageMaker job {state.name} {fact}.", remedy, cost) if part)
+    return kind(f"{said}\n{told_tail(tail)}")
 
 
 def _told(state: JobState) -> tuple[type[CrpbotError], str, str]:
@@ -101,7 +102,7 @@ def _failed(reason: str) -> tuple[type[CrpbotError], str, str]:
     ours = _OURS.match(said)
     if ours:
         message = printable(ours[2], _LONGEST_REASON).rstrip(".")
-        return _OF_THE_TRAINING[ours[1]], f"ended with {ours[1]}: {message}", "That is the training's own word."
+        return _OF_THE_TRAINING[ours[1]], f"ended with {ours[1]}: {message}", ""  # it has its own remedy
     quoted = printable(said, _LONGEST_REASON).rstrip(".") or "AWS gives no reason"
     if reason.startswith(_AWS_SIDE):
         return TransientError, f"failed on AWS's side: {quoted}", "Try again later: the next attempt is another job."

@@ -4,6 +4,7 @@ What does not belong here: sending it (backend.py), and what only AWS can know: 
 (checks.py).
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from models_lib.errors import ConfigError, excerpt
 CHANNEL: Final = "training"
 PROJECT: Final = "crpbot-training"
 CHECKPOINTS_IN_CONTAINER: Final = "/opt/ml/checkpoints"
+_WARNINGS: Final = str(logging.WARNING)
+"""Of the toolkit, which otherwise tells 150 lines about its surroundings, at the beginning and among the last words."""
 _OPERATION: Final = "CreateTrainingJob"
 
 
@@ -79,6 +82,7 @@ def training_request(order: JobOrder, section: SageMakerSection) -> dict[str, An
         "HyperParameters": {
             "sagemaker_program": order.entry,
             "sagemaker_submit_directory": order.archive_uri,
+            "sagemaker_container_log_level": _WARNINGS,
             **order.hyperparameters,
         },
         "Environment": dict(order.environment),

@@ -35,7 +35,7 @@ def test_completed_job_has_no_error():
         (
             ended("Failed", reason="AlgorithmError: DataError: BTC-USD: 3 features are not finite., exit code: 1"),
             DataError,
-            "ended with DataError: BTC-USD: 3 features are not finite. That is",
+            "ended with DataError: BTC-USD: 3 features are not finite. It cost",
         ),
         (ended("Failed", reason="AlgorithmError: ConfigError: no CUDA, exit code: 1"), ConfigError, "no CUDA"),
         (ended("Failed", reason="TrainingError: the loss is nan"), TrainingError, "the loss is nan"),

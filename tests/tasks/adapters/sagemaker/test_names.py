@@ -7,7 +7,13 @@ import pytest
 from tasks.adapters.sagemaker.names import Keys, job_identity, job_name
 
 RULE = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-PARTS = {"inputs_sha256": "a" * 64, "image": "i", "archive_sha256": "b" * 64, "instance_type": "ml.m5.large", "device": "cpu"}
+PARTS = {
+    "inputs_sha256": "a" * 64,
+    "image": "i",
+    "archive_sha256": "b" * 64,
+    "instance_type": "ml.m5.large",
+    "device": "cpu",
+}
 
 
 @pytest.mark.parametrize(

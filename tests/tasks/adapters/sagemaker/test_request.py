@@ -65,7 +65,7 @@ def test_missing_role_is_named():
         ({"name": "a" * 64}, {}, "TrainingJobName may have 63 characters, has 64"),
         ({}, {"instance_type": "ml.g5.xlargee"}, "ResourceConfig.InstanceType must be one of AWS's"),
         ({"hyperparameters": {"x": "y" * 2501}}, {}, "HyperParameters.x may have 2500 characters"),
-        ({"hyperparameters": {str(n): "1" for n in range(99)}}, {}, "HyperParameters may have 100 entries, has 101"),
+        ({"hyperparameters": {str(n): "1" for n in range(98)}}, {}, "HyperParameters may have 100 entries, has 101"),
         ({"metrics": (("loss", "x" * 501),)}, {}, r"MetricDefinitions\[0\].Regex may have 500 characters"),
         ({"environment": {"WORDS": "w" * 513}}, {}, "Environment.WORDS may have 512 characters"),
         ({"hyperparameters": {"x": 1}}, {}, "HyperParameters.x"),
