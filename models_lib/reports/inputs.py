@@ -273,6 +273,14 @@ def _parts(splits: Mapping[str, Any]) -> tuple[Part, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PaidTraining:
+    """What one job on a rented machine was billed."""
+
+    ended_at: datetime
+    usd: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportInputs:
     """Everything that the page of one symbol shows.
 
@@ -326,6 +334,8 @@ class ReportInputs:
     """More facts of the run in reading order: seeds, commit, host, library versions."""
     best_possible_accuracy: float | None = None
     """Of the planted market, computed from its formula; None elsewhere."""
+    paid: tuple[PaidTraining, ...] = ()
+    """Of this symbol, in order of time; empty where nothing was paid."""
 
     def __post_init__(self) -> None:
         if self.written_at.tzinfo is None:

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,14 @@ from matplotlib.typing import RcKeyType
 from numpy.typing import NDArray
 
 from models_lib.evaluation.metrics import ReliabilityBins
-from models_lib.reports.inputs import Temperature
+from models_lib.reports.inputs import PaidTraining, Temperature
 from models_lib.training.history import TrainingHistory
 
 INK, MUTED, LINE, BLUE, ORANGE, GREEN = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 _THEME = {INK: "--ink", MUTED: "--muted", LINE: "--line", BLUE: "--blue", ORANGE: "--orange", GREEN: "--green"}
 _CLASS_COLOURS = (("DOWN", ORANGE, ":"), ("NEUTRAL", MUTED, "--"), ("UP", BLUE, "-"))
 _SHOWN_WIDTH = 720
+_DAY_SECONDS = 86_400
 _WIDTH_INCHES, _HEIGHT_INCHES = 5.0, 3.3
 _SETTINGS: dict[RcKeyType, Any] = {
     "svg.fonttype": "none",
@@ -210,6 +212,22 @@ def temperature_sweep(temperature: Temperature, rows: str = "validation rows") -
         return finish()
 
 
+def paid_trainings(paid: Sequence[PaidTraining]) -> Markup:
+    """What each training of the symbol on a rented machine was billed, by the day of its end."""
+    with _canvas("costs", "What each paid training was billed, by day") as (axes, finish):
+        (panel,) = axes
+        days = [each.ended_at.timestamp() / _DAY_SECONDS for each in paid]
+        panel.vlines(days, 0, [each.usd for each in paid], color=MUTED, lw=1)
+        panel.plot(days, [each.usd for each in paid], color=BLUE, marker="o", ls="none")
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+        panel.xaxis.set_major_formatter(FuncFormatter(_date))
+        middle, reach = (days[0] + days[-1]) / 2, max(2.0, (days[-1] - days[0]) * 0.55)
+        panel.set_xlim(middle - reach, middle + reach)
+        panel.set_ylim(bottom=0)
+        panel.set_ylabel("USD billed")
+        return finish()
+
+
 def standalone(chart: Markup) -> str:
     """The chart as an SVG file of its own, in the page's light colours on white, for where the page's style is not."""
     colours = re.search(r":root \{.*?\}", (Path(__file__).parent / "templates" / "style.css").read_text(), re.DOTALL)
@@ -266,3 +284,7 @@ def _numbers(values: Sequence[float | None]) -> NDArray[np.float64]:
 
 def _thousands(value: float, _position: int | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 or value == round(value) else f"{value:g}"
+
+
+def _date(days: float, _position: int | None) -> str:
+    return f"{datetime.fromtimestamp(days * _DAY_SECONDS, UTC):%Y-%m-%d}"

@@ -119,10 +119,15 @@ def _sweep(report: ReportInputs) -> Markup | None:
     return plots.temperature_sweep(report.temperature) if report.temperature.sweep.rows else None
 
 
+def _costs(report: ReportInputs) -> Markup | None:
+    return plots.paid_trainings(report.paid) if report.paid else None
+
+
 _CHARTS: dict[str, Callable[[ReportInputs], Markup | None]] = {
     "training": _training,
     "reliability": _reliability,
     "confidence": _confidence,
     "logits": _logits,
     "sweep": _sweep,
+    "costs": _costs,
 }

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from models_lib.costs import CostLedger
 from models_lib.errors import PreflightError
+from models_lib.reports.inputs import PaidTraining
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import TrainedRef
 
+_MOST_DRAWN = 120
 _log = logging.getLogger("models_lib")
 
 
@@ -30,6 +32,16 @@ def cost_of_training(home: Path, trained: TrainedRef) -> float | None:
         )
         return None
     return job.cost_usd
+
+
+def paid_trainings(home: Path, symbol: str) -> tuple[PaidTraining, ...]:
+    """What the newest paid trainings of the symbol were billed, in order of time."""
+    ended = [
+        PaidTraining(ended_at=job.ended_at, usd=job.cost_usd)
+        for job in CostLedger(home).by_symbol().get(symbol, ())
+        if job.ended_at is not None and job.cost_usd is not None
+    ]
+    return tuple(sorted(ended, key=lambda each: each.ended_at)[-_MOST_DRAWN:])
 
 
 def refuse_unapproved(plan: RunPlan) -> None:

@@ -27,6 +27,7 @@ from models_lib.reports.inputs import (
     Temperature,
 )
 from models_lib.reports.writer import render_report
+from models_lib.steps.costs import cost_of_training, paid_trainings
 from models_lib.steps.judge import read_arrays
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.provenance import Provenance, provenance
@@ -131,9 +132,18 @@ def report_inputs(
         bundle_hash=bundle,
         data_hash=prepared.candles.data_hash,
         champion=judgement.champion,
-        provenance=_provenance(config, origin, history),
+        provenance=_provenance(config, origin, history) | _bill(plan, fitted),
         best_possible_accuracy=metrics["best_possible_accuracy"],
+        paid=paid_trainings(plan.home, prepared.symbol),
     )
+
+
+def _bill(plan: RunPlan, fitted: Fitted) -> dict[str, str]:
+    """What the training was billed; nothing where nothing was paid."""
+    if (job := fitted.trained.paid_job) is None:
+        return {}
+    cost = cost_of_training(plan.home, fitted.trained)
+    return {"billed": f"{'not known' if cost is None else f'{cost:.2f} USD'}, job {job}"}
 
 
 def label_name(label: LabelSection) -> str:

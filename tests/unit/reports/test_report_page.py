@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from models_lib.config import EvaluationSection, GatesSection, LimitGate
-from models_lib.reports.inputs import Hole
+from models_lib.reports.inputs import Hole, PaidTraining
 from models_lib.reports.writer import render_report
-from tests.unit.reports.conftest import NO_DIRECTION
+from tests.unit.reports.conftest import NO_DIRECTION, START
 
 NAMES = ("good", "held", "broken", "unmeasured")
 VOID = {"meta", "br", "img", "input", "link", "hr"}
@@ -278,3 +278,13 @@ def test_reliability_chart_is_never_cut_where_the_model_is_worst(samples):
 def test_numbers_keep_their_units_on_the_same_line(pages):
     assert "74.1\N{NO-BREAK SPACE}%" in pages["good"]
     assert not re.search(r"\d (%|bp)", pages["good"])
+
+
+def test_costs_are_drawn_only_where_something_was_paid(samples, pages):
+    assert "rented machine" not in pages["good"]
+    paid = tuple(PaidTraining(ended_at=START + timedelta(days=day), usd=0.5 + 0.1 * day) for day in range(3))
+    page = render_report(dataclasses.replace(samples["good"], paid=paid))
+    assert "What each paid training was billed, by day" in page
+    assert "on a rented machine, at the price of its day; together 1.80 USD." in page
+    one = render_report(dataclasses.replace(samples["good"], paid=paid[:1]))
+    assert "together 0.50 USD" in one

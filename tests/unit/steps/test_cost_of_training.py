@@ -1,5 +1,6 @@
 """What a model cost is what its job was billed, never a guess."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,9 @@ import pytest
 from models_lib.costs import CostLedger
 from models_lib.registry.local import LocalStore
 from models_lib.registry.registry import Registry
-from models_lib.steps.costs import cost_of_training
+from models_lib.steps.costs import cost_of_training, paid_trainings
 from models_lib.steps.refs import FileRef, TrainedRef
-from tests.costed import LINE, reserve, settle
+from tests.costed import LINE, NOW, line, reserve, settle
 from tests.judged import at, judged
 
 
@@ -49,3 +50,17 @@ def test_promotion_records_what_the_run_paid(tmp_path: Path, cost_usd: float | N
     (entry,) = registry.history().entries
     assert entry.cost_usd == cost_usd
     assert registry.history().damage == ()
+
+
+def test_page_knows_the_bills_of_its_symbol_in_order_of_time(tmp_path: Path) -> None:
+    ledger = CostLedger(tmp_path)
+    for job, days in (("late", 2), ("early", 1), ("runs", 0), ("eth", 3)):
+        reserve(ledger, line(job, symbol="ETH-USD" if job == "eth" else "BTC-USD"))
+        if days:
+            settle(ledger, job, 600 * days, now=NOW + timedelta(days=days))
+    bills = paid_trainings(tmp_path, "BTC-USD")
+    assert [(bill.ended_at, round(bill.usd, 2)) for bill in bills] == [
+        (NOW + timedelta(days=1), 0.24),
+        (NOW + timedelta(days=2), 0.48),
+    ]
+    assert paid_trainings(tmp_path, "SOL-USD") == ()
