@@ -68,6 +68,7 @@ def test_deployments_stand_with_their_schedules_pools_and_limits(deployed: dict[
     }
     (nightly,) = deployed["train-all/nightly"].schedules
     assert (nightly.schedule.cron, nightly.schedule.timezone, nightly.active) == ("0 2 * * *", "UTC", True)
+    assert deployed["train-all/nightly"].parameters == {"params": {"settings": ["training.sagemaker.approval=auto"]}}
     assert deployed["train-all/on-demand"].schedules == deployed["train-symbol/on-pool"].schedules == []
     pools = {name: one.work_pool_name for name, one in deployed.items()}
     assert {
@@ -110,7 +111,7 @@ def test_new_plan_or_flow_is_deployed_again(tmp_path: Path, monkeypatch: pytest.
 def test_form_explains_every_choice(deployed: dict[str, Any]) -> None:
     schema = deployed["train-all/on-demand"].parameter_openapi_schema
     choices = schema["definitions"]["RetrainParams"]
-    assert set(choices["properties"]) == {"config", "symbols", "settings", "days", "fanout", "approval"}
+    assert set(choices["properties"]) == {"config", "symbols", "settings", "days", "fanout", "approval", "payment"}
     assert all(field["description"] and field["title"] for field in choices["properties"].values())
 
 
