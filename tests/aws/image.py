@@ -19,13 +19,25 @@ from tests.aws.container import Container
 from tests.aws.job_storage import JobStorage
 
 HOST: Final = "algo-1"
-_HIDE: Final = """# The container's image has neither this project nor what the project needs elsewhere.
+_HIDE: Final = """# The container's image has neither this project nor what the project needs elsewhere, unless
+# the archive's requirements.txt has it installed there.
 import importlib.machinery, os, sys
+
+_REQUIREMENTS = os.path.join(os.environ["SAGEMAKER_BASE_DIR"], "code", "requirements.txt")
+
+def _is_missing(package):
+    if package not in {hidden!r}:
+        return False
+    try:
+        with open(_REQUIREMENTS) as lines:
+            return package not in [line.partition("==")[0].strip() for line in lines]
+    except FileNotFoundError:
+        return True
 
 class _Image(importlib.machinery.PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in {hidden!r} else super().find_spec(name, path, target)
+        return None if _is_missing(name.partition(".")[0]) else super().find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(importlib.machinery.PathFinder)] = _Image
 sys.path[:] = [folder for folder in sys.path if not os.path.isdir(os.path.join(folder or ".", "models_lib"))]
