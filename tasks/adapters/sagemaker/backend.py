@@ -32,6 +32,7 @@ from tasks.adapters.sagemaker.inputs import Code, Inputs, bring, packed
 from tasks.adapters.sagemaker.jobs import Jobs
 from tasks.adapters.sagemaker.logs import JobLog
 from tasks.adapters.sagemaker.names import Keys, job_identity, job_name
+from tasks.adapters.sagemaker.orders import OF_INPUTS, order_of
 from tasks.adapters.sagemaker.request import JobOrder, training_request
 from tasks.adapters.sagemaker.state import JobState
 from tasks.adapters.sagemaker.tables import Image
@@ -39,8 +40,6 @@ from tasks.adapters.sagemaker.watch import JobWatch
 
 JOB_FILE: Final = "job.json"
 """Facts of the job that made the weights beside it."""
-OF_INPUTS: Final = "inputs_sha256"
-"""The hyperparameter by which a job says what it trains."""
 PATIENCE_SECONDS: Final = 300.0
 """AWS may fail to answer for so long while a job runs: it goes on by itself, and giving up would only lose sight of it."""
 _log = logging.getLogger("models_lib.backends")
@@ -178,23 +177,16 @@ class SageMakerBackend:
         return None
 
     def _order(self, name: str, spec: TrainingSpec, inputs: Inputs, keys: Keys) -> JobOrder:
-        place, uri = self._place, self._place.storage.uri
-        return JobOrder(
-            name=name,
-            symbol=spec.symbol,
+        place = self._place
+        return order_of(
+            name,
+            spec,
+            section=place.section,
             run_id=place.run_id,
             image=place.image.uri,
             entry=place.code.entry,
-            archive_uri=f"{uri}/{keys.archive}",
-            inputs_uri=f"{uri}/{keys.inputs}",
-            checkpoints_uri=f"{uri}/{keys.checkpoints}",
-            models_uri=f"{uri}/{keys.models}",
-            hyperparameters={
-                OF_INPUTS: inputs.sha256,
-                "checkpoint_seconds": f"{place.section.checkpoint_seconds:g}",
-                "device": spec.training.device,
-            },
-            environment={},
+            inputs_sha256=inputs.sha256,
+            keys=keys,
             metrics=place.code.metrics,
         )
 

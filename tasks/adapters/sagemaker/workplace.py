@@ -6,7 +6,6 @@ What does not belong here: what the parts do.
 from datetime import UTC, datetime
 from typing import Final
 
-from models_lib.config import SageMakerSection
 from models_lib.costs import CostLedger
 from models_lib.errors import ConfigError
 from models_lib.steps.payment import budgets_of
@@ -22,7 +21,7 @@ from tasks.adapters.sagemaker.backend import SageMakerBackend, Workplace
 from tasks.adapters.sagemaker.checks import preflight
 from tasks.adapters.sagemaker.inputs import Code, Inputs
 from tasks.adapters.sagemaker.prices import current_price
-from tasks.adapters.sagemaker.tables import Tables, image_of, instance, tables
+from tasks.adapters.sagemaker.tables import device_of_jobs, image_of, tables
 
 _CODE_FOLDER: Final = "sagemaker"
 """In the run folder: the source archive that the run's jobs ran."""
@@ -38,7 +37,7 @@ def open_sagemaker(plan: RunPlan) -> SageMakerBackend:
     if region is None or section.uri is None:
         raise ConfigError("aws.region and training.sagemaker.uri must be set for training.backend=sagemaker.")
     aws, known = Aws(region), tables(section)
-    code = _code(plan, section, known)
+    code = _code(plan)
     price = current_price(aws, known, section.instance_type, region, home=plan.home, now=_now())
     if price is None:
         raise ConfigError(
@@ -81,10 +80,8 @@ def open_sagemaker(plan: RunPlan) -> SageMakerBackend:
     )
 
 
-def _code(plan: RunPlan, section: SageMakerSection, known: Tables) -> Code:
-    machine = instance(known, section.instance_type)
-    on_cpu = plan.config.training.device == "cpu" or (machine is not None and machine.device == "cpu")
-    archive = build_archive(plan.folder / _CODE_FOLDER, device="cpu" if on_cpu else "cuda")
+def _code(plan: RunPlan) -> Code:
+    archive = build_archive(plan.folder / _CODE_FOLDER, device=device_of_jobs(plan.config.training))
     return Code(archive.path, archive.sha256, archive.entry, METRIC_DEFINITIONS)
 
 
