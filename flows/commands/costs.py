@@ -21,7 +21,7 @@ _ALIGN = ">>>>><"
 
 def execute(arguments: argparse.Namespace) -> int:
     """Prints one line a run, symbol, month or model, and what this month has come to."""
-    from models_lib.costs import CostLedger, month_of
+    from models_lib.costs import CostLedger, month_of, told_usd
     from models_lib.costs.ledger import damage_sentence
     from models_lib.costs.statement import together
 
@@ -41,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(_table(arguments.by, [*items, together(items)])))
         open_usd = ledger.committed(now) - ledger.spent(month_of(now))
-        print(f"{month_of(now)} (UTC): {ledger.spent(month_of(now)):.2f} USD billed, {open_usd:.2f} may yet be")
+        print(f"{month_of(now)} (UTC): {told_usd(ledger.spent(month_of(now)))} USD billed, {open_usd:.2f} may yet be")
         print("".join(f"{line}\n" for line in _remarks(ledger.running())), end="")
     if damaged:
         print(f"crpbot: {damage_sentence(ledger.path, damaged)}", file=sys.stderr)
@@ -81,11 +81,13 @@ def _model(item: "Item") -> tuple[str, str, str, str]:
 
 
 def _figures(item: "Item") -> tuple[str, ...]:
+    from models_lib.costs import told_usd
+
     failed = sum(job.outcome in ("failed", "stopped") for job in item.jobs)
     return (
         f"{len(item.jobs)} ({failed} failed)" if failed else f"{len(item.jobs)}",
         _duration(item.billable_seconds),
-        "unknown" if item.cost_usd is None else f"{item.cost_usd:.2f}",
+        "unknown" if item.cost_usd is None else told_usd(item.cost_usd),
         f"{item.open_usd:.2f}",
         "-" if item.spot_saving is None else f"{item.spot_saving:.0%}",
         _prices(item.jobs),

@@ -10,7 +10,7 @@ What does not belong here: where prices come from and how a job is billed (tasks
 from models_lib.costs.budgets import Budgets
 from models_lib.costs.jobs import CostLine, JobCost, Outcome, month_of
 from models_lib.costs.ledger import CostLedger
-from models_lib.costs.prices import BILLED_BEYOND_SECONDS, Price, ceiling_usd, usd_of
+from models_lib.costs.prices import BILLED_BEYOND_SECONDS, Price, ceiling_usd, told_usd, usd_of
 
 __all__ = [
     "BILLED_BEYOND_SECONDS",
@@ -22,5 +22,6 @@ __all__ = [
     "Price",
     "ceiling_usd",
     "month_of",
+    "told_usd",
     "usd_of",
 ]

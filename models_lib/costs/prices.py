@@ -45,6 +45,16 @@ def usd_of(billable_seconds: float, usd_per_hour: float) -> float:
     return billable_seconds / 3600.0 * usd_per_hour
 
 
+def told_usd(amount: float) -> str:
+    """The amount for people: cents, and below a cent what there is.
+
+    Examples:
+        >>> told_usd(2.9375), told_usd(0.0), told_usd(0.0021)
+        ('2.94', '0.00', '0.0021')
+    """
+    return f"{amount:.4f}" if 0.0 < amount < 0.01 else f"{amount:.2f}"
+
+
 def ceiling_usd(price: Price, *, max_runtime_seconds: float) -> float:
     """The most that one job costs: its time limit, and what may be billed beyond it, at this price.
 

@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 from pydantic import AwareDatetime, ValidationError
 
 from models_lib.config import SageMakerSection
-from models_lib.costs import Budgets, CostLedger, JobCost, Price, ceiling_usd, month_of
+from models_lib.costs import Budgets, CostLedger, JobCost, Price, ceiling_usd, month_of, told_usd
 from models_lib.errors import ConfigError
 from models_lib.files import write_text
 from models_lib.reports import wording
@@ -64,7 +64,7 @@ class Quote(Reference):
         count = len(self.estimates_usd)
         jobs = f"{count} {'job' if count == 1 else 'jobs'} on {self.instance_type}{' (spot)' if self.spot else ''}"
         return (
-            f"{jobs} for {', '.join(self.estimates_usd)} may cost up to {self.ceiling_usd:.2f} USD together (usually "
+            f"{jobs} for {', '.join(self.estimates_usd)} may cost up to {self.ceiling_usd:.2f} USD together (estimate: "
             f"{_usd(self.estimate_usd)}), at {self.price.sentence()}"
         )
 
@@ -79,7 +79,7 @@ class Quote(Reference):
             [
                 f"{self.sentence()[:1].upper()}{self.sentence()[1:]}.",
                 "",
-                "| symbol | usually | at most |",
+                "| symbol | estimate | at most |",
                 "|---|---:|---:|",
                 *(
                     f"| {symbol} | {_usd(usual)} | {self.job_ceiling_usd:.2f} USD |"
@@ -211,14 +211,14 @@ def _billed(jobs: Sequence[JobCost]) -> str:
         return "0.00 USD, no job of this run"
     billed = math.fsum(job.cost_usd or 0.0 for job in jobs)
     seconds = math.fsum(job.billable_seconds or 0.0 for job in jobs)
-    told = f"{billed:.2f} USD for {wording.duration(seconds)}"
+    told = f"{told_usd(billed)} USD for {wording.duration(seconds)}"
     count = f" in {len(jobs)} jobs" if len(jobs) > 1 else ""
     unsettled = sum(job.cost_usd is None for job in jobs)
     return f"{told}{count}{f'; {unsettled} without a bill yet' if unsettled else ''}"
 
 
 def _usd(amount: float | None) -> str:
-    return "not measured yet" if amount is None else f"{amount:.2f} USD"
+    return "not measured yet" if amount is None else f"{told_usd(amount)} USD"
 
 
 def _budget(amount: float | None) -> str:

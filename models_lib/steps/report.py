@@ -14,6 +14,7 @@ from typing import Any
 
 from models_lib.calibration import SweepRow, TemperatureSweep
 from models_lib.config import LabelSection, RunConfig
+from models_lib.costs import told_usd
 from models_lib.errors import DataError
 from models_lib.evaluation.metrics import ReliabilityBins
 from models_lib.files import write_text
@@ -143,7 +144,7 @@ def _bill(plan: RunPlan, fitted: Fitted) -> dict[str, str]:
     if (job := fitted.trained.paid_job) is None:
         return {}
     cost = cost_of_training(plan.home, fitted.trained)
-    return {"billed": f"{'not known' if cost is None else f'{cost:.2f} USD'}, job {job}"}
+    return {"billed": f"{'not known' if cost is None else f'{told_usd(cost)} USD'}, job {job}"}
 
 
 def label_name(label: LabelSection) -> str:

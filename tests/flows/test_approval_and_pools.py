@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from models_lib.costs import CostLedger
+from models_lib.costs import CostLedger, told_usd
 from models_lib.registry import open_registry
 from models_lib.steps.plan import token_of
 from tests.aws.cloud import Cloud
@@ -381,7 +381,7 @@ def test_run_asks_before_it_pays_and_a_no_bills_nothing(
     )
     assert run.now["state_name"] == "Suspended", run.verdict
     (asked,) = [text for text in told_of(receiver, run) if "approval needed" in text]
-    assert "may cost up to 3.00 USD together (usually not measured yet), at 1.44 USD/h as of 2026-11-01" in asked
+    assert "may cost up to 3.00 USD together (estimate: not measured yet), at 1.44 USD/h as of 2026-11-01" in asked
     listed = crpbot(up, "approve")
     assert f"{run.id}  payment of up to 3.00 USD for BTC-USD  until " in listed.stdout, listed.stderr
     assert run.answered({"decision": "promote", "by": "ann"}) == "REJECT"
@@ -415,7 +415,8 @@ def test_approved_run_pays_once_and_what_it_paid_is_known(
     facts = json.loads((folder / "BTC-USD" / "bundle" / "run.json").read_text())
     assert (facts["backend"], facts["cost_usd"]) == ("sagemaker", job.cost_usd)
     assert (
-        f"| BTC-USD | not measured yet | 3.00 USD | {job.cost_usd:.2f} USD for " in (folder / "summary.md").read_text()
+        f"| BTC-USD | not measured yet | 3.00 USD | {told_usd(job.cost_usd)} USD for "
+        in (folder / "summary.md").read_text()
     )
     by_model = json.loads(crpbot(up, "costs", "--by", "model", "--json").stdout)["items"]
     assert [(item["name"], item["cost_usd"]) for item in by_model if item["cost_usd"]] == [

@@ -138,7 +138,7 @@ def test_run_that_nobody_approved_says_what_it_may_cost_and_how_to_approve(
     refusal = state.result(raise_on_failure=False)
     assert isinstance(refusal, ConfigError), "exit status 2"
     assert str(refusal) == (
-        "2 jobs on ml.g5.xlarge for BTC-USD, ETH-USD may cost up to 6.00 USD together (usually not measured yet), at "
+        "2 jobs on ml.g5.xlarge for BTC-USD, ETH-USD may cost up to 6.00 USD together (estimate: not measured yet), at "
         "1.44 USD/h as of 2026-11-01 (price table). Nobody has approved that, so no job was submitted and nothing was "
         "billed. --yes approves it; training.sagemaker.approval=auto leaves it to the budgets."
     )

@@ -253,7 +253,8 @@ def test_no_order_of_events_gets_past_a_budget(
     assert ledger.damaged_lines() == ()
 
 
-_RESERVES = """
+ROUNDS = 120
+_RESERVES = f"""
 import sys
 from pathlib import Path
 from models_lib.costs import CostLedger
@@ -262,18 +263,17 @@ from tests.costed import line, reserve
 ledger, name = CostLedger(Path(sys.argv[1])), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()
-for number in range(20):
+for number in range({ROUNDS}):
     try:
-        reserve(ledger, line(f"{name}-{number}"), per_run_usd=30.0)
+        reserve(ledger, line(f"{{name}}-{{number}}", run_id=f"run-{{number}}"), per_run_usd=3.0)
     except PreflightError:
         continue
-    print(f"{name}-{number}", flush=True)
-sys.stdin.readline()
+    print(f"{{name}}-{{number}}", flush=True)
 """
 
 
 class Reserving:
-    """A process that reserves twenty jobs when it is told to."""
+    """A process that, when it is told to, tries to be the one whose job fits the budget of each of many runs."""
 
     def __init__(self, home: Path, name: str) -> None:
         command = [sys.executable, "-c", _RESERVES, str(home), name]
@@ -295,22 +295,24 @@ def test_processes_that_reserve_at_once_share_one_budget_and_a_kill_counts_too_m
         assert [other.hear() for other in others] == ["ready"] * 3
         for other in others:
             other.tell("go")
-        first = others[0].hear()  # "" when the others were so fast that nothing was left
+        told = {others[0].hear()}
         others[0].process.send_signal(signal.SIGKILL)
-        told = {first, *others[0].process.communicate(timeout=60)[0].split()}
-        for other in others[1:]:
-            told |= set(other.process.communicate("end\n", timeout=60)[0].split())
+        for other in others:
+            told |= set(other.process.communicate(timeout=60)[0].split())
     finally:
         for other in others:
             other.process.kill()
             other.process.wait()
     ledger = CostLedger(tmp_path)
+    winners = {run: [job.job for job in jobs] for run, jobs in ledger.by_run().items()}
+    assert len(winners) == ROUNDS
+    assert {run: jobs for run, jobs in winners.items() if len(jobs) != 1} == {}, "each run has money for one job"
     counted = {job.job for job in ledger.jobs()}
     assert told - {""} <= counted, "what was told was durable before"
-    assert len(counted) == 10, "thirty USD are ten ceilings, however many ask"
-    assert ledger.overdrawn(0.01, Budgets(30.0, None), run_id=LINE.run_id, now=NOW)
-    again = min(counted)
-    assert reserve(ledger, line(again), per_run_usd=30.0).job == again
+    assert ledger.damaged_lines() == ()
+    assert ledger.overdrawn(0.01, Budgets(3.0, None), run_id="run-0", now=NOW)
+    again = winners["run-0"][0]
+    assert reserve(ledger, line(again, run_id="run-0"), per_run_usd=3.0).job == again
 
 
 def test_kill_at_any_step_of_a_reservation_leaves_it_whole_or_not_made(tmp_path: Path) -> None:

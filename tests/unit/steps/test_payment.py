@@ -42,7 +42,7 @@ def test_quote_says_what_is_measured_and_what_is_not(tmp_path: Path) -> None:
     assert quote.estimates_usd == {"BTC-USD": pytest.approx(0.24), "ETH-USD": None}
     assert quote.estimate_usd is None
     assert quote.sentence() == (
-        "2 jobs on ml.g5.xlarge (spot) for BTC-USD, ETH-USD may cost up to 6.00 USD together (usually not measured yet), at "
+        "2 jobs on ml.g5.xlarge (spot) for BTC-USD, ETH-USD may cost up to 6.00 USD together (estimate: not measured yet), at "
         "1.44 USD/h as of 2026-11-01 (a table)"
     )
     shown = quote.markdown()
