@@ -22,7 +22,7 @@ from pydantic.config import JsonDict
 
 from flows.aftermath import link_of_run
 from flows.approval import say_that_silence_is_right
-from flows.waiting_runs import ASKS
+from flows.waiting_runs import ASKS, FOR_SYMBOLS
 from models_lib.errors import ConfigError, PreflightError
 from models_lib.notifications.occasions import payment_notice, preflight_notice
 from models_lib.steps.payment import Payment, Quote, keep_payment, keep_quote, kept_payment, kept_quote
@@ -118,7 +118,8 @@ def asked(plan: RunPlan, quote: Quote) -> PaidAnswer:
 def paid_form(plan: RunPlan, quote: Quote) -> type[PaidAnswer]:
     """The form for this run; its schema says what is asked, for whoever lists waiting runs."""
     told = PaidAnswer.model_fields["decision"].description
-    asks: JsonDict = {ASKS: f"up to {quote.ceiling_usd:.2f} USD for {', '.join(plan.symbols)}"}
+    what = f"up to {quote.ceiling_usd:.2f} USD for {', '.join(plan.symbols)}"
+    asks: JsonDict = {ASKS: what, FOR_SYMBOLS: [*plan.symbols]}
     field = Field(description=told, json_schema_extra=asks)
     form = create_model("PaidAnswer", __base__=PaidAnswer, decision=(Decision, field))
     hours = plan.config.approval.time_limit_hours

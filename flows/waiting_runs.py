@@ -14,8 +14,8 @@ from models_lib.errors import ConfigError, CrpbotError
 
 _FLOW = {"flows": {"name": {"any_": ["train-all"]}}}
 _SECONDS = 10.0
-ASKS = "x-asks"
-"""In the schema of a form about costs, beside `decision`: what shall be paid."""
+ASKS, FOR_SYMBOLS = "x-asks", "x-symbols"
+"""In the schema of a form about costs, in `decision`: what shall be paid, and for whose models."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class WaitingRun:
     Attributes:
         id: of the flow run.
         name: of the flow run.
-        symbols: whose candidates wait; none where the question is about costs.
+        symbols: whose candidates wait, or whose models shall be paid for.
         until: when the answer is no without one.
         costs: what shall be paid; None where candidates wait.
     """
@@ -55,8 +55,9 @@ def waiting_runs(api_url: str, *, seconds: float = _SECONDS) -> list[WaitingRun]
         if keys := details["run_input_keyset"]:  # else a person paused it
             form = get(api_url, f"flow_runs/{run['id']}/input/{keys['schema']}", seconds=seconds)
             asked_for = form["properties"]
-            symbols = tuple(asked_for["symbols"]["items"]["enum"]) if "symbols" in asked_for else ()
-            until, costs = datetime.fromisoformat(details["pause_timeout"]), asked_for["decision"].get(ASKS)
+            costs = asked_for["decision"].get(ASKS)
+            symbols = tuple(asked_for["decision"][FOR_SYMBOLS] if costs else asked_for["symbols"]["items"]["enum"])
+            until = datetime.fromisoformat(details["pause_timeout"])
             found.append(WaitingRun(run["id"], run["name"], symbols, until, costs))
     return found
 

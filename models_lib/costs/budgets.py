@@ -46,8 +46,8 @@ class Budgets:
             return
         yield (
             f"With the {taken:.2f} USD of this run's jobs that is {taken + more_usd:.2f} USD (at most {self.per_run_usd:.2f} "
-            f"allowed a run). Lower training.sagemaker.max_runtime_seconds, train fewer symbols, or raise "
-            f"training.sagemaker.budget_per_run_usd."
+            f"allowed a run, by its budget or by what was approved). Lower training.sagemaker.max_runtime_seconds, train "
+            f"fewer symbols, raise training.sagemaker.budget_per_run_usd, or start a new run, which asks anew."
         )
 
     def _of_the_month(self, more_usd: float, jobs: Iterable[JobCost], now: datetime) -> Iterable[str]:

@@ -384,6 +384,8 @@ def test_run_asks_before_it_pays_and_a_no_bills_nothing(
     assert "may cost up to 3.00 USD together (estimate: not measured yet), at 1.44 USD/h as of 2026-11-01" in asked
     listed = crpbot(up, "approve")
     assert f"{run.id}  payment of up to 3.00 USD for BTC-USD  until " in listed.stdout, listed.stderr
+    status = json.loads(crpbot(up, "status", "BTC-USD", "--json").stdout)["symbols"]
+    assert run.now["name"] in status["BTC-USD"]["waiting"]
     assert run.answered({"decision": "promote", "by": "ann"}) == "REJECT"
     answer = crpbot(up, "approve", run.id, "BTC-USD")
     assert answer.returncode == 2

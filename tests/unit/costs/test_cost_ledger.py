@@ -108,8 +108,9 @@ def test_run_over_its_budget_is_refused_with_figures_and_remedy(ledger: CostLedg
         reserve(ledger, line("third"), per_run_usd=6.0, per_month_usd=100.0)
     assert str(refused.value) == (
         "BTC-USD: job third may cost up to 3.00 USD. With the 6.00 USD of this run's jobs that is 9.00 USD (at most 6.00 "
-        "allowed a run). Lower training.sagemaker.max_runtime_seconds, train fewer symbols, or raise "
-        "training.sagemaker.budget_per_run_usd. It was not submitted and nothing was billed."
+        "allowed a run, by its budget or by what was approved). Lower training.sagemaker.max_runtime_seconds, train fewer "
+        "symbols, raise training.sagemaker.budget_per_run_usd, or start a new run, which asks anew. It was not submitted "
+        "and nothing was billed."
     )
     assert ledger.path.read_bytes() == written
     reserve(ledger, line("third", run_id="another run"), per_run_usd=6.0)
