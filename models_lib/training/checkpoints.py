@@ -2,7 +2,7 @@
 
 For machines that are taken away while they work. A checkpoint is one safetensors file that appears whole; its name holds
 the epoch and the hash of its content, so a half, damaged or renamed one is known by itself, also after it went through a
-store that copies file by file in any order. Nothing is pickled. The two newest stay.
+store that copies file by file in any order. Nothing is pickled. The two newest of the training stay.
 
 What does not belong here: which training a checkpoint is of (the caller names it), weights as a result (checkpoint.py).
 """
@@ -70,6 +70,7 @@ class Checkpoints:
         self._seconds = seconds
         self._clock = clock
         self._last = clock()
+        self._own: tuple[str, ...] = ()
         self.resumed_after: int | None = None
         """The epoch after which this training went on; None when it began at the beginning."""
 
@@ -82,26 +83,34 @@ class Checkpoints:
                 _log.warning("the checkpoint %s is not used: %s", path.name, error)
                 continue
             self.resumed_after = checkpoint.epoch
+            self._own = (path.name,)
             _log.info("the training goes on after epoch %d, from the checkpoint %s", checkpoint.epoch, path.name)
             return checkpoint
         return None
 
     def offer(self, state: Callable[[], Checkpoint]) -> None:
-        """Writes the state when enough time has passed since the last one, and removes all but the two newest."""
+        """Writes the state when enough time has passed since the last one.
+
+        The two newest that this training wrote, or went on from, stay; whatever else is named as a checkpoint goes: it is
+        older, or was passed over.
+        """
         if self._clock() - self._last < self._seconds:
             return
-        self._write(state())
+        self._own = (*self._own, self._write(state()))[-_KEPT:]
         self._last = self._clock()
-        for path in self._paths()[:-_KEPT]:
-            path.unlink(missing_ok=True)
+        for path in self._paths():
+            if path.name not in self._own:
+                path.unlink(missing_ok=True)
 
-    def _write(self, checkpoint: Checkpoint) -> None:
+    def _write(self, checkpoint: Checkpoint) -> str:
+        """The name of the file."""
         values = {"format": _FORMAT, "identity": self._identity, "values": checkpoint.values}
         encoded = np.frombuffer(json.dumps(values, sort_keys=True).encode(), dtype=np.uint8)
         tensors = {name: np.asarray(array, order="C") for name, array in checkpoint.tensors.items()}
         content = save({**tensors, _VALUES: encoded})
         name = f"epoch-{checkpoint.epoch:06d}.{sha256_bytes(content)}.safetensors"
         write_bytes(self._folder / name, content)
+        return name
 
     def _read(self, path: Path) -> Checkpoint:
         named = _NAME.match(path.name)

@@ -53,7 +53,7 @@ def opened(folder, *, identity="a", seconds=0.0, **more):
     return Checkpoints(folder, identity=identity, seconds=seconds, **more)
 
 
-def broken_off(data, recipe, folder, *, in_epoch, **settings):
+def broken_off(data, recipe, folder, *, in_epoch, checkpoints=None, **settings):
     """A training that dies in the middle of an epoch, with a checkpoint after each one before."""
 
     def listener(event):
@@ -61,7 +61,7 @@ def broken_off(data, recipe, folder, *, in_epoch, **settings):
             raise TakenAwayError
 
     with pytest.raises(TakenAwayError):
-        train(data, recipe, listener=listener, checkpoints=opened(folder), **settings)
+        train(data, recipe, listener=listener, checkpoints=checkpoints or opened(folder), **settings)
 
 
 def assert_same(one, other):
@@ -160,6 +160,18 @@ def test_checkpoint_of_another_training_is_never_taken(learnable, tmp_path, capl
     assert_same(train(data, recipe, checkpoints=other), train(data, recipe))
     assert other.resumed_after is None
     assert "is not used: it is of another training" in caplog.text
+
+
+def test_new_checkpoint_stays_where_others_lie_at_later_epochs(learnable, tmp_path):
+    """Of another training, and a damaged one: neither may crowd out the one that is needed."""
+    data, recipe = learnable(rows=450), RECIPES["default"]
+    broken_off(data, recipe, tmp_path, in_epoch=4)
+    cut(max(tmp_path.iterdir()))
+    other = opened(tmp_path, identity="b")
+    broken_off(data, recipe, tmp_path, in_epoch=2, checkpoints=other)
+    again = opened(tmp_path, identity="b")
+    assert_same(train(data, recipe, checkpoints=again), train(data, recipe))
+    assert again.resumed_after == 1
 
 
 def test_checkpoints_keep_their_distance_and_only_two_stay(learnable, tmp_path, caplog):
