@@ -102,19 +102,21 @@ def failure_text(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Places:
-    """Where the container finds and leaves things: /opt/ml in AWS.
+    """Where the container finds and leaves things: /opt/ml in AWS; and on what it runs.
 
     Attributes:
         channel: the files to train from.
         model: what is in it at the end is the model.
         failure: the file that holds the reason.
         checkpoints: what is in it outlives the container.
+        num_gpus: that the machine has, as the toolkit counts them; 0 where nobody counts.
     """
 
     channel: Path
     model: Path
     failure: Path
     checkpoints: Path
+    num_gpus: int
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Places":
@@ -122,7 +124,8 @@ class Places:
         model = Path(environ.get("SM_MODEL_DIR", "/opt/ml/model"))
         output = Path(environ.get("SM_OUTPUT_DATA_DIR", "/opt/ml/output/data"))
         channel = environ.get("SM_CHANNEL_TRAINING", "/opt/ml/input/data/training")
-        return cls(Path(channel), model, output.parent / "failure", model.parent / "checkpoints")
+        num_gpus = int(environ.get("SM_NUM_GPUS", "0"))
+        return cls(Path(channel), model, output.parent / "failure", model.parent / "checkpoints", num_gpus)
 
 
 @dataclass(frozen=True)

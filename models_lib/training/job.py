@@ -3,10 +3,12 @@
 What does not belong here: telling of a failure (container.py), which must work also where this module cannot be loaded.
 """
 
+import contextlib
 import json
 import logging
 import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pydantic
 import safetensors
 import torch
 
+from models_lib.errors import ConfigError
 from models_lib.files import sha256_bytes, sha256_file, write_bytes, write_json
 from models_lib.networks.fused import kernels
 from models_lib.training.channel import read_channel
@@ -41,13 +44,23 @@ def train(places: Places, options: Options) -> None:
     Raises:
         DataError: the channel is missing, damaged, or not of what is to be trained.
         TrainingError: as the training says.
-        ConfigError: the device is not there, or this code does not know what is asked for.
+        ConfigError: the device is not there, a GPU that is paid for cannot be used, or this code does not know what is
+            asked for.
     """
     spec = read_channel(places.channel, expected=options.inputs_sha256, device=options.device, output=places.model)
     settle_torch()
     device = choose_device(spec.training.device)
+    if spec.training.device == "auto" and device.type == "cpu" and places.num_gpus > 0:
+        raise ConfigError(
+            f"{spec.symbol}: this machine has {places.num_gpus} GPU, and torch {torch.__version__} of the image sees none: a GPU "
+            "would be paid for and not used. Choose another training.sagemaker.image, or set training.device=cpu."
+        )
     facts = {"inputs_sha256": options.inputs_sha256, "versions": _versions(), "kernels": kernels(device)}
     _log.info("%s: training on %s, %s", spec.symbol, device.type, json.dumps(facts))
+    if device.type == "cpu" and facts["kernels"] == "torch":
+        _log.warning(
+            "numba is not installed: the training is slower, and its weights are not bit for bit those of others"
+        )
     checkpoints = None
     if options.checkpoint_seconds is not None:
         identity = json.dumps(facts | {"device": device.type}, sort_keys=True)
@@ -65,13 +78,17 @@ def train(places: Places, options: Options) -> None:
 
 
 def _versions() -> dict[str, str]:
-    return {
+    """Of what decides the bits; of numba, whose loops do so on a CPU, where it is installed."""
+    known = {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "safetensors": safetensors.__version__,
         "pydantic": pydantic.VERSION,
     }
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        known["numba"] = metadata.version("numba")
+    return known
 
 
 def _write(folder: Path, outcome: TrainingOutcome, facts: dict[str, Any]) -> None:

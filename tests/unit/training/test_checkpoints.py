@@ -145,9 +145,9 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before(learnable, tmp_pat
     assert_same(train(data, recipe, checkpoints=checkpoints), whole)
     assert checkpoints.resumed_after == 2
     assert f"{newest.name} is not used: its" in caplog.text
-    for path in (earlier, *tmp_path.iterdir()):
-        if path.exists():
-            damage(path)
+    assert not {earlier, newest} & set(tmp_path.iterdir()), "two later ones stay"
+    for path in tmp_path.iterdir():
+        damage(path)
     fresh = opened(tmp_path)
     assert_same(train(data, recipe, checkpoints=fresh), whole)
     assert fresh.resumed_after is None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from packaging.requirements import Requirement
 
 from models_lib.backends import LocalBackend, train
@@ -56,7 +57,7 @@ def test_container_gives_the_same_bytes_as_the_local_worker_and_says_how(ml, spe
     assert facts["resumed_after"] is None
     assert facts["versions"] == {
         "python": sys.version.split()[0],
-        **versions("torch", "numpy", "safetensors", "pydantic"),
+        **versions("torch", "numpy", "safetensors", "pydantic", "numba"),
     }
     told = [progress for line in ended.stdout.splitlines() if (progress := progress_of(line)) is not None]
     epochs = tuple(each for each in told if isinstance(each, EpochRecord))
@@ -112,6 +113,8 @@ def test_container_needs_only_the_four_libraries(ml, spec, four_packages):
     assert ml.weights_sha256()
     facts = json.loads((ml.model / "training.json").read_bytes())
     assert facts["kernels"] == "torch", "without numba"
+    assert "numba" not in facts["versions"]
+    assert "numba is not installed: the training is slower" in ended.stderr
     history = TrainingHistory.from_json(json.loads((ml.model / "history.json").read_bytes()))
     here = trained_here(spec).history
     assert history.best.validation_nll == pytest.approx(here.best.validation_nll, abs=2e-3), "other rounding, no other"
@@ -167,6 +170,16 @@ def test_channel_of_another_training_is_refused(reason, spec):
     told = reason("--inputs_sha256", "0" * 64)
     sha256 = inputs_sha256(spec)[:12]
     assert told.startswith(f"DataError: the channel training is of the training {sha256}, and the job of 000000000000")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine whose GPU torch does not see")
+def test_gpu_that_torch_does_not_see_is_not_paid_for_in_vain(ml):
+    environ = ml.environment(SM_NUM_GPUS="1")
+    assert main(environ, ("--inputs_sha256", ml.inputs_sha256, "--device", "auto")) == 1
+    assert re.match(
+        r"ConfigError: BTC-USD: this machine has 1 GPU, and torch \S+ of the image sees none", ml.failure.read_text()
+    )
+    assert main(environ, ("--inputs_sha256", ml.inputs_sha256, "--device", "cpu")) == 0, "so it was chosen"
 
 
 @pytest.mark.parametrize("name", ["features.npy", "training_inputs.safetensors"])
