@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
 import botocore.exceptions
 import pytest
@@ -132,3 +133,20 @@ def test_stopped_server_is_worth_another_try(
         for ask in (lambda: folder.get("key"), lambda: folder.put("key", b""), lambda: list(folder.names())):
             with pytest.raises(TransientError, match=r"s3://.*: AWS does not answer .* Try again later\."):
                 ask()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("AWS_PROFILE", "nobody", r"^AWS: no credentials .*profile \(nobody\) could not be found.*Set AWS_PROFILE"),
+        ("AWS_CONFIG_FILE", "broken", r"^AWS: .*Unable to parse config file"),
+    ],
+)
+def test_environment_that_leads_nowhere_is_a_mistake_of_the_configuration(
+    name: str, value: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").write_text("[profile")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=words):
+        Aws(REGION).client("s3")

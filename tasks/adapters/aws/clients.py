@@ -29,13 +29,17 @@ class Aws:
     Args:
         region: as in eu-central-1.
         attempts: of each request, the first included.
+
+    Raises:
+        ConfigError: AWS_PROFILE names a profile that does not exist, or AWS's configuration file cannot be read.
     """
 
     def __init__(self, region: str, *, attempts: int = ATTEMPTS) -> None:
         self.region = region
-        core = botocore.session.get_session()
-        core.register_component("data_loader", _descriptions())
-        self._session = boto3.session.Session(botocore_session=core, region_name=region)
+        with translated("AWS"):
+            core = botocore.session.get_session()
+            core.register_component("data_loader", _descriptions())
+            self._session = boto3.session.Session(botocore_session=core, region_name=region)
         self._config = Config(
             retries={"mode": "standard", "total_max_attempts": attempts},
             connect_timeout=CONNECT_SECONDS,
@@ -54,7 +58,7 @@ class Aws:
             region: another one, for services that live in one place (prices: us-east-1).
 
         Raises:
-            ConfigError: a profile that does not exist.
+            ConfigError: AWS cannot be asked with what the environment says.
         """
         key = (service, region or self.region)
         with self._lock:
