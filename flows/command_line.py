@@ -622,8 +622,9 @@ def _add_clean(commands: _Commands) -> None:
         text="""\
 Removes what is older than its days in the section `retention` of the configuration: run
 folders, results of finished steps, other caches, bundles that are neither champion, nor the
-one before, nor deployed; and what killed processes left behind. Safe beside a running run,
-which keeps its folder and everything that it uses. Each nightly run does the same at its end.
+one before, nor deployed; and what killed processes left behind, in S3, too, where the
+configuration uses it. Safe beside a running run, which keeps its folder and everything that it
+uses. Each nightly run does the same at its end.
 
 While the record of champions is damaged, no bundle is removed.
 

@@ -18,9 +18,9 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from models_lib.config.sections import RetentionSection
 from models_lib.deployment.known import if_gone
@@ -44,6 +44,30 @@ _LEFTOVER = re.compile(r"\..*\.partial|\.write-probe-\d+|\.trash-[0-9a-f]{16}")
 _NOT_OURS = "prefect"
 _DAY_SECONDS = 86_400.0
 _log = logging.getLogger(__name__)
+
+
+class Leavings(Protocol):
+    """A place outside of the home, in which runs of any machine leave what others may take over."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, for people."""
+
+    def results(self, *, before: datetime) -> Sequence[Taken]:
+        """Results of steps that were finished before.
+
+        Raises:
+            ConfigError: the place refuses.
+            TransientError: the place does not answer.
+        """
+
+    def unfinished(self, *, before: datetime) -> Sequence[Taken]:
+        """What writers that began before have not finished.
+
+        Raises:
+            ConfigError: the place refuses.
+            TransientError: the place does not answer.
+        """
 
 
 @dataclass(frozen=True)
@@ -105,6 +129,7 @@ def clean_home(
     *,
     store: Store,
     now: datetime,
+    elsewhere: Sequence[Leavings] = (),
     deployed: frozenset[str] | None = frozenset(),
     dry_run: bool = False,
 ) -> Cleaned:
@@ -117,6 +142,7 @@ def clean_home(
         section: how long each kind is kept.
         store: whose bundles.
         now: aware.
+        elsewhere: the places in which runs leave something, too.
         deployed: hashes of the bundles that targets run, as `deployed_bundles` tells; None, when nobody can tell, keeps
             every bundle.
         dry_run: only tells what would go.
@@ -127,6 +153,8 @@ def clean_home(
             alone = dry_run or stack.enter_context(_alone(home))
             if alone:
                 _sweep(broom, section, store, deployed)
+                for place in elsewhere:
+                    _sweep_elsewhere(broom, section, place)
             else:
                 broom.faults.append(f"{home}: another cleaning is at work; nothing was removed by this one")
         except OSError as error:
@@ -280,6 +308,22 @@ def _unlocked(entry: Path) -> Iterator[bool]:
         return
     with lock:
         yield _taken(lock.fileno())
+
+
+def _sweep_elsewhere(broom: _Broom, section: RetentionSection, place: Leavings) -> None:
+    """By the time of the last write: no other machine says when it used something."""
+
+    def before(days: float) -> datetime:
+        return datetime.fromtimestamp(broom.now, UTC) - timedelta(days=days)
+
+    days = section.cache_days
+    try:
+        for result in place.results(before=before(days)):
+            broom.finish("step result", result, f"finished more than {days:g} days ago")
+        for upload in place.unfinished(before=before(LEFTOVER_DAYS)):
+            broom.finish("leftover", upload, "left by a killed upload")
+    except (ConfigError, TransientError) as error:
+        broom.faults.append(f"{place.name} was not cleaned: {error}")
 
 
 def _sweep_bundles(broom: _Broom, section: RetentionSection, store: Store, deployed: frozenset[str]) -> None:

@@ -9,6 +9,7 @@ from models_lib.steps import housekeeping as step
 from models_lib.steps.plan import RunPlan
 from tasks import policies
 from tasks.adapters.links import open_ssh
+from tasks.adapters.results import leavings
 from tasks.adapters.stores import open_store
 
 
@@ -16,4 +17,4 @@ from tasks.adapters.stores import open_store
 def clean_home(plan: RunPlan) -> None:
     """Old runs, results of steps and bundles go; the run's verdicts stand whatever comes of it."""
     store = open_store(plan.home, plan.config.storage, plan.config.aws)
-    step.clean_up(plan, store=store, now=datetime.now(UTC), ssh=open_ssh)
+    step.clean_up(plan, store=store, elsewhere=leavings(plan.config), now=datetime.now(UTC), ssh=open_ssh)

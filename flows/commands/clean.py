@@ -26,6 +26,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.deployment.known import known_targets
     from models_lib.retention import clean_home, deployed_bundles
     from tasks.adapters.links import open_ssh
+    from tasks.adapters.results import leavings
     from tasks.adapters.stores import open_store
 
     home, config = crpbot_home(), load_config(arguments.config, arguments.settings)
@@ -38,6 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
         section,
         store=open_store(home, config.storage, config.aws),
         now=datetime.now(UTC),
+        elsewhere=leavings(config),
         deployed=deployed,
         dry_run=arguments.dry_run,
     )

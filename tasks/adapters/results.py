@@ -1,10 +1,19 @@
-"""The place where finished steps are shared between machines, as the configuration says.
+"""The place where finished steps are shared between machines, and where runs leave something, as the configuration says.
 
-What does not belong here: what is shared and when (models_lib.steps.finished), and how a bucket keeps it (s3/results.py).
+What does not belong here: what is shared and when (models_lib.steps.finished), how a bucket keeps it (s3/results.py), and
+what a cleaning removes (models_lib.retention).
 """
+
+from typing import TYPE_CHECKING
 
 from models_lib.config import RunConfig
 from models_lib.steps.shared_results import NotShared, SharedResults
+
+if TYPE_CHECKING:
+    from tasks.adapters.s3.leavings import S3Leavings
+
+_RESULTS = "results"
+"""Below storage.uri."""
 
 
 def open_results(config: RunConfig) -> SharedResults:
@@ -20,4 +29,29 @@ def open_results(config: RunConfig) -> SharedResults:
 
             assert storage.uri is not None, "StorageSection refuses s3 without an address"
             assert config.aws.region is not None, "RunConfig refuses s3 without a region"
-            return S3Results(S3Folder(Aws(config.aws.region), f"{storage.uri}/results"))
+            return S3Results(S3Folder(Aws(config.aws.region), f"{storage.uri}/{_RESULTS}"))
+
+
+def leavings(config: RunConfig) -> "tuple[S3Leavings, ...]":
+    """The places in S3 that this configuration uses, and that a cleaning looks at.
+
+    Raises:
+        ConfigError: AWS cannot be asked with what the environment says.
+    """
+    if not config.uses_aws:
+        return ()
+    from tasks.adapters.aws.clients import Aws  # noqa: PLC0415 - boto3 only where it is used
+    from tasks.adapters.s3.leavings import S3Leavings  # noqa: PLC0415
+    from tasks.adapters.s3.objects import S3Folder  # noqa: PLC0415
+
+    storage, training = config.storage, config.training
+    assert config.aws.region is not None, "RunConfig refuses S3 and SageMaker without a region"
+    aws, places = Aws(config.aws.region), []
+    if "s3" in (storage.kind, storage.results):
+        assert storage.uri is not None, "StorageSection refuses s3 without an address"
+        results = f"{_RESULTS}/" if storage.results == "s3" else None
+        places.append(S3Leavings(S3Folder(aws, storage.uri), results=results))
+    if training.backend == "sagemaker":
+        assert training.sagemaker.uri is not None, "RunConfig refuses SageMaker without an address"
+        places.append(S3Leavings(S3Folder(aws, training.sagemaker.uri)))
+    return tuple(places)

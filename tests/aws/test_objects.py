@@ -128,11 +128,17 @@ def test_failed_upload_leaves_nothing(folder: S3Folder, weed: Weed, tmp_path: Pa
 
 def test_unfinished_upload_is_invisible_until_it_is_dropped(folder: S3Folder, weed: Weed) -> None:
     place = {"Bucket": folder.bucket, "Key": "some/prefix/file"}
-    weed.client().create_multipart_upload(**place)
+    begun = weed.client().create_multipart_upload(**place)
     assert list(folder.names()) == []
-    now = datetime.now(UTC)
-    assert folder.drop_unfinished(before=now - timedelta(days=1)) == 0
-    assert folder.drop_unfinished(before=now + timedelta(minutes=1)) == 1
+    weed.client().upload_part(**place, UploadId=begun["UploadId"], PartNumber=1, Body=b"x" * 7)
+    (upload,) = folder.unfinished()
+    assert upload.key == "file"
+    assert abs(upload.begun - datetime.now(UTC)) < timedelta(minutes=1)
+    assert folder.size_of(upload) == 7
+    for _ in range(2):  # the second one finds that it has ended
+        folder.abort(upload)
+    assert folder.size_of(upload) == 0
+    assert list(folder.unfinished()) == []
     assert "Uploads" not in weed.client().list_multipart_uploads(Bucket=folder.bucket)
 
 

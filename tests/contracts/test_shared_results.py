@@ -7,19 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli import main
 from models_lib.config import RunConfig, load_config
+from models_lib.config.sections import RetentionSection
 from models_lib.errors import TransientError
 from models_lib.files import write_text
+from models_lib.registry import LocalStore
+from models_lib.retention import clean_home
 from models_lib.steps import once
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.refs import FileRef, Prepared, Reference
 from models_lib.steps.shared_results import NotShared, SharedResults
 from tasks.adapters.aws.clients import Aws
-from tasks.adapters.results import open_results
+from tasks.adapters.results import leavings, open_results
+from tasks.adapters.s3.leavings import S3Leavings
 from tasks.adapters.s3.objects import S3Folder
 from tasks.adapters.s3.results import S3Results
 from tasks.adapters.sources import open_source
+from tasks.clean import clean_home as clean_the_home
 from tests.aws.weed import REGION, Weed
 from tests.markets import QUICK
 from tests.proxy import Proxy
@@ -178,13 +184,86 @@ def test_fault_of_the_work_itself_is_not_hidden(shared: S3Results, tmp_path: Pat
         done_once(plan_at(tmp_path), BTC, "notes", NotesRef, fails, shared=shared, rows=3)
 
 
-def test_old_results_are_dropped(shared: S3Results, folder: S3Folder, tmp_path: Path) -> None:
-    work = Work()
-    done(tmp_path / "one", work, shared)
-    now = datetime.now(UTC)
-    assert shared.drop(before=now - timedelta(days=1)) == 0
-    assert shared.drop(before=now + timedelta(minutes=1)) == 3
+# cleaning
+
+
+@pytest.fixture
+def settings(bucket: str) -> tuple[str, ...]:
+    return (f"storage.uri=s3://{bucket}/kept", "storage.results=s3", f"aws.region={REGION}")
+
+
+def test_old_results_and_uploads_go(
+    shared: S3Results, folder: S3Folder, settings: tuple[str, ...], weed: Weed, tmp_path: Path
+) -> None:
+    home = tmp_path / "one"
+    first = done(home, Work(), shared)
+    place = {"Bucket": folder.bucket, "Key": "kept/results/BTC-USD/training-1/2"}
+    upload = weed.client().create_multipart_upload(**place)
+    weed.client().upload_part(**place, UploadId=upload["UploadId"], PartNumber=1, Body=b"seven b")
+    folder.put("not/a/result", b"")
+    weed.client().put_object(Bucket=folder.bucket, Key="kept/promoted/x.json", Body=b"")
+
+    def clean(*, days: float, dry_run: bool = False) -> set[tuple[str, str, int]]:
+        now, section = datetime.now(UTC) + timedelta(days=days), RetentionSection(cache_days=5)
+        places = leavings(load_config(None, settings))
+        cleaned = clean_home(home, section, store=LocalStore(home), now=now, elsewhere=places, dry_run=dry_run)
+        assert cleaned.faults == ()
+        return {(item.kind, item.path, item.size_bytes) for item in cleaned.removed if item.path.startswith("s3://")}
+
+    left = f"s3://{folder.bucket}/{place['Key']}"
+    assert clean(days=0.9) == set()
+    assert clean(days=4.9, dry_run=True) == {("leftover", left, 7)}
+    assert clean(days=4.9) == {("leftover", left, 7)}
+    assert clean(days=4.9) == set()
+    assert len(list(folder.names())) == 4
+    gone = {kind: (path, size) for kind, path, size in clean(days=5.1) if path.endswith(first.first.path.parent.name)}
+    assert gone["step result"][0] == f"{folder.uri}/{BTC}/{first.first.path.parent.name}"
+    assert gone["step result"][1] > 100
     assert list(folder.names()) == []
+    assert list(S3Folder(Aws(REGION), f"s3://{folder.bucket}").names()) == ["kept/promoted/x.json"]
+
+
+@pytest.mark.parametrize("who", ["the command", "the night"])
+def test_every_cleaning_looks_into_the_bucket(
+    shared: S3Results,
+    folder: S3Folder,
+    settings: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    who: str,
+) -> None:
+    home = tmp_path / "one"
+    monkeypatch.setenv("CRPBOT_HOME", str(home))
+    done(home, Work(), shared)
+    settings = (*settings, "retention.cache_days=1e-9")
+    if who == "the command":
+        assert main(["clean", *(word for setting in settings for word in ("--set", setting))]) == 0
+    else:
+        clean_the_home.fn(plan_at(home, *settings))
+    assert list(folder.names()) == []
+
+
+def test_bucket_that_does_not_answer_is_no_reason_to_keep_what_is_old_at_home(
+    settings: tuple[str, ...], weed: Weed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Proxy(weed.port) as proxy:
+        weed.use(monkeypatch, port=proxy.port)
+    place = S3Leavings(S3Folder(Aws(REGION, attempts=1), "s3://crpbot-gone/kept"), results="results/")
+    (tmp_path / "cache" / "kind" / "old").mkdir(parents=True)
+    now, section = datetime.now(UTC) + timedelta(days=3), RetentionSection()
+    cleaned = clean_home(tmp_path, section, store=LocalStore(tmp_path), now=now, elsewhere=(place,))
+    assert [item.path for item in cleaned.removed] == ["cache/kind/old"]
+    (fault,) = cleaned.faults
+    assert fault.startswith("s3://crpbot-gone/kept was not cleaned: ")
+    assert "AWS does not answer" in fault
+
+
+def test_cleaning_looks_into_no_bucket_that_is_not_used() -> None:
+    assert leavings(RunConfig()) == ()
+    assert leavings(load_config(None, ("storage.uri=s3://bucket/kept", f"aws.region={REGION}"))) == ()
+    sagemaker = {"uri": "s3://bucket/jobs"}
+    config = RunConfig.model_validate({"aws": {"region": REGION}, "training": {"sagemaker": sagemaker}})
+    assert leavings(config) == ()
 
 
 def test_a_run_on_another_machine_goes_on_where_the_first_one_was(

@@ -72,6 +72,21 @@ class StoredObject:
 
 
 @dataclass(frozen=True)
+class UnfinishedUpload:
+    """A large object on its way, or what a killed process left of one.
+
+    Attributes:
+        key: below the folder.
+        upload_id: S3's name for it.
+        begun: aware UTC.
+    """
+
+    key: str
+    upload_id: str
+    begun: datetime
+
+
+@dataclass(frozen=True)
 class _Mark:
     """Tells a write's own retry from another writer: both are refused in the same way."""
 
@@ -241,19 +256,30 @@ class S3Folder:
             return lost.after_retries and self.head(key) is None
         return True
 
-    def drop_unfinished(self, *, before: datetime) -> int:
-        """Drops the uploads below this folder that a killed process began `before` and nobody will finish; how many.
-
-        They are invisible, but AWS charges for their parts.
-        """
+    def unfinished(self) -> Iterator[UnfinishedUpload]:
+        """The uploads below this folder that were begun and not completed: invisible, but AWS charges for their parts."""
         with translated(self.uri):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
                 Bucket=self.bucket, Prefix=self._prefix
             )
-            begun = [upload for page in pages for upload in page.get("Uploads", ()) if upload["Initiated"] < before]
-            for upload in begun:
-                self._client.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        return len(begun)
+            for page in pages:
+                for upload in page.get("Uploads", ()):
+                    key = upload["Key"].removeprefix(self._prefix)
+                    yield UnfinishedUpload(key, upload["UploadId"], upload["Initiated"])
+
+    def size_of(self, upload: UnfinishedUpload) -> int:
+        """Bytes of the parts that arrived; 0 for one that came to its end meanwhile."""
+        with translated(f"{self.uri}/{upload.key}"), _unless_ended():
+            pages = self._client.get_paginator("list_parts").paginate(
+                **self._place(upload.key), UploadId=upload.upload_id
+            )
+            return sum(part["Size"] for page in pages for part in page.get("Parts", ()))
+        return 0
+
+    def abort(self, upload: UnfinishedUpload) -> None:
+        """Drops an upload that nobody will finish, with its parts; one that came to its end meanwhile stays as it is."""
+        with translated(f"{self.uri}/{upload.key}"), _unless_ended():
+            self._client.abort_multipart_upload(**self._place(upload.key), UploadId=upload.upload_id)
 
     def refuse_unconditional(self) -> None:
         """Makes sure, once in this process, that writes under a condition have one winner here.
@@ -347,6 +373,16 @@ def _asked(place: str) -> Iterator[None]:
         except ClientError as error:
             if code_of(error) in _LOST | _CONFLICT | _ABSENT | _GONE:
                 raise _ConditionFailedError(error) from error
+            raise
+
+
+@contextlib.contextmanager
+def _unless_ended() -> Iterator[None]:
+    """Leaves the body where the upload that it asks about is completed or dropped."""
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) not in _GONE:
             raise
 
 

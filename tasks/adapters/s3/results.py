@@ -6,10 +6,10 @@
 result.json is written last and only where there is none: a result that was half uploaded is not there, and of two
 machines that finished the same one stays, with its own files. Those of the other are not found by any name.
 
-What does not belong here: whether a result is believed; whoever fetched it compares files and hashes (models_lib.steps).
+What does not belong here: whether a result is believed; whoever fetched it compares files and hashes (models_lib.steps),
+and how old ones go (leavings.py).
 """
 
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -86,13 +86,6 @@ class S3Results:
             self._folder.upload(path, f"{place}/{hashes[file]}", if_absent=True)
         shared = _Shared(result=(folder / RESULT_NAME).read_text(), files=hashes)
         self._folder.put(f"{place}/{RESULT_NAME}", shared.model_dump_json().encode(), if_absent=True)
-
-    def drop(self, *, before: datetime) -> int:
-        """Removes the results that were finished `before`, result.json first, and what killed uploads left; how many files."""
-        old = [head.key for head in self._folder.heads() if head.last_modified < before]
-        for key in sorted(old, key=lambda key: PurePosixPath(key).name != RESULT_NAME):
-            self._folder.delete(key)
-        return len(old) + self._folder.drop_unfinished(before=before)
 
     def _bring(self, key: str, path: Path) -> None:
         try:
