@@ -19,6 +19,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from models_lib.config import load_config
     from models_lib.steps.champions import deploy_champions
     from tasks.adapters.links import open_ssh
+    from tasks.adapters.sources import open_source
     from tasks.adapters.stores import configured_registry
     from tasks.deploy_champions import told
 
@@ -35,6 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
         target=arguments.target,
         who=operator(),
         ssh=open_ssh,
+        open_source=open_source,
         say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
     )
     deployed = told(home, config.notifications, f"deploy-{datetime.now(UTC):%Y%m%dT%H%M%S}", champions)
