@@ -4,7 +4,7 @@
     costs.lock    flock of whoever checks a budget and writes
 
 A job is reserved before it is created, so a process that dies in between has counted too much, never too little. The same
-job reserved again, also by another process, is the same reservation.
+job reserved again by its run, also by another process, is the same reservation.
 
 What does not belong here: what a budget allows (budgets.py), asking a person, prices, and talking to AWS.
 """
@@ -41,7 +41,10 @@ class CostLedger:
     def reserve(
         self, line: CostLine, *, per_run_usd: float | None, per_month_usd: float | None, now: datetime
     ) -> JobCost:
-        """Takes the job's ceiling from the budgets, before the job is created. The same job again is nothing.
+        """Takes the job's ceiling from the budgets, before the job is created. The same job of the same run again is nothing.
+
+        A job that another run reserved, and that has not ended, was never created: whoever reserves it now will pay for it,
+        at the limits and the price of now.
 
         What counts to a budget: what ended jobs cost, the ceilings of all others, and this ceiling. To that of the month
         (UTC) count the jobs that ended in it, were submitted in it without an end, or can still run.
@@ -58,12 +61,16 @@ class CostLedger:
         """
         with self._writing():
             record = self._told()
-            if (known := record.jobs.get(line.job)) is not None:
+            known = record.jobs.get(line.job)
+            if known is not None and (known.outcome is not None or known.run_id == line.run_id):
                 return known
-            budgets, jobs = Budgets(per_run_usd, per_month_usd), record.jobs.values()
+            budgets = Budgets(per_run_usd, per_month_usd)
+            jobs = [job for job in record.jobs.values() if job.job != line.job]
             if over := budgets.overdrawn_by(line.ceiling_usd, jobs, run_id=line.run_id, now=now):
                 subject = f"{line.symbol}: job {line.job} may cost up to {line.ceiling_usd:.2f} USD."
                 raise PreflightError(f"{subject} {' '.join(over)} It was not submitted and nothing was billed.")
+            if known is not None:
+                append_line(self.path, Released(time=now, job=line.job).line())
             return self._reserved(line, now)
 
     def adopt(self, line: CostLine, *, now: datetime) -> JobCost:

@@ -18,6 +18,7 @@ from models_lib.training import EpochRecord
 from models_lib.training.container import METRIC_DEFINITIONS
 from tasks.adapters.sagemaker.alarm import ALARM, METRIC, NAMESPACE
 from tasks.adapters.sagemaker.archive import build_archive
+from tasks.adapters.sagemaker.backend import SageMakerBackend
 from tasks.adapters.sagemaker.inputs import Code
 from tasks.adapters.sagemaker.jobs import Jobs
 from tasks.adapters.sagemaker.names import job_identity, job_name
@@ -101,6 +102,37 @@ def test_failed_attempt_is_followed_by_another(site, spec, tmp_path):
     assert site.outcomes() == ["failed", "failed"]
 
 
+def test_failure_that_nobody_saw_is_told_before_its_run_pays_again(site, spec, tmp_path):
+    code = program(tmp_path / "code", FAILS)
+    job = site.backend(code).submit(spec)
+    site.cloud.wait(job.name)
+    with pytest.raises(DataError, match=r"-1 ended with DataError: BTC-USD: 3 features are not finite") as caught:
+        site.backend(code).submit(spec)  # as a retry after AWS did not answer does
+    assert str(caught.value).splitlines()[-1] == "  | the last words"
+    assert [each.name for each in site.cloud.jobs()] == [job.name]
+    assert site.outcomes() == ["failed"]
+
+
+def test_failure_that_nobody_saw_is_told_by_the_next_run(site, spec, tmp_path, caplog):
+    code = program(tmp_path / "code", FAILS)
+    site.cloud.wait(site.backend(code).submit(spec).name)
+    assert site.backend(code, run_id="another run").submit(spec).name.endswith("-2")
+    (told,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "-1 ended with DataError: BTC-USD: 3 features are not finite" in told
+
+
+def test_name_in_another_account_does_not_take_the_ledgers_line_twice(site, spec, tmp_path):
+    code = program(tmp_path / "code", FAILS)
+    with pytest.raises(DataError):
+        train(site.backend(code), spec, on_progress=ignore)
+    uri = site.section.uri
+    site.cloud.reset()  # nothing is known of the job any more
+    there = Site(site.cloud, tmp_path)
+    there.section = there.section.model_copy(update={"uri": uri})
+    assert there.backend(code).submit(spec).name.endswith("-2")
+    assert there.outcomes() == ["failed", None]
+
+
 def test_stop_ends_the_wait_at_once_and_the_job_soon(site, spec, tmp_path, stops):
     site.section = site.section.model_copy(update={"poll_seconds": 30.0})
     backend = site.backend(program(tmp_path / "code", WAITS))
@@ -115,7 +147,7 @@ def test_stop_ends_the_wait_at_once_and_the_job_soon(site, spec, tmp_path, stops
     assert not getattr(caught.value, "__notes__", [])
     assert site.cloud.wait(job.name)["TrainingJobStatus"] == "Stopped"
     allow_work()
-    again = site.backend(program(tmp_path / "code", WAITS)).submit(spec)
+    again = site.backend(program(tmp_path / "code", WAITS), run_id="the next run").submit(spec)
     assert again.name.endswith("-2")
     assert site.outcomes() == ["stopped", None]
     backend.cancel(again)
@@ -198,6 +230,7 @@ def test_name_of_somebody_elses_job_is_an_error(site, spec, tmp_path):
     with pytest.raises(ConfigError, match=r"crpbot-btc-usd-[0-9a-f]{12}-1 that trains something else \(inputs ffff"):
         site.backend(code, check=foreign).submit(spec)
     assert len(site.cloud.jobs()) == 1
+    assert not site.ledger.jobs(), "whoever made it pays for it"
 
 
 def test_two_at_once_share_one_job(site, spec, tmp_path):
@@ -206,6 +239,25 @@ def test_two_at_once_share_one_job(site, spec, tmp_path):
     job = site.backend(code, check=lambda *_: theirs.append(site.backend(code).submit(spec))).submit(spec)
     assert theirs == [job]
     assert [each.name for each in site.cloud.jobs()] == [job.name]
+
+
+def test_refusal_for_a_job_that_is_there_keeps_its_ceiling(site, spec, tmp_path):
+    """Its answer was lost, and it holds the quota for which the next order is refused."""
+    code = program(tmp_path / "code", WAITS)
+    place = site.workplace(code)
+    created = []
+
+    def create_first(self, request):
+        created.append(create(self, request))
+        raise ConfigError("the quota of the account does not allow it now")
+
+    create = Jobs.create
+    backend = SageMakerBackend(place)
+    backend._jobs.create = create_first.__get__(backend._jobs)
+    job = backend.submit(spec)
+    assert created == [True]
+    assert site.outcomes() == [None]
+    backend.cancel(job)
 
 
 def test_lost_answer_keeps_the_ceiling_and_the_name(site, spec, tmp_path):
@@ -281,10 +333,22 @@ def test_silence_is_borne_for_a_while_and_the_job_goes_on(site, spec, tmp_path):
     job = backend.submit(spec)
     wait_training(site, job)
     site.cloud.fail("sagemaker:DescribeTrainingJob", times=3)
-    stopper = threading.Timer(0.4, site.cloud.fail, ["sagemaker:DescribeTrainingJob"], {"times": 10_000})
+    borne, before = threading.Event(), site.cloud.requests()["sagemaker:DescribeTrainingJob"]
+
+    def fall_silent():
+        deadline = time.monotonic() + 20.0
+        while time.monotonic() < deadline and not borne.wait(0.05):
+            if site.cloud.requests()["sagemaker:DescribeTrainingJob"] > before + 4:
+                borne.set()
+        site.cloud.fail("sagemaker:DescribeTrainingJob", times=10_000)
+
+    stopper = threading.Thread(target=fall_silent)
     stopper.start()
-    with pytest.raises(TransientError, match="ThrottlingException"):
-        train(backend, spec, on_progress=ignore)
+    with pytest.raises(TransientError, match="ThrottlingException") as caught:
+        backend.wait(job, on_progress=ignore)
+    assert borne.is_set(), "three silences were borne"
+    assert f"{job.name} goes on, and is billed" in str(caught.value)
+    assert f"aws sagemaker stop-training-job --region eu-central-1 --training-job-name {job.name}" in str(caught.value)
     stopper.join()
     site.cloud.fail("sagemaker:DescribeTrainingJob", times=0)
     assert site.cloud.wait(job.name, until=["InProgress"])["SecondaryStatus"] == "Training"

@@ -44,18 +44,25 @@ class Accounts:
     alarm: FailedJobsAlarm
     clock: Callable[[], datetime]
 
-    def reserve(self, symbol: str, job: str) -> None:
-        """Takes the job's ceiling from the budgets.
+    def reserve(self, symbol: str, job: str) -> bool:
+        """Takes the job's ceiling from the budgets; False when this run, or a process that works beside it, had it taken.
 
         Raises:
             PreflightError: a budget does not allow it.
         """
-        self.ledger.reserve(
+        before = self.ledger.of_job(job)
+        reserved = self.ledger.reserve(
             self._line(symbol, job),
             per_run_usd=self.budgets.per_run_usd,
             per_month_usd=self.budgets.per_month_usd,
             now=self.clock(),
         )
+        return before is None and reserved.run_id == self.run_id
+
+    def has_ended(self, job: str) -> bool:
+        """Whether the ledger knows what the job came to."""
+        known = self.ledger.of_job(job)
+        return known is not None and known.outcome is not None
 
     def release(self, job: str) -> None:
         """The job was not created."""

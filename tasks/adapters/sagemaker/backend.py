@@ -11,6 +11,7 @@ goes on, and whoever asks for the same training finds it.
 What does not belong here: what the parts do, and putting them together (workplace.py).
 """
 
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Mapping
@@ -103,7 +104,11 @@ class SageMakerBackend:
             )
             for attempt in itertools.count(1):
                 name = job_name(spec.symbol, identity, attempt)
-                state = self._jobs.describe(name) or self._create(name, spec, inputs, identity)
+                state = self._jobs.describe(name)
+                if state is None:
+                    if place.accounts.has_ended(name):
+                        continue  # of another account, or deleted: its line of the ledger cannot stand for a second bill
+                    state = self._create(name, spec, inputs, identity)
                 if state is None or self._takes_over(state, spec, inputs):
                     return Job(name, spec)
         raise AssertionError("there is always another attempt")
@@ -124,6 +129,11 @@ class SageMakerBackend:
             state = watch.until_over()
         except StoppedError as error:
             raise StoppedError(self._stopped(job)) from error
+        except TransientError as error:
+            raise TransientError(
+                f"{symbol}: {error} The SageMaker job {job.name} goes on, and is billed: start the run again and it is found, "
+                f"or end it with `{self._by_hand(job)}`."
+            ) from error
         place.accounts.settle(symbol, state)
         failure = end_error(symbol, state, cost=place.accounts.sentence(state), tail=tuple(log.tail))
         if failure is not None:
@@ -152,8 +162,11 @@ class SageMakerBackend:
         except (TransientError, ConfigError) as error:
             raise TransientError(
                 f"{job.spec.symbol}: the SageMaker job {job.name} could not be told to stop and may still run: {error} Stop "
-                f"it with `aws sagemaker stop-training-job --region {self._place.aws.region} --training-job-name {job.name}`."
+                f"it with `{self._by_hand(job)}`."
             ) from error
+
+    def _by_hand(self, job: Job) -> str:
+        return f"aws sagemaker stop-training-job --region {self._place.aws.region} --training-job-name {job.name}"
 
     def _create(self, name: str, spec: TrainingSpec, inputs: Inputs, identity: str) -> JobState | None:
         """Creates the job; the state of the one that somebody else created meanwhile, if so."""
@@ -164,15 +177,16 @@ class SageMakerBackend:
         request = training_request(self._order(name, spec, inputs, keys), place.section)
         self._jobs.check(request)
         accounts.alarm.stand()
-        accounts.reserve(spec.symbol, name)
+        ours = accounts.reserve(spec.symbol, name)
         try:
             bring(place.storage, keys, inputs, place.code)
             refuse_when_stopped()
         except BaseException:
-            accounts.release(name)
+            if ours:
+                accounts.release(name)
             raise
-        if not self._ordered(request):
-            return self._somebody_elses(name, spec)
+        if not self._ordered(request, ours=ours):
+            return self._somebody_elses(name, spec, inputs, ours=ours)
         self._keep_only_if_wanted(Job(name, spec))
         return None
 
@@ -190,20 +204,29 @@ class SageMakerBackend:
             metrics=place.code.metrics,
         )
 
-    def _ordered(self, request: Mapping[str, Any]) -> bool:
-        """Whether AWS created the job; what it refuses costs nothing. Without an answer it may have, and the ceiling stays."""
+    def _ordered(self, request: Mapping[str, Any], *, ours: bool) -> bool:
+        """Whether AWS created the job; what it refuses costs nothing. Without an answer it may have, and the ceiling stays.
+
+        A refusal is none where there is the job all the same: it may hold the very quota that this order was refused for.
+        """
+        name = request["TrainingJobName"]
         try:
             return self._jobs.create(request)
         except ConfigError:
-            self._place.accounts.release(request["TrainingJobName"])
+            if self._jobs.describe(name) is not None:
+                return False
+            if ours:
+                self._place.accounts.release(name)
             raise
 
-    def _somebody_elses(self, name: str, spec: TrainingSpec) -> JobState:
+    def _somebody_elses(self, name: str, spec: TrainingSpec, inputs: Inputs, *, ours: bool) -> JobState:
         state = self._jobs.describe(name)
         if state is None:
             raise TransientError(
                 f"{spec.symbol}: AWS says that there is a job {name} and does not know it yet. Try again in a minute."
             )
+        if ours and state.hyperparameters.get(OF_INPUTS) != inputs.sha256:
+            self._place.accounts.release(name)  # whoever made it pays for it
         return state
 
     def _keep_only_if_wanted(self, job: Job) -> None:
@@ -232,13 +255,32 @@ class SageMakerBackend:
             )
         accounts = self._place.accounts
         if state.over:
-            accounts.settle(spec.symbol, state)
+            self._tell_what_nobody_saw(state, spec)
         elif not state.ends:
             accounts.adopt(spec.symbol, state.name)
         if state.ends and not (state.status == "Completed" and self._is_whole(state, spec, inputs)):
             return False
         _log.info("%s is %s: taken over", state.name, state.secondary or state.status, extra={"symbol": spec.symbol})
         return True
+
+    def _tell_what_nobody_saw(self, state: JobState, spec: TrainingSpec) -> None:
+        """Settles a job that is over. How it ended is told where nobody was told before; a run pays only once for that.
+
+        Raises:
+            CrpbotError: it is a job of this very run that came to nothing: its end is this run's.
+        """
+        accounts, symbol = self._place.accounts, spec.symbol
+        known = accounts.ledger.of_job(state.name)
+        accounts.settle(symbol, state)
+        if (known is not None and known.outcome is not None) or state.status == "Completed":
+            return
+        log = JobLog(self._place.watching.client("logs"), state.name)
+        with contextlib.suppress(TransientError, ConfigError):  # its end is told without them
+            log.tail.extend(log.news())
+        failure = end_error(symbol, state, cost=accounts.sentence(state), tail=tuple(log.tail))
+        if failure is not None and known is not None and known.run_id == self._place.run_id:
+            raise failure
+        _log.warning("%s", failure, extra={"symbol": symbol})
 
     def _is_whole(self, state: JobState, spec: TrainingSpec, inputs: Inputs) -> bool:
         try:

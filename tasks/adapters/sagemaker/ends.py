@@ -9,6 +9,9 @@
     Stopped, anything else                          TrainingError: a person stopped it. It is never a success, also when
                                                     it left a part of a model
 
+A TransientError is tried again without anybody's answer, so it becomes a TrainingError where something was billed:
+nothing pays a second time by itself.
+
 A reason alone does not say that a script is missing, or why a process was killed: the end of the log does.
 
 What does not belong here: reading the log (logs.py), and what the job cost (models_lib.costs).
@@ -68,6 +71,8 @@ def end_error(symbol: str, state: JobState, *, cost: str, tail: Sequence[str]) -
     if state.status == "Completed":
         return None
     kind, fact, remedy = _told(state)
+    if kind is TransientError and (state.billed_seconds or state.training_seconds):
+        kind = TrainingError
     said = " ".join(part for part in (f"{symbol}: the SageMaker job {state.name} {fact}.", remedy, cost) if part)
     return kind(f"{said}\n{told_tail(tail)}")
 

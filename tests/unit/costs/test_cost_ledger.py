@@ -69,6 +69,19 @@ def test_everything_done_twice_is_done_once(ledger: CostLedger) -> None:
     assert len(ledger.path.read_bytes().splitlines()) == 2
 
 
+def test_reservation_that_came_to_no_job_is_taken_over_at_the_limits_of_now(ledger: CostLedger) -> None:
+    """A run was killed before it created its job; the next one wants the same job for longer."""
+    reserve(ledger, LINE)
+    longer = line(LINE.job, run_id="the next run", ceiling_usd=9.0)
+    with pytest.raises(PreflightError, match=r"at most 8\.00 allowed a run"):
+        reserve(ledger, longer, per_run_usd=8.0)
+    with pytest.raises(PreflightError, match=r"at most 8\.00 allowed a month"):
+        reserve(ledger, longer, per_month_usd=8.0)
+    assert ledger.of_job(LINE.job).run_id == LINE.run_id
+    assert reserve(ledger, longer, per_run_usd=9.0, per_month_usd=9.0).run_id == "the next run"
+    assert (ledger.of_run(LINE.run_id), ledger.committed(NOW)) == ((), 9.0)
+
+
 def test_released_job_counts_no_more_and_can_be_reserved_again(ledger: CostLedger) -> None:
     reserve(ledger, LINE, per_run_usd=3.0)
     for _ in range(2):

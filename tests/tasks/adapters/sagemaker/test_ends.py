@@ -70,6 +70,17 @@ def test_end_says_what_to_do(state, kind, words):
     assert "\x1b" not in message
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        ended("Failed", reason="InternalServerError: try again", TrainingTimeInSeconds=90, BillableTimeInSeconds=90),
+        ended("Stopped", "MaxWaitTimeExceeded", TrainingTimeInSeconds=300, BillableTimeInSeconds=120),
+    ],
+)
+def test_what_was_billed_is_not_paid_again_by_a_retry(state):
+    assert type(end_error("BTC-USD", state, cost="", tail=[])) is TrainingError
+
+
 def test_endless_words_of_a_container_are_bounded():
     error = end_error("BTC-USD", ended("Failed", reason="x" * 99_999), cost="", tail=["y" * 9_999] * 500)
     assert len(str(error)) < 4_000, "a notice takes so much"
