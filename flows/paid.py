@@ -28,7 +28,10 @@ from models_lib.notifications.occasions import payment_notice, preflight_notice
 from models_lib.steps.payment import Payment, Quote, keep_payment, keep_quote, kept_payment, kept_quote
 from models_lib.steps.plan import RunPlan
 from tasks.notify import tell
-from tasks.preflight import check_run, publish_costs, publish_preflight, quote_run
+from tasks.preflight import check_run
+from tasks.quote import quote_run
+from tasks.show_costs import publish_costs
+from tasks.show_preflight import publish_preflight
 from tasks.ui.publish import for_the_eye, harmless
 from tasks.ui.runs import NOT_PAID, PREFLIGHT_FAILED
 

@@ -16,6 +16,7 @@ from models_lib.backends import LocalBackend
 from models_lib.config import RunConfig
 from models_lib.steps.candidate import build_candidate
 from models_lib.steps.candles import fetch_candles
+from models_lib.registry import open_registry
 from models_lib.steps.champion import champion_to_beat
 from models_lib.steps.clock import StepClock
 from models_lib.steps.features import compute_feature_matrix
@@ -68,7 +69,7 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime, with_l
     """
     plan = plan_run(config, home=home, symbols=(symbol,), who="study", now=now)
     folder = plan.symbol_folder(symbol)
-    clock = StepClock(symbol)
+    clock, registry = StepClock(symbol), open_registry(plan.home)
     prepared = _prepare(plan, symbol, folder, clock)
     with clock.step("train"):
         trained = train_model(config, prepared, folder / "training", backend=LocalBackend())
@@ -77,10 +78,11 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime, with_l
     with clock.step("candidate"):
         candidate = build_candidate(config, prepared, fitted, folder)
     with clock.step("judge"):
-        champion = champion_to_beat(plan.home, symbol)
-        judgement = judge_candidate(plan, prepared, fitted, candidate, folder, champion=champion, now=now)
+        champion = champion_to_beat(registry, symbol)
+        judgement = judge_candidate(plan, prepared, fitted, candidate, folder, registry=registry, champion=champion, now=now)
     with clock.step("report"):
-        stored = store_candidate(plan, prepared, fitted, candidate, judgement, seconds=dict(clock.seconds), now=now)
+        stored = store_candidate(
+            plan, prepared, fitted, candidate, judgement, registry=registry, seconds=dict(clock.seconds), now=now)
     judged = Judged(
         prepared=prepared,
         fitted=fitted,
@@ -92,7 +94,7 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime, with_l
         outcome = held_outcome(judged, clock.seconds)
     else:
         with clock.step("promote"):
-            promotion = promote_candidate(plan, judged, now=now)
+            promotion = promote_candidate(plan, judged, registry=registry, now=now)
         if with_last_page:
             with clock.step("page"):
                 finish_report(plan, judged, promotion=promotion, seconds=clock.seconds, now=now)

@@ -31,6 +31,10 @@ RUN_LEVEL = {
     "live",
     "deploy_champions",
     "compare",
+    "preflight",
+    "quote",
+    "show_preflight",
+    "show_costs",
     "show_comparison",
 }
 """Steps of the whole run or of no run, which no symbol and day names."""
