@@ -14,9 +14,9 @@ from pathlib import Path
 
 from models_lib.backends import LocalBackend
 from models_lib.config import RunConfig
+from models_lib.registry import open_registry
 from models_lib.steps.candidate import build_candidate
 from models_lib.steps.candles import fetch_candles
-from models_lib.registry import open_registry
 from models_lib.steps.champion import champion_to_beat
 from models_lib.steps.clock import StepClock
 from models_lib.steps.features import compute_feature_matrix
@@ -79,10 +79,13 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime, with_l
         candidate = build_candidate(config, prepared, fitted, folder)
     with clock.step("judge"):
         champion = champion_to_beat(registry, symbol)
-        judgement = judge_candidate(plan, prepared, fitted, candidate, folder, registry=registry, champion=champion, now=now)
+        judgement = judge_candidate(
+            plan, prepared, fitted, candidate, folder, registry=registry, champion=champion, now=now
+        )
     with clock.step("report"):
         stored = store_candidate(
-            plan, prepared, fitted, candidate, judgement, registry=registry, seconds=dict(clock.seconds), now=now)
+            plan, prepared, fitted, candidate, judgement, registry=registry, seconds=dict(clock.seconds), now=now
+        )
     judged = Judged(
         prepared=prepared,
         fitted=fitted,

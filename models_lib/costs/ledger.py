@@ -117,10 +117,6 @@ class CostLedger:
             if known is not None and known.outcome is None:
                 append_line(self.path, Released(time=now, job=job).line())
 
-    def overdrawn(self, more_usd: float, budgets: Budgets, *, run_id: str | None, now: datetime) -> tuple[str, ...]:
-        """What `reserve` would say of so much more for this run, one sentence a budget; empty: it would be allowed."""
-        return budgets.overdrawn_by(more_usd, self.jobs(), run_id=run_id, now=now)
-
     def jobs(self) -> tuple[JobCost, ...]:
         """Every job, in the order of submission."""
         return tuple(self._record().jobs.values())

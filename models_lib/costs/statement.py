@@ -14,8 +14,6 @@ from models_lib.costs.jobs import JobCost
 from models_lib.costs.ledger import CostLedger
 from models_lib.registry.ledger import LedgerEntry
 
-Grouping = Literal["run", "symbol", "month", "model"]
-
 
 @dataclass(frozen=True)
 class PaidModel:

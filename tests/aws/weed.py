@@ -1,8 +1,10 @@
 """A real S3 server on loopback (SeaweedFS), with accounts of its own, and the environment by which clients find it.
 
-with Weed(folder) as weed:
-monkeypatch.setenv(...) for each of weed.environment()
-bucket = weed.fresh_bucket()
+    with Weed(folder) as weed:
+        weed.use(monkeypatch)
+        bucket = weed.fresh_bucket()
+
+What does not belong here: faults on the way to it (tests/proxy.py), and the rest of AWS (cloud.py).
 """
 
 import contextlib

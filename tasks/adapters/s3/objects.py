@@ -274,8 +274,7 @@ class S3Folder:
             pages = self._client.get_paginator("list_parts").paginate(
                 **self._place(upload.key), UploadId=upload.upload_id
             )
-            size_bytes = sum(part["Size"] for page in pages for part in page.get("Parts", ()))
-        return size_bytes
+            return sum(int(part["Size"]) for page in pages for part in page.get("Parts", ()))
 
     def abort(self, upload: UnfinishedUpload) -> None:
         """Drops an upload that nobody will finish, with its parts; one that came to its end meanwhile stays as it is."""

@@ -49,7 +49,7 @@ def _members(tar: tarfile.TarFile, known: Mapping[str, int], subject: str, ignor
         if count > _MOST_MEMBERS:
             raise _foreign(subject, f"more than {_MOST_MEMBERS} members")
         name = PurePosixPath(member.name)
-        if member.isdir() or name.parts[0] in ignored:
+        if member.isdir() or not ignored.isdisjoint(name.parts[:1]):
             continue
         if str(name) not in known or str(name) in found or not member.isreg():
             raise _foreign(subject, f"{excerpt(member.name)} ({_kind(member)})")

@@ -3,7 +3,7 @@
 A job's name says whose it is, what it trains and which attempt it is, so that whoever asks for the same training finds
 the job that runs, or ran, instead of paying for a second one.
 
-What does not belong here: asking AWS which of the names are taken (attempts.py).
+What does not belong here: asking AWS which of the names are taken (jobs.py).
 """
 
 import re

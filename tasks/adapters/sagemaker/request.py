@@ -1,7 +1,7 @@
 """The request for one training job, checked against AWS's own description before anything is sent.
 
 What does not belong here: sending it (backend.py), and what only AWS can know: whether image, role and quota are there
-(checks.py).
+(checks).
 """
 
 import logging

@@ -1,6 +1,6 @@
 """What AWS says about one training job, read once into plain values.
 
-What does not belong here: asking for it (attempts.py, watch.py) and what an end means (ends.py).
+What does not belong here: asking for it (jobs.py, watch.py) and what an end means (ends.py).
 """
 
 from collections.abc import Mapping

@@ -324,7 +324,7 @@ def test_processes_that_reserve_at_once_share_one_budget_and_a_kill_counts_too_m
     counted = {job.job for job in ledger.jobs()}
     assert told - {""} <= counted, "what was told was durable before"
     assert ledger.damaged_lines() == ()
-    assert ledger.overdrawn(0.01, Budgets(3.0, None), run_id="run-0", now=NOW)
+    assert Budgets(3.0, None).overdrawn_by(0.01, ledger.jobs(), run_id="run-0", now=NOW)
     again = winners["run-0"][0]
     assert reserve(ledger, line(again, run_id="run-0"), per_run_usd=3.0).job == again
 

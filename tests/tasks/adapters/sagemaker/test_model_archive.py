@@ -51,6 +51,7 @@ def test_whole_archive_gives_its_files(tmp_path):
         (("history.json\x1b[2J", b"x"), r"history.json\?\[2J"),
         ((special("weights.safetensors", tarfile.SYMTYPE, "/etc/shadow"), b""), "a link"),
         ((special("history.json", tarfile.LNKTYPE, "weights.safetensors"), b""), "a hard link"),
+        ((".", b"x"), r"\. \(a file\)"),
         ((special("pipe", tarfile.FIFOTYPE), b""), "a special file"),
         ((special("disk", tarfile.BLKTYPE), b""), "a special file"),
     ],
