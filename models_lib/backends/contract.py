@@ -8,6 +8,7 @@ What does not belong here: any particular place.
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from models_lib.errors import CrpbotError, TransientError
 from models_lib.training.history import EpochRecord, StepProgress, TrainingHistory
 from models_lib.training.spec import TrainingSpec
 
+_log = logging.getLogger("models_lib.backends")
 OnProgress = Callable[[EpochRecord | StepProgress], None]
 
 
@@ -128,16 +130,17 @@ def train(backend: TrainingBackend, spec: TrainingSpec, *, on_progress: OnProgre
     except TransientError:
         raise
     except BaseException as error:
-        with _noted(error):
+        with _noted(error, symbol=spec.symbol):
             backend.cancel(job)
         raise
     return backend.collect(job)
 
 
 @contextlib.contextmanager
-def _noted(error: BaseException) -> Iterator[None]:
-    """An error of the body becomes a note on `error`."""
+def _noted(error: BaseException, *, symbol: str) -> Iterator[None]:
+    """An error of the body becomes a note on `error`, and a line: of a run that is being stopped nobody sees the error."""
     try:
         yield
     except CrpbotError as second:
         error.add_note(str(second))
+        _log.warning("%s", second, extra={"symbol": symbol})

@@ -127,8 +127,8 @@ def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:
 
 def _reason(symbol: str, failure: object) -> str:
     match failure:
-        case CrpbotError():
-            return str(failure)
+        case CrpbotError():  # a note says what else went wrong, such as a paid job that could not be told to stop
+            return "\n".join([str(failure), *getattr(failure, "__notes__", ())])
         case OSError(errno=errno.ENOSPC | errno.EDQUOT | errno.EFBIG):
             return (
                 f"{symbol}: a file could not be written ({failure}). Free space on the disk of CRPBOT_HOME, `crpbot clean` "

@@ -14,6 +14,7 @@ import pytest
 from models_lib.backends import Job, LocalBackend, train
 from models_lib.errors import ConfigError, DataError, PreflightError, StoppedError, TrainingError, TransientError
 from models_lib.interruption import allow_work, request_stop
+from models_lib.steps.outcome import failed_outcome
 from models_lib.training import EpochRecord
 from models_lib.training.container import METRIC_DEFINITIONS
 from tasks.adapters.sagemaker.alarm import ALARM, METRIC, NAMESPACE
@@ -151,6 +152,21 @@ def test_stop_ends_the_wait_at_once_and_the_job_soon(site, spec, tmp_path, stops
     assert again.name.endswith("-2")
     assert site.outcomes() == ["stopped", None]
     backend.cancel(again)
+
+
+def test_job_that_could_not_be_stopped_is_no_secret(site, spec, tmp_path, stops, caplog):
+    """The right to stop jobs was taken away meanwhile, or the credentials have expired."""
+    backend = site.backend(program(tmp_path / "code", WAITS))
+    job = backend.submit(spec)
+    wait_training(site, job)
+    site.cloud.deny("sagemaker:StopTrainingJob", principal="caller")
+    timer = threading.Timer(0.5, request_stop)
+    timer.start()
+    with pytest.raises(StoppedError) as caught:
+        train(backend, spec, on_progress=ignore)
+    fact = f"the SageMaker job {job.name} could not be told to stop and may still run"
+    assert fact in caplog.text
+    assert fact in failed_outcome("BTC-USD", caught.value).reason
 
 
 def test_stopped_run_submits_nothing(site, spec, tmp_path, stops):
