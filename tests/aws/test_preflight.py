@@ -404,6 +404,17 @@ def test_question_that_the_caller_may_not_ask_is_unknown(desk: Desk, action: str
     assert unknown.remedy.startswith(f"Allow {name}")
 
 
+def test_image_that_is_gone_is_not_its_own_remedy(desk: Desk) -> None:
+    """AWS took an image away that the table still has; another that the table has may be there."""
+    gone = f"{DLC_ACCOUNT}.dkr.ecr.eu-central-1.amazonaws.com/pytorch:2.14-cu133-amzn2023-sagemaker"
+    desk.settings["training.sagemaker.image"] = gone
+    (image,) = [each for each in desk.ask().failed if each.check == "image"]
+    assert gone in image.fact
+    assert "2.14" not in image.remedy
+    assert f"pytorch-2.13-gpu (pytorch:{TAG})" in image.remedy
+    assert "-cpu" not in image.remedy, "the machine has a GPU"
+
+
 def test_price_that_nobody_says_is_no_guess(desk: Desk) -> None:
     """Without a budget the costs are unknown; the table's price is of another region."""
     no_price_for_the_budget(desk)

@@ -37,11 +37,11 @@ def image(inquiry: Inquiry) -> Iterator[Finding]:
         if code_of(error) != "RepositoryNotFoundException":
             raise
         fact = f"{chosen.uri}: registry {chosen.account} in {chosen.region} has no repository {chosen.repository}."
-        yield failed("image", fact, _near(chosen, inquiry.tables))
+        yield failed("image", fact, _near(chosen, inquiry))
         return
     if not answer.get("images"):
         fact = f"{chosen.uri}: there is no such image in registry {chosen.account} in {chosen.region}."
-        yield failed("image", fact, _near(chosen, inquiry.tables))
+        yield failed("image", fact, _near(chosen, inquiry))
     else:
         digest = answer["images"][0].get("imageId", {}).get("imageDigest", "no digest")
         yield passed("image", f"{chosen.uri}, {digest}")
@@ -126,9 +126,19 @@ def _words_of(machine: Instance) -> str:
     return f"GPU {machine.gpu} (compute capability {machine.gpu_architecture})" if machine.gpu else "no GPU"
 
 
-def _near(chosen: Image, tables: Tables) -> str:
-    """Tags of the table that may have been meant, and the row that would be taken by itself."""
-    known = {f"{row.repository}:{row.tag}": row.key for row in tables.images}
+def _near(chosen: Image, inquiry: Inquiry) -> str:
+    """Images of the table that may have been meant: for the machine's kind of device, mended still, and not the missing one."""
+    tables, machine = inquiry.tables, inquiry.machine
+    fitting = [
+        row
+        for row in tables.images
+        if (machine is None or row.device == machine.device)
+        and row.end_of_patch > inquiry.now.date()
+        and (row.repository != chosen.repository or chosen.tag not in (row.tag, *row.also))
+    ]
+    known = {f"{row.repository}:{row.tag}": row.key for row in fitting}
+    if not known:
+        return "Name an image that is there, by its whole URI, as training.sagemaker.image."
     wanted = f"{chosen.repository}:{chosen.tag or chosen.digest}"
     near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.3) or list(known)[-2:]
     rows = "; ".join(f"{known[name]} ({name})" for name in near)
