@@ -43,6 +43,10 @@ def test_price_of_another_day_or_of_the_table_stands_when_asking_is_forbidden(cl
     cloud.deny("pricing:GetProducts")
     assert ask(tmp_path, days=9) == "1.76 2026-11-20 AWS Pricing API, kept"
     assert ask(tmp_path / "new") is None
+    kept = tmp_path / "old/cache/prices.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text('{"us-east-1 ml.g5.xlarge": {"usd_per_hour": 1.3, "as_of": "2025-01-01"}}')
+    assert ask(tmp_path / "old", region="us-east-1") == "1.41 2025-11-16 price table", "the newest that is known"
     assert ask(tmp_path / "new", region="us-east-1") == f"1.41 {date(2025, 11, 16)} price table"
 
 

@@ -44,11 +44,14 @@ def current_price(
     """
     known = price_of(tables, instance_type, region)
     try:
-        return refresh_price(aws, instance_type, region, home=home, now=now) or known
+        told = refresh_price(aws, instance_type, region, home=home, now=now)
     except (ConfigError, TransientError):
         if known is None:
             raise
         return known
+    if told is None or known is None:
+        return told or known
+    return max(told, known, key=lambda price: price.as_of)  # of the same day: what AWS says
 
 
 def refresh_price(aws: Aws, instance_type: str, region: str, *, home: Path, now: datetime) -> Price | None:
