@@ -62,13 +62,13 @@ def small_spec(folder: Path, *, seed: int = 11, **training: Any) -> TrainingSpec
     )
 
 
-def program(folder: Path, script: str) -> Code:
-    """An archive with nothing but this script as train.py."""
+def program(folder: Path, script: str, *, name: str = "train.py") -> Code:
+    """An archive with nothing but this script; the job runs train.py."""
     folder.mkdir(parents=True, exist_ok=True)
     archive = folder / "source.tar.gz"
     content = textwrap.dedent(script).encode()
     with gzip.GzipFile(archive, "wb", mtime=0) as stream, tarfile.open(fileobj=stream, mode="w") as tar:
-        member = tarfile.TarInfo("train.py")
+        member = tarfile.TarInfo(name)
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))
     return Code(archive, sha256_file(archive), "train.py", METRIC_DEFINITIONS)

@@ -35,7 +35,9 @@ _OF_THE_TRAINING: Final[dict[str, type[CrpbotError]]] = {
     "TrainingError": TrainingError,
 }
 _OURS: Final = re.compile(rf"^(?:AlgorithmError: )?({'|'.join(_OF_THE_TRAINING)}): (.*)$", re.DOTALL)
-_EXIT_CODE: Final = re.compile(r",? exit code: \d+\s*$")
+_EXIT_CODE: Final = re.compile(r",? exit code: (\d+)\s*$")
+_KILLED: Final = "137"
+"""As docker says SIGKILL."""
 _AWS_SIDE: Final = ("InternalServerError", "CapacityError")
 
 
@@ -108,7 +110,15 @@ def _failed(reason: str) -> tuple[type[CrpbotError], str, str]:
     if ours:
         message = printable(ours[2], _LONGEST_REASON).rstrip(".")
         return _OF_THE_TRAINING[ours[1]], f"ended with {ours[1]}: {message}", ""  # it has its own remedy
-    quoted = printable(said, _LONGEST_REASON).rstrip(".") or "AWS gives no reason"
+    code = _EXIT_CODE.search(reason)
+    if code and code[1] == _KILLED:
+        remedy = (
+            "Most often it needed more memory than the machine has: take a bigger one, or lower training.batch_size."
+        )
+        return TrainingError, f"was killed (exit code {_KILLED})", remedy
+    quoted = printable(said, _LONGEST_REASON).strip(" .") or "AWS gives no reason"
+    if quoted == "AlgorithmError:" and code:
+        quoted = f"exit code {code[1]}, without a word of its own"
     if reason.startswith(_AWS_SIDE):
         return TransientError, f"failed on AWS's side: {quoted}", "Try again later: the next attempt is another job."
     return TrainingError, f"failed: {quoted}", "Mend what the reason or the log below names, then start the run again."

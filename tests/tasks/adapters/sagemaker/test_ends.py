@@ -50,6 +50,16 @@ def test_completed_job_has_no_error():
         (ended("Failed", reason="InternalServerError: try again"), TransientError, "failed on AWS's side"),
         (ended("Failed", reason="CapacityError: Unable to provision"), TransientError, "CapacityError"),
         (ended("Failed"), TrainingError, "AWS gives no reason"),
+        (
+            ended("Failed", reason="AlgorithmError: , exit code: 1"),
+            TrainingError,
+            "failed: exit code 1, without a word",
+        ),
+        (
+            ended("Failed", reason="AlgorithmError: , exit code: 137"),
+            TrainingError,
+            r"killed \(exit code 137\).* bigger",
+        ),
         (ended("Stopped", "MaxRuntimeExceeded"), TrainingError, r"training\.sagemaker\.max_runtime_seconds"),
         (ended("Stopped", "MaxWaitTimeExceeded"), TransientError, r"training\.sagemaker\.spot=false"),
         (
