@@ -139,12 +139,26 @@ def test_stop_ends_the_wait_at_once_and_the_job_soon(site, spec, tmp_path, stops
     backend = site.backend(program(tmp_path / "code", WAITS))
     job = backend.submit(spec)
     wait_training(site, job)
-    timer = threading.Timer(0.5, request_stop)
-    timer.start()
-    began = time.monotonic()
+    asked, stopped_at, pause = {}, [], threading.Event()
+
+    def stop():
+        """As soon as the first look is over: nothing is asked then, until the next one."""
+        while (now := site.cloud.requests()) != asked or not any(name.startswith("logs:") for name in asked):
+            asked.clear()
+            asked.update(now)
+            pause.wait(0.5)
+        stopped_at.append(time.monotonic())
+        request_stop()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
     with pytest.raises(StoppedError, match=r"is told to stop\. It has cost 0\.00 USD .* at most 0\.75 USD") as caught:
         train(backend, spec, on_progress=ignore)
-    assert time.monotonic() - began < 3.0
+    assert time.monotonic() - stopped_at[0] < 3.0
+    stopper.join()
+    came = {name: count - asked.get(name, 0) for name, count in site.cloud.requests().items()}
+    more = {name: count for name, count in came.items() if count}
+    assert more == {"sagemaker:StopTrainingJob": 1}, "an interrupted process has seconds: nothing else is asked before"
     assert not getattr(caught.value, "__notes__", [])
     assert site.cloud.wait(job.name)["TrainingJobStatus"] == "Stopped"
     allow_work()

@@ -128,7 +128,7 @@ class SageMakerBackend:
         try:
             state = watch.until_over()
         except StoppedError as error:
-            raise StoppedError(self._stopped(job)) from error
+            raise StoppedError(self._stopped(job, watch.seen)) from error
         except TransientError as error:
             raise TransientError(
                 f"{symbol}: {error} The SageMaker job {job.name} goes on, and is billed: start the run again and it is found, "
@@ -298,13 +298,10 @@ class SageMakerBackend:
             )
         return state
 
-    def _stopped(self, job: Job) -> str:
-        """What is said when the run was stopped while it waited; the job is told to stop after this."""
+    def _stopped(self, job: Job, seen: JobState | None) -> str:
+        """What is said when the run was stopped while it waited; the job is told to stop after this, so nobody is asked."""
         said = f"{job.spec.symbol}: the run was stopped, and its SageMaker job {job.name} is told to stop."
-        try:
-            cost = self._place.accounts.sentence(self._known(self._watched, job))
-        except (TransientError, ConfigError, TrainingError):
-            cost = "`crpbot costs` shows what it cost."
+        cost = self._place.accounts.sentence(seen) if seen is not None else "`crpbot costs` shows what it cost."
         return f"{said} {cost} Start the run again when it suits: the next attempt goes on from the last checkpoint."
 
     def _facts(self, symbol: str, state: JobState, record: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from models_lib.backends import OnProgress
 from models_lib.errors import ConfigError, TransientError
-from models_lib.interruption import HEARD_SECONDS, ended_by_stop
+from models_lib.interruption import HEARD_SECONDS, ended_by_stop, refuse_when_stopped
 from models_lib.training.history import EpochRecord, StepProgress
 from models_lib.training.progress import progress_of
 from tasks.adapters.sagemaker.ends import printable
@@ -61,6 +61,8 @@ class JobWatch:
         self._told_transitions = 0
         self._log_is_readable = True
         self._stopped = threading.Event()
+        self.seen: JobState | None = None
+        """What the last look saw."""
 
     def until_over(self) -> JobState:
         """The job at its end.
@@ -71,8 +73,9 @@ class JobWatch:
         """
         with ended_by_stop(self._stopped.set):
             state = self._looked()
-            while not state.over and not self._stopped.is_set():
+            while not state.over:
                 self._rest(self._poll_seconds)
+                refuse_when_stopped()  # before anything else is asked: an interrupted process has seconds to end the job
                 state = self._looked()
             self._hear_the_last_words(state)
             return state
@@ -88,6 +91,7 @@ class JobWatch:
                     raise
                 self._rest(self._poll_seconds)
                 continue
+            self.seen = state
             self._tell_transitions(state)
             self._read_log()
             return state
