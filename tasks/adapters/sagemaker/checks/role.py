@@ -3,7 +3,8 @@
 What does not belong here: who the caller is (account.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -13,6 +14,8 @@ from tasks.adapters.aws.faults import code_of
 from tasks.adapters.sagemaker.checks.asking import Inquiry, failed, passed, prefix_of, unknown
 
 SAGEMAKER: Final = "sagemaker.amazonaws.com"
+_CONDITIONS: Final = "depends on conditions of its policy that IAM does not simulate"
+_SEE_CONDITIONS: Final = "See in the policy that the conditions hold for these jobs."
 _ASSUME: Final = frozenset({"sts:AssumeRole", "sts:*", "*"})
 
 
@@ -58,10 +61,14 @@ def rights(inquiry: Inquiry) -> Iterator[Finding]:
     if (image := inquiry.image) is not None:
         repository = f"arn:{partition}:ecr:{image.region}:{image.account}:repository/{image.repository}"
         asked.append((["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"], repository))
-    denied = [f"{action} on {where}" for actions, where in asked for action in _denied(inquiry, actions, where)]
+    said = [(_simulated(inquiry, actions, where), where) for actions, where in asked]
+    denied = [f"{action} on {where}" for rights, where in said for action in rights.denied]
+    unsure = [f"{action} on {where}" for rights, where in said for action in rights.unsure]
     if denied:
         fact = f"{inquiry.role_arn} may not do {', '.join(denied)}."
         yield failed("role rights", fact, "Allow it in a policy of the role.")
+    elif unsure:
+        yield unknown("role rights", f"{inquiry.role_arn}: {', '.join(unsure)} {_CONDITIONS}.", _SEE_CONDITIONS)
     else:
         yield passed("role rights", "may read and write the bucket, fetch the image and write its log")
 
@@ -76,15 +83,18 @@ def passing(inquiry: Inquiry) -> Iterator[Finding]:
     if source.endswith(":root"):
         yield passed(name, "the root user of the account may do everything")
         return
-    denied = _denied(inquiry, ["iam:PassRole"], inquiry.role_arn, source=source)
+    handing = _simulated(inquiry, ["iam:PassRole"], inquiry.role_arn, source=source)
     jobs = ["sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob", "sagemaker:StopTrainingJob"]
     account = inquiry.role_arn.split(":")[4]
     partition = inquiry.role_arn.split(":")[1]
     any_job = f"arn:{partition}:sagemaker:{inquiry.region}:{account}:training-job/*"
-    denied += _denied(inquiry, jobs, any_job, source=source)
+    working = _simulated(inquiry, jobs, any_job, source=source)
+    denied, unsure = handing.denied + working.denied, handing.unsure + working.unsure
     if denied:
         fact = f"{source} may not do {', '.join(denied)} with {inquiry.role_arn}."
         yield failed(name, fact, f"Allow it in the caller's policy; iam:PassRole on {inquiry.role_arn} to {SAGEMAKER}.")
+    elif unsure:
+        yield unknown(name, f"{source}: {', '.join(unsure)} {_CONDITIONS}.", _SEE_CONDITIONS)
     else:
         yield passed(name, f"{source} may pass the role to SageMaker, and make, watch and stop jobs")
 
@@ -107,8 +117,33 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _denied(inquiry: Inquiry, actions: list[str], resource: str, *, source: str | None = None) -> list[str]:
-    """Those of the actions that the policies of `source` (None: the role) do not allow."""
+@dataclass(frozen=True)
+class Rights:
+    """What a simulation of IAM left open.
+
+    Attributes:
+        denied: actions that the policies do not allow.
+        unsure: actions whose policies have conditions on what the simulation was not told, such as tags of the request.
+    """
+
+    denied: list[str]
+    unsure: list[str]
+
+
+def rights_of(results: Sequence[Mapping[str, Any]]) -> Rights:
+    """What `EvaluationResults` of a simulation leave open."""
+    refused = [each for each in results if each["EvalDecision"] != "allowed"]
+    open_ones = [
+        each for each in refused if each["EvalDecision"] != "explicitDeny" and each.get("MissingContextValues")
+    ]
+    return Rights(
+        denied=[each["EvalActionName"] for each in refused if each not in open_ones],
+        unsure=[each["EvalActionName"] for each in open_ones],
+    )
+
+
+def _simulated(inquiry: Inquiry, actions: list[str], resource: str, *, source: str | None = None) -> Rights:
+    """What the policies of `source` (None: the role) say to the actions."""
     answer = inquiry.aws.client("iam").simulate_principal_policy(
         PolicySourceArn=source or inquiry.role_arn,
         ActionNames=actions,
@@ -117,7 +152,7 @@ def _denied(inquiry: Inquiry, actions: list[str], resource: str, *, source: str 
             {"ContextKeyName": "iam:PassedToService", "ContextKeyValues": [SAGEMAKER], "ContextKeyType": "string"}
         ],
     )
-    return [each["EvalActionName"] for each in answer["EvaluationResults"] if each["EvalDecision"] != "allowed"]
+    return rights_of(answer["EvaluationResults"])
 
 
 def _policies_of(inquiry: Inquiry) -> str | None:
