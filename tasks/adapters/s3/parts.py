@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -77,7 +78,14 @@ def receive(client: Any, path: Path, place: Mapping[str, str], *, size_bytes: in
                 piece = os.pread(descriptor, min(_PIECE_BYTES, end - position), position)
                 digest.update(piece)
                 position += len(piece)
+            _begin_to_write(descriptor, end)
     return digest.hexdigest()
+
+
+def _begin_to_write(descriptor: int, end: int) -> None:
+    """Has the system write to the disk what is there so far: the sync at the end finds little left to wait for."""
+    if sys.platform == "linux":
+        os.posix_fadvise(descriptor, 0, end, os.POSIX_FADV_DONTNEED)
 
 
 def _all_parts(client: Any, path: Path, upload: Mapping[str, str]) -> list[dict[str, Any]]:
