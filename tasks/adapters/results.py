@@ -33,7 +33,9 @@ def open_results(config: RunConfig) -> SharedResults:
 
 
 def leavings(config: RunConfig) -> "tuple[S3Leavings, ...]":
-    """The places in S3 that this configuration uses, and that a cleaning looks at.
+    """The places in S3 that a cleaning looks at: the shared results, and what is brought to rented machines.
+
+    The registry's own place is not among them: its store cleans itself, and nothing in it is large enough for parts.
 
     Raises:
         ConfigError: AWS cannot be asked with what the environment says.
@@ -47,11 +49,9 @@ def leavings(config: RunConfig) -> "tuple[S3Leavings, ...]":
     storage, training = config.storage, config.training
     assert config.aws.region is not None, "RunConfig refuses S3 and SageMaker without a region"
     aws, places = Aws(config.aws.region), []
-    if "s3" in (storage.kind, storage.results):
-        assert storage.uri is not None, "StorageSection refuses s3 without an address"
-        results = f"{_RESULTS}/" if storage.results == "s3" else None
-        places.append(S3Leavings(S3Folder(aws, storage.uri), results=results))
+    if storage.results == "s3":
+        places.append(S3Leavings(S3Folder(aws, f"{storage.uri}/{_RESULTS}"), holds_results=True))
     if training.backend == "sagemaker":
         assert training.sagemaker.uri is not None, "RunConfig refuses SageMaker without an address"
-        places.append(S3Leavings(S3Folder(aws, training.sagemaker.uri)))
+        places.append(S3Leavings(S3Folder(aws, training.sagemaker.uri), holds_results=False))
     return tuple(places)

@@ -248,7 +248,7 @@ def test_bucket_that_does_not_answer_is_no_reason_to_keep_what_is_old_at_home(
 ) -> None:
     with Proxy(weed.port) as proxy:
         weed.use(monkeypatch, port=proxy.port)
-    place = S3Leavings(S3Folder(Aws(REGION, attempts=1), "s3://crpbot-gone/kept"), results="results/")
+    place = S3Leavings(S3Folder(Aws(REGION, attempts=1), "s3://crpbot-gone/kept"), holds_results=True)
     (tmp_path / "cache" / "kind" / "old").mkdir(parents=True)
     now, section = datetime.now(UTC) + timedelta(days=3), RetentionSection()
     cleaned = clean_home(tmp_path, section, store=LocalStore(tmp_path), now=now, elsewhere=(place,))
@@ -258,12 +258,17 @@ def test_bucket_that_does_not_answer_is_no_reason_to_keep_what_is_old_at_home(
     assert "AWS does not answer" in fault
 
 
-def test_cleaning_looks_into_no_bucket_that_is_not_used() -> None:
-    assert leavings(RunConfig()) == ()
-    assert leavings(load_config(None, ("storage.uri=s3://bucket/kept", f"aws.region={REGION}"))) == ()
-    sagemaker = {"uri": "s3://bucket/jobs"}
-    config = RunConfig.model_validate({"aws": {"region": REGION}, "training": {"sagemaker": sagemaker}})
-    assert leavings(config) == ()
+def test_cleaning_looks_where_the_configuration_shares_or_rents_and_nowhere_else() -> None:
+    places = {"storage.uri": "s3://bucket/kept", "training.sagemaker.uri": "s3://bucket/jobs", "aws.region": REGION}
+    rented = {"training.sagemaker.role_arn": "arn:aws:iam::123456789012:role/trains", "training.backend": "sagemaker"}
+
+    def looked_at(**settings: str) -> list[str]:
+        config = load_config(None, [f"{name}={value}" for name, value in (places | settings).items()])
+        return [place.name for place in leavings(config)]
+
+    assert looked_at() == looked_at(**{"storage.kind": "s3"}) == []
+    assert looked_at(**{"storage.results": "s3"}) == ["s3://bucket/kept/results"]
+    assert looked_at(**{"storage.results": "s3"}, **rented) == ["s3://bucket/kept/results", "s3://bucket/jobs"]
 
 
 def test_a_run_on_another_machine_goes_on_where_the_first_one_was(

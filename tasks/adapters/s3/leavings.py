@@ -26,12 +26,12 @@ class S3Leavings:
 
     Args:
         folder: the prefix.
-        results: where below it results of steps lie, such as "results/"; None: there are none.
+        holds_results: everything there belongs to results of steps (results.py); otherwise only uploads are looked at.
     """
 
-    def __init__(self, folder: S3Folder, *, results: str | None = None) -> None:
+    def __init__(self, folder: S3Folder, *, holds_results: bool) -> None:
         self._folder = folder
-        self._results = results
+        self._holds_results = holds_results
 
     @property
     def name(self) -> str:
@@ -45,12 +45,11 @@ class S3Leavings:
             ConfigError: the bucket refuses.
             TransientError: the bucket does not answer.
         """
-        if self._results is None:
+        if not self._holds_results:
             return ()
         groups: dict[str, list[ObjectHead]] = {}
-        for head in self._folder.heads(self._results):
-            below = PurePosixPath(head.key.removeprefix(self._results)).parts[:_RESULT_PARTS]
-            groups.setdefault(self._results + "/".join(below), []).append(head)
+        for head in self._folder.heads():
+            groups.setdefault("/".join(PurePosixPath(head.key).parts[:_RESULT_PARTS]), []).append(head)
         return [
             _Result(self._folder, place, tuple(heads))
             for place, heads in groups.items()

@@ -269,13 +269,13 @@ class S3Folder:
 
     def size_of(self, upload: UnfinishedUpload) -> int:
         """Bytes of the parts that arrived; 0 for one that came to its end meanwhile."""
-        parts: list[int] = []
+        sizes: list[int] = []
         with translated(f"{self.uri}/{upload.key}"), _unless_ended():
             pages = self._client.get_paginator("list_parts").paginate(
                 **self._place(upload.key), UploadId=upload.upload_id
             )
-            parts.extend(int(part["Size"]) for page in pages for part in page.get("Parts", ()))
-        return sum(parts)
+            sizes.extend(part["Size"] for page in pages for part in page.get("Parts", ()))
+        return sum(sizes)
 
     def abort(self, upload: UnfinishedUpload) -> None:
         """Drops an upload that nobody will finish, with its parts; one that came to its end meanwhile stays as it is."""
