@@ -16,7 +16,7 @@ from tests.aws.weed import REGION, Weed
 from tests.contracts.s3_stores import PREFIX, keys
 from tests.flows.running import crpbot
 from tests.judged import judged
-from tests.markets import LENIENT, QUICK
+from tests.markets import LENIENT, QUICK, write_market
 
 Heard = pytest.CaptureFixture[str]
 BTC = "BTC-USD"
@@ -64,7 +64,8 @@ def two_champions(in_s3: str, tmp_path: Path, capsys: Heard) -> tuple[str, str]:
     return a, b
 
 
-def test_run_promotes_into_the_bucket_and_another_home_finds_it(
+@pytest.mark.long
+def test_run_on_candles_of_the_bucket_promotes_into_it_and_another_home_goes_on_there(
     weed: Weed,
     in_s3: str,
     settings: list[str],
@@ -74,7 +75,10 @@ def test_run_promotes_into_the_bucket_and_another_home_finds_it(
     capsys: Heard,
 ) -> None:
     monkeypatch.delenv("CRPBOT_CONFIG")
-    words = [word for setting in ("data.days=14", *QUICK, *LENIENT, *settings) for word in ("--set", setting)]
+    market = write_market(tmp_path / "market", BTC) / f"{BTC}.parquet"
+    weed.client().upload_file(str(market), in_s3, f"candles/1m/{BTC}.parquet")
+    more = ("storage.results=s3", "data.source=s3", f"data.uri=s3://{in_s3}/candles/1m")
+    words = [word for setting in (*QUICK, *LENIENT, *settings, *more) for word in ("--set", setting)]
     answer = crpbot(home, "run", "--symbols", BTC, "--json", *words)
     assert answer.returncode == 0, answer.stderr
     told = json.loads(answer.stdout)["symbols"][BTC]
@@ -83,6 +87,10 @@ def test_run_promotes_into_the_bucket_and_another_home_finds_it(
     assert not (home / "ledger.jsonl").exists()
     assert f"promoted/{BTC}.json" in keys(weed.client(), in_s3)
 
+    again = crpbot(tmp_path / "another", "run", "--symbols", BTC, "--json", *words)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("finished on another machine, taken over") == 7, "all but the judgement"
+    assert json.loads(again.stdout)["symbols"][BTC]["bundle"] == told["bundle"]
     monkeypatch.setenv("CRPBOT_HOME", str(tmp_path / "another"))
     by_settings = [word for setting in settings for word in ("--set", setting)]
     assert main(["history", "--json", *by_settings]) == 0
