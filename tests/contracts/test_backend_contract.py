@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models_lib.backends import LocalBackend, TrainedModel, train
+from models_lib.backends import LocalBackend, train
 from models_lib.errors import DataError, StoppedError
-from models_lib.files import sha256_file
+from models_lib.files import sha256_bytes, sha256_file
 from models_lib.interruption import allow_work, request_stop
 from models_lib.training import EpochRecord, TrainingSpec
+from models_lib.training.checkpoint import encode_weights
 from models_lib.training.container import METRIC_DEFINITIONS
+from models_lib.training.trainer import TrainingOutcome, train_network
 from tasks.adapters.sagemaker.archive import build_archive
 from tasks.adapters.sagemaker.inputs import Code
 from tests.aws.cloud import Cloud
@@ -67,9 +69,12 @@ def place(request, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def weights_from_here(tmp_path_factory) -> TrainedModel:
-    """What this machine makes of the small training."""
-    return train(LocalBackend(), small_spec(tmp_path_factory.mktemp("here")), on_progress=ignore)
+def trained_here(tmp_path_factory) -> TrainingOutcome:
+    """What this process makes of the small training."""
+    spec = small_spec(tmp_path_factory.mktemp("here"))
+    return train_network(
+        spec.load_data(), network=spec.network, training=spec.training, gates=spec.gates, seed=spec.seed
+    )
 
 
 @pytest.fixture
@@ -92,17 +97,17 @@ def ends(place) -> bool:
 
 
 @on_both(LONG)
-def test_training_gives_the_same_bytes_everywhere_and_again(place, weights_from_here, tmp_path):
+def test_training_gives_the_same_bytes_everywhere_and_again(place, trained_here, tmp_path):
     spec: TrainingSpec = small_spec(tmp_path / "inputs")
     backend, told = place.backend(), []
     job = backend.submit(spec)
     backend.wait(job, on_progress=told.append)
     model = backend.collect(job)
     assert [item.epoch for item in told if isinstance(item, EpochRecord)] == [1, 2, 3]
-    assert model.sha256 == sha256_file(model.path) == weights_from_here.sha256
+    assert model.sha256 == sha256_file(model.path) == sha256_bytes(encode_weights(trained_here.tensors))
     assert model.history.best == model.history.epochs[model.best_epoch - 1]
     assert [epoch.validation_nll for epoch in model.history.epochs] == [
-        epoch.validation_nll for epoch in weights_from_here.history.epochs
+        epoch.validation_nll for epoch in trained_here.history.epochs
     ]
     assert backend.collect(job) == model, "collected again"
     backend.cancel(job)
