@@ -70,7 +70,8 @@ class TrainingBackend(Protocol):
         Steps: what an earlier call left in the output folder is removed; the place is checked; the training begins.
         End state, on return: the training runs, waits for its machine, or is done. On an error: it does not run, and
         nothing is billed.
-        Idempotence: the same spec, submitted again while its job runs or after it was done, gives the same job.
+        Idempotence: the same spec, submitted again while its job runs, gives the same job. So it does after the job was
+        done, where the place keeps what is done; elsewhere it trains again, to the same bytes.
 
         Raises:
             ConfigError: the spec asks for what the place does not have, or (PreflightError) it would fail there.

@@ -49,9 +49,13 @@ class LocalBackend:
         self._worker = worker
         self._patience_seconds = patience_seconds
         self._started: dict[str, _Child] = {}
+        self._failures: dict[str, CrpbotError] = {}
 
     def submit(self, spec: TrainingSpec) -> Job:
         """Starts the worker in a session of its own; its stderr stays in the output folder as worker.log."""
+        running = next((child.job for child in self._started.values() if child.job.spec == spec), None)
+        if running is not None:
+            return running
         spec.output.mkdir(parents=True, exist_ok=True)
         for name in (WEIGHTS_FILE, HISTORY_FILE, FAILURE_FILE):
             (spec.output / name).unlink(missing_ok=True)
@@ -75,7 +79,7 @@ class LocalBackend:
         _running.add(process)
         job = Job(f"process {process.pid}", spec)
         self._started[job.name] = _Child(
-            process, _TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
+            job, process, _TimeLimit(process, spec.training.time_limit_minutes * 60.0, self._patience_seconds)
         )
         try:
             refuse_when_stopped()  # a stop that came before this process was known did not end it
@@ -86,13 +90,22 @@ class LocalBackend:
 
     def wait(self, job: Job, *, on_progress: OnProgress) -> None:
         """Reads the worker's progress until it ends, under the time limit, which counts from its start."""
-        child = self._started[job.name]
+        child = self._started.get(job.name)
+        if child is None:
+            self._tell_end(job)
+            return
         _pass_on(child.process, on_progress)
         status = child.process.wait()
         self.cancel(job)
         if status != 0:
             (job.spec.output / WEIGHTS_FILE).unlink(missing_ok=True)
-            raise _failure(job.spec, status, out_of_time=child.limit.expired)
+            self._failures[job.name] = _failure(job.spec, status, out_of_time=child.limit.expired)
+        self._tell_end(job)
+
+    def _tell_end(self, job: Job) -> None:
+        """What the end of a job was, however often it is asked for."""
+        if job.name in self._failures:
+            raise self._failures[job.name]
 
     def collect(self, job: Job) -> TrainedModel:
         """The files that the worker wrote; they lie where they belong."""
@@ -144,6 +157,7 @@ class _TimeLimit:
 class _Child:
     """A worker, and what ends it when its time is up."""
 
+    job: Job
     process: "subprocess.Popen[str]"
     limit: _TimeLimit
 
