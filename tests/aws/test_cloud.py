@@ -17,6 +17,8 @@ from botocore.exceptions import ClientError
 
 from tests.aws.cloud import LOG_GROUP, Cloud
 
+pytestmark = pytest.mark.long
+
 CPU, GPU = "ml.m5.xlarge", "ml.g5.xlarge"
 GOOD = """
 import importlib.util, json, os, sys
@@ -257,7 +259,6 @@ def test_spot_job_goes_on_from_its_checkpoint(quick: Desk) -> None:
     interrupted_once(quick)
 
 
-@pytest.mark.long
 def test_spot_job_of_the_real_toolkit_goes_on_from_its_checkpoint(desk: Desk) -> None:
     interrupted_once(desk)
 

@@ -13,6 +13,7 @@ from tasks.adapters.aws.clients import Aws
 from tasks.adapters.aws.faults import code_of, is_denied, translated, words_of
 from tasks.adapters.s3.objects import S3Folder
 from tests.aws.weed import REGION, Weed
+from tests.ports import free_port
 
 PASSING = {
     "ChecksumError",
@@ -122,24 +123,24 @@ def test_what_is_no_fault_of_aws_passes_through() -> None:
         raise KeyError("ours")
 
 
-def test_stopped_server_is_worth_another_try(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Weed(tmp_path_factory.mktemp("stops") / "home") as weed:
-        weed.use(monkeypatch)
-        folder = S3Folder(Aws(REGION, attempts=2), f"s3://{weed.fresh_bucket()}")
-        folder.put("key", b"content")
-        weed.stop()
-        for ask in (lambda: folder.get("key"), lambda: folder.put("key", b""), lambda: list(folder.names())):
-            with pytest.raises(TransientError, match=r"s3://.*: AWS does not answer .* Try again later\."):
-                ask()
+def test_server_that_is_gone_is_worth_another_try(weed: Weed, monkeypatch: pytest.MonkeyPatch) -> None:
+    weed.use(monkeypatch)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
+    folder = S3Folder(Aws(REGION, attempts=2), "s3://bucket")
+    for ask in (lambda: folder.get("key"), lambda: folder.put("key", b""), lambda: list(folder.names())):
+        with pytest.raises(TransientError, match=r"s3://.*: AWS does not answer .* Try again later\."):
+            ask()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("AWS_PROFILE", "nobody", r"^AWS: no credentials .*profile \(nobody\) could not be found.*Set AWS_PROFILE"),
-        ("AWS_CONFIG_FILE", "broken", r"^AWS: .*Unable to parse config file"),
+        (
+            "AWS_PROFILE",
+            "nobody",
+            r"^AWS( s3)?: no credentials .*profile \(nobody\) could not be found.*Set AWS_PROFILE",
+        ),
+        ("AWS_CONFIG_FILE", "broken", r"^AWS( s3)?: .*Unable to parse config file"),
     ],
 )
 def test_environment_that_leads_nowhere_is_a_mistake_of_the_configuration(

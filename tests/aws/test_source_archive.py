@@ -168,6 +168,7 @@ def test_archive_that_no_container_should_unpack_is_found(tmp_path, added, links
     assert fact in found.fact
 
 
+@pytest.mark.long
 def test_rehearsal_trains_one_epoch_on_few_rows_and_leaves_nothing(archive, tmp_path):
     spec = small_spec(tmp_path / "spec", rows=9_000, epochs=50)
     told = dry_run(archive, spec, tmp_path / "rehearsal")

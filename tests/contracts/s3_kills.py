@@ -1,4 +1,4 @@
-"""A process that puts a bundle into S3, killed by itself before every nth of its requests: `python -m ... BUCKET SCRATCH N`.
+"""A process that puts a bundle into S3, killed by itself before each of its requests: `python -m ... BUCKET SCRATCH`.
 
 The bundle is SCRATCH/candidate. Prints a line of JSON for each kill: what another home sees after it, and after the put was tried again.
 """
@@ -53,7 +53,7 @@ def seen(store: S3Store, bundle: str) -> dict[str, Any]:
     return {"found": list(store.find("")), "sound": sound, "verdicts": len(store.verdicts(bundle))}
 
 
-def main(bucket: str, scratch: Path, every: int) -> None:
+def main(bucket: str, scratch: Path) -> None:
     bundle = load_bundle(scratch / "candidate").hash  # the forks find its code compiled
     at_request, going_on = 0, True
     while going_on:
@@ -64,8 +64,8 @@ def main(bucket: str, scratch: Path, every: int) -> None:
         reader.put(scratch / "candidate")
         told = {"at": at_request, "killed": going_on, "after": after, "again": seen(reader, bundle)}
         print(json.dumps(told), flush=True)
-        at_request += every
+        at_request += 1
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -22,7 +22,6 @@ from tests.aws.cloud import Cloud
 from tests.aws.workplaces import Site, ignore, small_spec
 
 ENDLESS = {"max_epochs": 1_000_000, "patience": 1_000_000, "gate_stop_epochs": 1_000_000}
-LONG = pytest.mark.long
 
 
 class LocalPlace:
@@ -83,11 +82,6 @@ def stops():
     allow_work()
 
 
-def on_both(*marks):
-    """Runs on this machine always, and in the cloud with these marks: a container takes seconds to start."""
-    return pytest.mark.parametrize("place", ["local", pytest.param("sagemaker", marks=marks)], indirect=True)
-
-
 def ends(place) -> bool:
     deadline, pause = time.monotonic() + 30.0, threading.Event()
     while place.runs():
@@ -96,7 +90,7 @@ def ends(place) -> bool:
     return True
 
 
-@on_both(LONG)
+@pytest.mark.long
 def test_training_gives_the_same_bytes_everywhere_and_again(place, trained_here, tmp_path):
     spec: TrainingSpec = small_spec(tmp_path / "inputs")
     backend, told = place.backend(), []
@@ -117,7 +111,7 @@ def test_training_gives_the_same_bytes_everywhere_and_again(place, trained_here,
     assert train(place.backend(), spec, on_progress=ignore).sha256 == model.sha256, "by another process"
 
 
-@on_both(LONG)
+@pytest.mark.long
 def test_error_of_the_training_comes_back_as_its_class(place, tmp_path):
     spec = small_spec(tmp_path / "inputs")
     features = np.load(spec.features)
@@ -131,7 +125,7 @@ def test_error_of_the_training_comes_back_as_its_class(place, tmp_path):
     assert not (spec.output / "weights.safetensors").exists()
 
 
-@on_both(LONG)
+@pytest.mark.long
 def test_interrupted_caller_leaves_nothing_running(place, tmp_path):
     def interrupt(_):
         raise KeyboardInterrupt
@@ -143,7 +137,6 @@ def test_interrupted_caller_leaves_nothing_running(place, tmp_path):
     assert not (spec.output / "weights.safetensors").exists()
 
 
-@on_both()
 def test_cancelled_job_ends_without_a_model(place, tmp_path):
     backend = place.backend()
     job = backend.submit(small_spec(tmp_path / "inputs", **ENDLESS))
@@ -154,7 +147,6 @@ def test_cancelled_job_ends_without_a_model(place, tmp_path):
     assert not (job.spec.output / "weights.safetensors").exists()
 
 
-@on_both()
 def test_stopped_run_begins_nothing(place, tmp_path, stops):
     request_stop()
     with pytest.raises(StoppedError):

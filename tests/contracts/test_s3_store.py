@@ -113,13 +113,13 @@ def test_two_puts_of_one_bundle_leave_one(bucket: str, client: Any, tmp_path: Pa
     assert len({key.split("/")[2] for key in keys(client, bucket, "bundles/")}) == 1
 
 
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.long
 def test_put_that_is_killed_anywhere_leaves_nothing_visible_and_the_next_one_completes(
-    weed: Weed, bucket: str, tmp_path: Path, every: int
+    weed: Weed, bucket: str, tmp_path: Path
 ) -> None:
     bundle = judged("A", tmp_path / "candidate")
     answer = subprocess.run(
-        [sys.executable, "-m", "tests.contracts.s3_kills", bucket, str(tmp_path), str(every)],
+        [sys.executable, "-m", "tests.contracts.s3_kills", bucket, str(tmp_path)],
         capture_output=True,
         text=True,
         env=os.environ | weed.environment(),

@@ -74,6 +74,7 @@ def test_every_setting_is_one_that_prefect_knows(tmp_path: Path) -> None:
             assert known or not name.startswith("PREFECT_"), name
 
 
+@pytest.mark.long
 def test_server_that_cannot_start_is_given_up_and_the_reason_is_told(tmp_path: Path) -> None:
     """Its database is no database; each of its lives ends with that."""
     (tmp_path / "prefect").mkdir()

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 import models_lib
-from models_lib.errors import CrpbotError, excerpt
+from models_lib.errors import PreflightError, excerpt
 from models_lib.files import sha256_bytes, write_bytes
 from models_lib.preflight import Finding
 
@@ -91,25 +91,21 @@ def _packed(content: Mapping[str, bytes]) -> bytes:
     return gzip.compress(plain.getvalue(), mtime=0)
 
 
-class UnsoundArchiveError(CrpbotError):
-    """The archive cannot be what a job runs; the message says why."""
-
-
 def unpack(path: Path, folder: Path) -> dict[str, bytes]:
     """Unpacks the archive into `folder` and returns the files by name.
 
     Raises:
-        UnsoundArchiveError: no whole gzip tar, too large, or with members that no archive of sources has.
+        PreflightError: no whole gzip tar, too large, or with members that no archive of sources has.
     """
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
-            raise UnsoundArchiveError(f"{path.name} has {size:,} bytes (at most {MOST_BYTES:,} allowed).")
+            raise PreflightError(f"{path.name} has {size:,} bytes (at most {MOST_BYTES:,} allowed).")
         with tarfile.open(path, mode="r:gz") as tar:
             members = list(_safe(tar))
             tar.extractall(folder, members=members, filter="data")
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise UnsoundArchiveError(f"{path.name} is no whole gzip tar: {excerpt(error)}.") from error
+        raise PreflightError(f"{path.name} is no whole gzip tar: {excerpt(error)}.") from error
     return {member.name: (folder / member.name).read_bytes() for member in members if member.isreg()}
 
 
@@ -119,10 +115,10 @@ def _safe(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     for member in tar:
         total += member.size
         if total > _MOST_UNPACKED_BYTES:
-            raise UnsoundArchiveError(f"it unpacks to more than {_MOST_UNPACKED_BYTES:,} bytes.")
+            raise PreflightError(f"it unpacks to more than {_MOST_UNPACKED_BYTES:,} bytes.")
         outside = member.name.startswith("/") or ".." in member.name.split("/")
         if outside or not (member.isreg() or member.isdir()):
-            raise UnsoundArchiveError(f"{excerpt(member.name)} is neither a file nor a folder below the archive's top.")
+            raise PreflightError(f"{excerpt(member.name)} is neither a file nor a folder below the archive's top.")
         yield member
 
 
@@ -141,7 +137,7 @@ def check_archive(path: Path, *, entry: str, hyperparameters: Mapping[str, str])
         folder = Path(scratch).resolve()
         try:
             files = unpack(path, folder)
-        except UnsoundArchiveError as error:
+        except PreflightError as error:
             return (
                 Finding("archive", "fail", str(error), _REBUILD),
                 Finding("entry script", "unknown", "it cannot be looked for.", _REBUILD),

@@ -62,7 +62,7 @@ def dry_run(archive: Archive, spec: TrainingSpec, folder: Path) -> Rehearsal:
     Raises:
         TrainingError: no model came out; with the entry's own words.
         DataError: the spec's files cannot be read.
-        UnsoundArchiveError: the archive cannot be unpacked.
+        PreflightError: the archive cannot be unpacked.
     """
     with fresh_folder(folder) as ml:
         small, rows = _cut(spec, ml / "cut")

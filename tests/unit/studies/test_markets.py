@@ -33,6 +33,7 @@ def test_small_study_on_the_iid_market_keeps_its_claims(tmp_path, capsys):
     assert "seed 2: BTC-USD" in printed
 
 
+@pytest.mark.long
 def test_small_study_promotes_no_forward_return_model_on_the_null_market(tmp_path):
     status, record = study(tmp_path, "--market", "null", "--label", "forward_return", "--seeds", "2", *SMALL)
     assert status == 0

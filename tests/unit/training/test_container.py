@@ -41,6 +41,7 @@ def trained_here(spec):
     )
 
 
+@pytest.mark.long
 def test_container_gives_the_same_bytes_as_this_process_and_says_how(ml, spec):
     ended = ml.run()
     assert ended.returncode == 0, ended.stderr
@@ -125,6 +126,7 @@ def test_library_that_is_missing_is_told(ml, four_packages, tmp_path):
     assert ml.failure.read_text().startswith("ModuleNotFoundError: No module named 'safetensors'\nFile ")
 
 
+@pytest.mark.long
 def test_training_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bytes(tmp_path):
     spec = small_spec(tmp_path / "spec", epochs=4)
     ml = Ml(tmp_path / "ml", spec)
