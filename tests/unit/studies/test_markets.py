@@ -23,6 +23,7 @@ def study(tmp_path, *arguments):
     return status, json.loads(out.read_text())
 
 
+@pytest.mark.long
 def test_small_study_on_the_iid_market_keeps_its_claims(tmp_path, capsys):
     status, record = study(tmp_path, "--market", "iid", "--seeds", "2", *SMALL)
     assert status == 0
