@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from flows.serving.prefect_api import get, post
+from flows.serving.prefect_api import find, post
 from models_lib.errors import ConfigError, CrpbotError
 
 _FLOW = {"flows": {"name": {"any_": ["train-all"]}}}
@@ -43,7 +43,9 @@ class WaitingRun:
 
 
 def waiting_runs(api_url: str, *, seconds: float = _SECONDS) -> list[WaitingRun]:
-    """What waits, the oldest first.
+    """What waits for an answer, the oldest first.
+
+    Prefect suspends a run a moment before it stores the run's form: until then there is nothing to answer.
 
     Raises:
         TransientError: the server does not answer within `seconds`.
@@ -52,8 +54,9 @@ def waiting_runs(api_url: str, *, seconds: float = _SECONDS) -> list[WaitingRun]
     found = []
     for run in post(api_url, "flow_runs/filter", asked, seconds=seconds):
         details = run["state"]["state_details"]
-        if keys := details["run_input_keyset"]:  # else a person paused it
-            form = get(api_url, f"flow_runs/{run['id']}/input/{keys['schema']}", seconds=seconds)
+        keys = details["run_input_keyset"]  # None where a person paused it
+        form = keys and find(api_url, f"flow_runs/{run['id']}/input/{keys['schema']}", seconds=seconds)
+        if form:
             asked_for = form["properties"]
             costs = asked_for["decision"].get(ASKS)
             symbols = tuple(asked_for["decision"][FOR_SYMBOLS] if costs else asked_for["symbols"]["items"]["enum"])
@@ -66,7 +69,7 @@ def the_one(api_url: str, name: str) -> WaitingRun:
     """The waiting run of that name or id.
 
     Raises:
-        CrpbotError: it waits no longer.
+        CrpbotError: it waits no longer, or does not ask anything.
         ConfigError: there is none, or there are several.
     """
     waiting = waiting_runs(api_url)
@@ -74,6 +77,11 @@ def the_one(api_url: str, name: str) -> WaitingRun:
     if len(found) == 1:
         return found[0]
     if not found and (state := _state_of(api_url, name)):
+        if state["type"] == "PAUSED":
+            raise CrpbotError(
+                f"{name} is paused, but asks nothing: a person paused it (resume it in Prefect's page), or "
+                f"its question is not at the server yet (ask again in a moment)."
+            )
         raise _waits_no_longer(name, state)
     known = "; ".join(run.line() for run in waiting) or "none"
     raise ConfigError(f"{name!r} names {len(found)} of the runs that wait for approval; they are: {known}.")

@@ -16,6 +16,7 @@ from models_lib.errors import TransientError
 _SECONDS = 10.0
 _BUSY = 503
 """So Prefect answers when SQLite's file stayed locked; nothing was done then."""
+_NOT_THERE = 404
 _TRIES = 5
 _WORKING = ["RUNNING", "PENDING", "CANCELLING"]
 _CRASHED = {"type": "CRASHED", "message": "The worker was stopped while this run worked. Start it again."}
@@ -60,6 +61,20 @@ def get(api_url: str, path: str, *, seconds: float = _SECONDS) -> Any:
         TransientError: there is none.
     """
     return _asked(api_url, path, None, seconds)
+
+
+def find(api_url: str, path: str, *, seconds: float = _SECONDS) -> Any | None:
+    """The answer to a GET; None where the server has nothing under that path.
+
+    Raises:
+        TransientError: there is no answer.
+    """
+    try:
+        return _asked(api_url, path, None, seconds)
+    except TransientError as error:
+        if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == _NOT_THERE:
+            return None
+        raise
 
 
 def _asked(api_url: str, path: str, body: bytes | None, seconds: float) -> Any:

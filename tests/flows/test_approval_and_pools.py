@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from flows.waiting_runs import waiting_runs
 from models_lib.costs import CostLedger, told_usd
 from models_lib.registry import open_registry
 from models_lib.steps.plan import token_of
@@ -76,7 +77,13 @@ class Run:
 
     def comes_to(self, *types: str) -> "Run":
         until(lambda: self.now["state_type"] in types or None, f"{self.id} comes to {types}; it is {self.verdict}")
+        if "PAUSED" in types and self.now["state_type"] == "PAUSED":  # its form follows a moment later
+            until(lambda: self.asks or self.now["state_type"] != "PAUSED" or None, f"{self.id} can be answered")
         return self
+
+    @property
+    def asks(self) -> bool:
+        return self.id in {run.id for run in waiting_runs(self.up.api_url)}
 
     @property
     def folders(self) -> list[Path]:
