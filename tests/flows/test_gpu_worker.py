@@ -47,8 +47,9 @@ WORKER = """
 import os, pathlib, signal, subprocess, sys, time
 folder, run = pathlib.Path(sys.argv[1]), sys.argv[2:]
 if run and not (folder / "taken").exists():
-    (folder / "taken").write_text(str(os.getpid()))
     subprocess.Popen([sys.executable, "-S", "-c", *run], cwd=folder)
+    (folder / "taking").write_text(str(os.getpid()))
+    (folder / "taking").rename(folder / "taken")  # whole, and only once the run is there
 else:
     (folder / "idle").write_text("")
 signal.pause()
