@@ -130,7 +130,7 @@ def train(backend: TrainingBackend, spec: TrainingSpec, *, on_progress: OnProgre
         backend.wait(job, on_progress=on_progress)
     except TransientError:
         raise
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C, too: whatever ends the wait must not leave a training behind, or a bill
         with _noted(error, symbol=spec.symbol):
             backend.cancel(job)
         raise

@@ -28,7 +28,7 @@ from models_lib.training.history import EpochRecord, StepProgress
 from models_lib.training.progress import message_of
 from models_lib.training.settle import settle_torch
 from models_lib.training.spec import HISTORY_FILE, WEIGHTS_FILE
-from models_lib.training.trainer import TrainingOutcome, choose_device, train_network
+from models_lib.training.trainer import TrainingOutcome, choose_device, train_spec
 
 _log = logging.getLogger(__name__)
 
@@ -65,15 +65,7 @@ def train(places: Places, options: Options) -> None:
     if options.checkpoint_seconds is not None:
         identity = json.dumps(facts | {"device": device.type}, sort_keys=True)
         checkpoints = Checkpoints(places.checkpoints, identity=identity, seconds=options.checkpoint_seconds)
-    outcome = train_network(
-        spec.load_data(),
-        network=spec.network,
-        training=spec.training,
-        gates=spec.gates,
-        seed=spec.seed,
-        listener=_tell,
-        checkpoints=checkpoints,
-    )
+    outcome = train_spec(spec, listener=_tell, checkpoints=checkpoints)
     _write(places.model, outcome, facts | {"resumed_after": checkpoints.resumed_after if checkpoints else None})
 
 

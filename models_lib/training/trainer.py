@@ -34,6 +34,7 @@ from models_lib.training.checkpoints import Checkpoint, Checkpoints, Moving
 from models_lib.training.data import TrainingData
 from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory, epoch_from_json
 from models_lib.training.schedules import average_decay_at, learning_rate_at
+from models_lib.training.spec import TrainingSpec
 from models_lib.training.streams import Streams
 
 Listener = Callable[[EpochRecord | StepProgress], None]
@@ -56,6 +57,21 @@ class TrainingOutcome:
     tensors: dict[str, NDArray[np.float32]]
     history: TrainingHistory
     validation_logits: NDArray[np.float32]
+
+
+def train_spec(
+    spec: TrainingSpec, *, listener: Listener = lambda _: None, checkpoints: Checkpoints | None = None
+) -> TrainingOutcome:
+    """What the order asks for, from the files that it names; as `train_network`."""
+    return train_network(
+        spec.load_data(),
+        network=spec.network,
+        training=spec.training,
+        gates=spec.gates,
+        seed=spec.seed,
+        listener=listener,
+        checkpoints=checkpoints,
+    )
 
 
 def train_network(

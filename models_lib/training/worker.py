@@ -26,7 +26,7 @@ from models_lib.training.history import EpochRecord, StepProgress
 from models_lib.training.progress import message_of
 from models_lib.training.settle import settle_torch
 from models_lib.training.spec import FAILURE_FILE, HISTORY_FILE, WEIGHTS_FILE, TrainingSpec
-from models_lib.training.trainer import train_network
+from models_lib.training.trainer import train_spec
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,14 +59,7 @@ def _train(spec: TrainingSpec) -> None:
             sys.stdout.write(json.dumps(message_of(progress)) + "\n")
             sys.stdout.flush()
 
-        outcome = train_network(
-            spec.load_data(),
-            network=spec.network,
-            training=spec.training,
-            gates=spec.gates,
-            seed=spec.seed,
-            listener=listen,
-        )
+        outcome = train_spec(spec, listener=listen)
     write_json(spec.output / HISTORY_FILE, outcome.history.to_json())
     write_weights(spec.output / WEIGHTS_FILE, outcome.tensors)
 

@@ -15,7 +15,7 @@ from models_lib.interruption import allow_work, request_stop
 from models_lib.training import EpochRecord, TrainingSpec
 from models_lib.training.checkpoint import encode_weights
 from models_lib.training.container import METRIC_DEFINITIONS
-from models_lib.training.trainer import TrainingOutcome, train_network
+from models_lib.training.trainer import TrainingOutcome, train_spec
 from tasks.adapters.sagemaker.archive import build_archive
 from tasks.adapters.sagemaker.inputs import Code
 from tests.aws.cloud import Cloud
@@ -71,9 +71,7 @@ def place(request, tmp_path):
 def trained_here(tmp_path_factory) -> TrainingOutcome:
     """What this process makes of the small training."""
     spec = small_spec(tmp_path_factory.mktemp("here"))
-    return train_network(
-        spec.load_data(), network=spec.network, training=spec.training, gates=spec.gates, seed=spec.seed
-    )
+    return train_spec(spec)
 
 
 @pytest.fixture

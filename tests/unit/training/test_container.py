@@ -20,7 +20,7 @@ from models_lib.training.channel import channel_files, inputs_sha256, pack_input
 from models_lib.training.checkpoint import encode_weights
 from models_lib.training.container import METRIC_DEFINITIONS, failure_text, main
 from models_lib.training.progress import progress_of
-from models_lib.training.trainer import train_network
+from models_lib.training.trainer import train_spec
 from tests.small_training import ROOT, Ml, small_spec
 
 
@@ -36,9 +36,7 @@ def ml(tmp_path, spec):
 
 def trained_here(spec):
     """The outcome of a training in this process."""
-    return train_network(
-        spec.load_data(), network=spec.network, training=spec.training, gates=spec.gates, seed=spec.seed
-    )
+    return train_spec(spec)
 
 
 @pytest.mark.long
