@@ -68,8 +68,7 @@ def _paid(
     from tasks.adapters.sagemaker.checks import ATTEMPTS, preflight
     from tasks.adapters.sagemaker.dry_run import rehearse
 
-    assert config.aws.region is not None, "RunConfig refuses SageMaker without a region"
-    aws, now = Aws(config.aws.region, attempts=ATTEMPTS), datetime.now(UTC)
+    aws, now = Aws.of(config.aws, attempts=ATTEMPTS), datetime.now(UTC)
     if not dry_run:
         return preflight(config, home=home, symbols=symbols, aws=aws, now=now), None
     came = rehearse(config, home=home, symbols=symbols, aws=aws, now=now)

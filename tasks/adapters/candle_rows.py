@@ -52,7 +52,7 @@ def data_findings(config: RunConfig, symbols: Sequence[str]) -> tuple[Finding, .
     if config.data.source == "s3":
         from tasks.adapters.aws.clients import Aws  # noqa: PLC0415 - boto3 only where it is used
 
-        aws = Aws(config.aws.region or "")
+        aws = Aws.of(config.aws)
     return tuple(_told(config.data, symbol, aws) for symbol in symbols)
 
 

@@ -15,7 +15,7 @@ def preflight_of(plan: RunPlan, *, now: datetime) -> Preflight:
     from tasks.adapters.aws.clients import Aws  # noqa: PLC0415 - only where AWS is used
     from tasks.adapters.sagemaker.checks import preflight  # noqa: PLC0415
 
-    aws = Aws(_region(plan))
+    aws = Aws.of(plan.config.aws)
     return preflight(plan.config, home=plan.home, symbols=plan.symbols, aws=aws, now=now, run_id=plan.run_id)
 
 
@@ -28,9 +28,4 @@ def quote_of(plan: RunPlan, *, now: datetime) -> Quote:
     from tasks.adapters.aws.clients import Aws  # noqa: PLC0415 - only where AWS is used
     from tasks.adapters.sagemaker.quote import quote_for  # noqa: PLC0415
 
-    return quote_for(plan.config, home=plan.home, symbols=plan.symbols, aws=Aws(_region(plan)), now=now)
-
-
-def _region(plan: RunPlan) -> str:
-    assert plan.config.aws.region is not None, "the configuration sees to it"
-    return plan.config.aws.region
+    return quote_for(plan.config, home=plan.home, symbols=plan.symbols, aws=Aws.of(plan.config.aws), now=now)

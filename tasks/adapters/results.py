@@ -28,8 +28,7 @@ def open_results(config: RunConfig) -> SharedResults:
             from tasks.adapters.s3.results import S3Results  # noqa: PLC0415
 
             assert storage.uri is not None, "StorageSection refuses s3 without an address"
-            assert config.aws.region is not None, "RunConfig refuses s3 without a region"
-            return S3Results(S3Folder(Aws(config.aws.region), f"{storage.uri}/{_RESULTS}"))
+            return S3Results(S3Folder(Aws.of(config.aws), f"{storage.uri}/{_RESULTS}"))
 
 
 def leavings(config: RunConfig) -> "tuple[S3Leavings, ...]":
@@ -47,8 +46,7 @@ def leavings(config: RunConfig) -> "tuple[S3Leavings, ...]":
     from tasks.adapters.s3.objects import S3Folder  # noqa: PLC0415
 
     storage, training = config.storage, config.training
-    assert config.aws.region is not None, "RunConfig refuses S3 and SageMaker without a region"
-    aws, places = Aws(config.aws.region), []
+    aws, places = Aws.of(config.aws), []
     if storage.results == "s3":
         places.append(S3Leavings(S3Folder(aws, f"{storage.uri}/{_RESULTS}"), holds_results=True))
     if training.backend == "sagemaker":

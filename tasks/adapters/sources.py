@@ -37,8 +37,7 @@ def open_source(config: RunConfig) -> "CandleSource":
             from tasks.adapters.s3.objects import S3Folder  # noqa: PLC0415
 
             assert data.uri is not None, "DataSection refuses s3 without an address"
-            assert config.aws.region is not None, "RunConfig refuses s3 without a region"
-            return S3Candles(S3Folder(Aws(config.aws.region), data.uri))
+            return S3Candles(S3Folder(Aws.of(config.aws), data.uri))
 
 
 def check_bucket(config: RunConfig) -> None:

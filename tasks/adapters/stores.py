@@ -48,9 +48,8 @@ def _s3_store(home: Path, storage: StorageSection, aws: AwsSection) -> "S3Store"
     from tasks.adapters.s3.objects import S3Folder  # noqa: PLC0415
     from tasks.adapters.s3.store import S3Store  # noqa: PLC0415
 
-    assert aws.region is not None, "the configuration sees to it"
     assert storage.uri is not None, "the configuration sees to it"
-    return S3Store(S3Folder(Aws(aws.region), storage.uri), home)
+    return S3Store(S3Folder(Aws.of(aws), storage.uri), home)
 
 
 def configured_registry(home: Path, config: RunConfig) -> Registry:

@@ -14,6 +14,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from models_lib.config import AwsSection
 from tasks.adapters.aws.faults import translated
 
 CONNECT_SECONDS: Final = 10.0
@@ -49,6 +50,12 @@ class Aws:
         )
         self._lock = threading.Lock()
         self._clients: dict[tuple[str, str], Any] = {}
+
+    @classmethod
+    def of(cls, section: AwsSection, *, attempts: int = ATTEMPTS) -> "Aws":
+        """The services of the configured region, for whoever is configured to use AWS."""
+        assert section.region is not None, "RunConfig refuses a use of AWS without a region"
+        return cls(section.region, attempts=attempts)
 
     def client(self, service: str, *, region: str | None = None) -> Any:
         """The client of a service; made once.

@@ -31,12 +31,11 @@ def open_sagemaker(plan: RunPlan) -> SageMakerBackend:
     """The backend of this run.
 
     Raises:
-        ConfigError: a setting is missing, or image and price of the machine are not known.
+        ConfigError: image or price of the machine are not known.
     """
-    section, region = plan.config.training.sagemaker, plan.config.aws.region
-    if region is None or section.uri is None:
-        raise ConfigError("aws.region and training.sagemaker.uri must be set for training.backend=sagemaker.")
-    aws, known = Aws(region), tables(section)
+    section, aws = plan.config.training.sagemaker, Aws.of(plan.config.aws)
+    assert section.uri is not None, "RunConfig refuses SageMaker without an address"
+    region, known = aws.region, tables(section)
     code = _code(plan)
     price = current_price(aws, known, section.instance_type, region, home=plan.home, now=_now())
     if price is None:
@@ -62,7 +61,7 @@ def open_sagemaker(plan: RunPlan) -> SageMakerBackend:
             section=section,
             run_id=plan.run_id,
             aws=aws,
-            watching=Aws(region, attempts=1),
+            watching=Aws.of(plan.config.aws, attempts=1),
             storage=S3Folder(aws, section.uri),
             image=image_of(section, known, region),
             code=code,

@@ -5,25 +5,22 @@ What does not belong here: making either (archive.py, names.py).
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
-
-from botocore.exceptions import ClientError
+from typing import Final
 
 from models_lib.files import sha256_file
 from models_lib.preflight import Finding
 from models_lib.training.channel import SPEC_FILE
-from tasks.adapters.aws.faults import code_of
 from tasks.adapters.sagemaker.archive import ENTRY, build_archive, check_archive
 from tasks.adapters.sagemaker.checks.asking import Check, Inquiry, failed, passed, unknown
+from tasks.adapters.sagemaker.jobs import Jobs
 from tasks.adapters.sagemaker.names import PREFIX, job_identity, job_name, slug
 from tasks.adapters.sagemaker.orders import OF_INPUTS, hyperparameters
 from tasks.adapters.sagemaker.tables import device_of_jobs
 
 _NEWEST: Final = 5
-_UNKNOWN_JOB: Final = frozenset({"ValidationException", "ResourceNotFound", "ResourceNotFoundException"})
 _sound: dict[tuple[str, tuple[str, ...]], tuple[Finding, ...]] = {}
 """What was found in archives that passed, by content and hyperparameters: trying one takes seconds, and it stays what it is."""
 
@@ -99,12 +96,7 @@ def _names_like(inquiry: Inquiry, symbol: str) -> Finding:
     return unknown("job name", fact, remedy, symbol)
 
 
-def _hyperparameters(inquiry: Inquiry, name: str) -> dict[str, Any] | None:
+def _hyperparameters(inquiry: Inquiry, name: str) -> Mapping[str, str] | None:
     """Of the job of that name; None where there is none."""
-    try:
-        job = inquiry.aws.client("sagemaker").describe_training_job(TrainingJobName=name)
-    except ClientError as error:
-        if code_of(error) in _UNKNOWN_JOB:
-            return None
-        raise
-    return dict(job.get("HyperParameters", {}))
+    job = Jobs(inquiry.aws).describe(name)
+    return None if job is None else job.hyperparameters
