@@ -217,6 +217,7 @@ def test_cancelling_what_is_over_or_unknown_does_nothing(site, spec, tmp_path):
     site.cloud.wait(job.name)
     backend.cancel(job)
     backend.cancel(Job("crpbot-nobody-1", spec))
+    assert [(seen.name, seen.status) for seen in site.cloud.jobs()] == [(job.name, "Failed")]
 
 
 def test_foreign_model_is_refused_and_the_next_attempt_is_another_job(site, spec, tmp_path):

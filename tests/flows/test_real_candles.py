@@ -1,6 +1,7 @@
 """The shipped configuration on real candles, by the command that the README shows: verdicts, figures, reproducibility."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 from models_lib.bundle import is_sound, verify_bundle
 from models_lib.config import LabelSection
 from models_lib.features import WARM_UP_BARS
+from tests.aws.cloud import Cloud
 from tests.flows.running import ROOT, crpbot
 from tests.summary_names import TEST_METRICS
 
@@ -80,6 +82,50 @@ def test_same_candles_give_the_same_bundle_again(verdicts: Summary, run: Callabl
     again = run("perp-50d", "--symbols", "BTC-USD")["symbols"]["BTC-USD"]
     assert again["bundle"] == verdicts["BTC-USD"]["bundle"]
     assert (again["outcome"], again["reason"]) == ("promoted", "already champion")
+
+
+@pytest.fixture
+def paid(cloud: Cloud) -> tuple[str, ...]:
+    """Everything that a job needs, in a cloud that has it; a machine without a GPU: there the same gives the same bytes."""
+    cloud.with_quota("ml.m5.xlarge", 1)
+    cloud.with_price("ml.m5.xlarge", 0.276)
+    cloud.with_image("pytorch", "2.13.0-cpu-amzn2023-sagemaker")
+    return (
+        f"aws.region={cloud.region}",
+        "training.backend=sagemaker",
+        f"training.sagemaker.uri=s3://{cloud.with_bucket()}/crpbot",
+        f"training.sagemaker.role_arn={cloud.with_role()}",
+        "training.sagemaker.instance_type=ml.m5.xlarge",
+        "training.sagemaker.poll_seconds=0.5",
+    )
+
+
+def test_paid_training_promotes_the_bundle_of_the_local_one(
+    verdicts: Summary, cloud: Cloud, paid: tuple[str, ...], real_candles: Path, tmp_path: Path
+) -> None:
+    """Through AWS's own `train`, in a home of its own; the approval is the command's --yes."""
+    settings = ("data.source=parquet", f"data.path={real_candles / 'perp-50d'}", *paid)
+    words = [word for setting in settings for word in ("--set", setting)]
+    answer = crpbot(tmp_path, "run", "--json", "--yes", "--symbols", "BTC-USD", *words)
+    assert answer.returncode == 0, answer.stderr
+    here, there = verdicts["BTC-USD"], json.loads(answer.stdout)["symbols"]["BTC-USD"]
+    assert (there["outcome"], there["bundle"]) == ("promoted", here["bundle"])
+    assert there["metrics"] == here["metrics"]
+    (job,) = cloud.jobs()
+    assert job.status == "Completed"
+    assert f"{job.name} is Training" in answer.stderr
+    assert re.search(r"epoch \d of at most 6, validation NLL 0\.5\d+", answer.stderr)
+
+    facts = json.loads((tmp_path / "store" / "bundles" / there["bundle"] / "run.json").read_text())
+    assert facts["backend"] == "sagemaker"
+    assert facts["cost_usd"] > 0
+    costs = crpbot(tmp_path, "costs", "--by", "model", "--json")
+    assert costs.returncode == 0, costs.stderr
+    (model,) = json.loads(costs.stdout)["items"]
+    assert model["billable_seconds"] == job.billable_seconds
+    assert model["cost_usd"] == pytest.approx(facts["cost_usd"])
+    (entry,) = json.loads(crpbot(tmp_path, "history", "--json").stdout)["entries"]
+    assert entry["cost_usd"] == facts["cost_usd"]
 
 
 def test_stored_bundles_are_sound(verdicts: Summary, home: Path) -> None:

@@ -116,4 +116,6 @@ def test_symbol_is_trained_on_rented_machines_only_when_somebody_answers_for_it(
 
 
 def test_symbol_on_this_machine_needs_no_approval(tmp_path: Path) -> None:
-    refuse_unapproved(plan_run(load_config(None, []), home=tmp_path, symbols=SYMBOLS, who="me", now=NOW))
+    plan = plan_run(load_config(None, []), home=tmp_path, symbols=SYMBOLS, who="me", now=NOW)
+    assert plan.payment is None
+    refuse_unapproved(plan)
