@@ -24,6 +24,21 @@ class Judged:
     candidate: CandidateRef
     judgement: JudgementRef
 
+    def store(self, btc: "PreparedSymbol", *, now: datetime) -> StoredRef:
+        """Puts the candidate into the store of `btc`'s home."""
+        from models_lib.steps.store import store_candidate
+
+        return store_candidate(
+            btc.plan,
+            btc.prepared,
+            self.fitted,
+            self.candidate,
+            self.judgement,
+            registry=open_registry(btc.plan.home),
+            seconds={"train": 1.0},
+            now=now,
+        )
+
     def stored(self, btc: "PreparedSymbol", stored: StoredRef) -> refs.Judged:
         """The value that release and page take."""
         return refs.Judged(

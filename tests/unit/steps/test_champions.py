@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from models_lib.bundle import add_run_facts
-from models_lib.config import load_config
+from models_lib.config import RunConfig, load_config
 from models_lib.deployment.journal import Journal, Switch
 from models_lib.deployment.record import deployment_records
 from models_lib.errors import BundleError, ConfigError, TransientError
@@ -291,6 +291,21 @@ def test_host_is_left_alone_when_nothing_can_be_deployed(home: Path, host: TestH
 # candles of the runtime on this machine
 
 
+def deploy_here(home: Path, host: TestHost, config: RunConfig) -> tuple[ChampionDeployed, ...]:
+    """Every champion, to the local target of `config`."""
+    return deploy_champions(
+        home,
+        config,
+        None,
+        registry=open_registry(home),
+        target=None,
+        who="me@here",
+        open_source=open_source,
+        ssh=no_ssh,
+        say=host.said.append,
+    )
+
+
 @pytest.mark.parametrize(
     ("made_of", "settings", "told"),
     [
@@ -317,17 +332,7 @@ def test_champion_gets_no_candles_of_another_market(
     crowned_of(home, made_of)
     config = load_config(None, [*at_host(host, "local"), *settings])
     with pytest.raises(ConfigError, match=re.escape(told)):
-        deploy_champions(
-            home,
-            config,
-            None,
-            registry=open_registry(home),
-            target=None,
-            who="me@here",
-            open_source=open_source,
-            ssh=no_ssh,
-            say=host.said.append,
-        )
+        deploy_here(home, host, config)
     assert (host.restarts(), deployment_records(home)) == ([], ())
     assert not [name for name in ("candles", "runtime.yaml") if (host.folder / name).exists()]
 
@@ -335,17 +340,7 @@ def test_champion_gets_no_candles_of_another_market(
 def test_champion_gets_candles_of_its_own_market_and_the_trainers_signals(home: Path, host: TestHost) -> None:
     crowned_of(home, "default")
     config = load_config(None, [*at_host(host, "local"), "signals.account_balance=500"])
-    deployed = deploy_champions(
-        home,
-        config,
-        None,
-        registry=open_registry(home),
-        target=None,
-        who="me@here",
-        open_source=open_source,
-        ssh=no_ssh,
-        say=host.said.append,
-    )
+    deployed = deploy_here(home, host, config)
     assert told(deployed) == [(BTC, "deployed")]
     assert (host.folder / "candles" / f"{BTC}.safetensors").exists()
     assert read_runtime_config(host.folder).signals == config.signals
@@ -355,17 +350,7 @@ def test_host_with_candles_of_its_own_asks_for_none(home: Path, host: TestHost) 
     crowned(home, "A")
     (host.folder / "runtime.yaml").write_text("")
     config = load_config(None, at_host(host, "local"))
-    deployed = deploy_champions(
-        home,
-        config,
-        None,
-        registry=open_registry(home),
-        target=None,
-        who="me@here",
-        open_source=open_source,
-        ssh=no_ssh,
-        say=host.said.append,
-    )
+    deployed = deploy_here(home, host, config)
     assert told(deployed) == [(BTC, "deployed")]
 
 

@@ -10,7 +10,6 @@ from models_lib.registry import open_registry
 from models_lib.steps.judge import _stopped
 from models_lib.steps.refs import PromotionRef, StoredRef
 from models_lib.steps.report import finish_report, report_path
-from models_lib.steps.store import store_candidate
 from tests.unit.steps.conftest import Judged, PreparedSymbol
 
 NOW = datetime(2026, 1, 15, 3, tzinfo=UTC)
@@ -19,16 +18,7 @@ AFTER = "Promotion is decided after this page is written"
 
 @pytest.fixture
 def stored(btc: PreparedSymbol, judged: Judged) -> StoredRef:
-    return store_candidate(
-        btc.plan,
-        btc.prepared,
-        judged.fitted,
-        judged.candidate,
-        judged.judgement,
-        registry=open_registry(btc.plan.home),
-        seconds={"train": 1.0},
-        now=NOW,
-    )
+    return judged.store(btc, now=NOW)
 
 
 def finish(btc: PreparedSymbol, judged: Judged, stored: StoredRef, promotion: PromotionRef) -> None:

@@ -28,7 +28,7 @@ from models_lib.steps.features import compute_feature_matrix, map_features
 from models_lib.steps.labels import label_rows, read_labels, rows_with_features
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
-from models_lib.steps.refs import CandidateRef, FileRef, StoredRef
+from models_lib.steps.refs import CandidateRef, FileRef
 from models_lib.steps.scaler import fit_feature_scaler
 from models_lib.steps.store import store_candidate
 from models_lib.steps.summary import headline, parallel_symbols, table_rows, write_summary
@@ -58,20 +58,8 @@ def test_each_step_twice_is_the_step_once(btc: PreparedSymbol, judged: Judged) -
 
 
 def test_stored_and_promoted_twice_is_once(btc: PreparedSymbol, judged: Judged) -> None:
-    def store() -> StoredRef:
-        return store_candidate(
-            btc.plan,
-            btc.prepared,
-            judged.fitted,
-            judged.candidate,
-            judged.judgement,
-            registry=open_registry(btc.plan.home),
-            seconds={"train": 1.0},
-            now=NOW,
-        )
-
-    stored = store()
-    assert store() == stored
+    stored = judged.store(btc, now=NOW)
+    assert judged.store(btc, now=NOW) == stored
     promote = promote_candidate(btc.plan, judged.stored(btc, stored), registry=open_registry(btc.plan.home), now=NOW)
     assert (promote.outcome, promote.reason) == ("promoted", "")
     promote = promote_candidate(btc.plan, judged.stored(btc, stored), registry=open_registry(btc.plan.home), now=NOW)
