@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from models_lib.config.aws_sections import AwsSection, SageMakerSection, StorageSection
+from models_lib.config.exchange_section import ExchangeSection
 from models_lib.config.identity import identity_of_training
 from models_lib.config.run_config import RunConfig
 from models_lib.config.section import Section
@@ -52,6 +53,7 @@ __all__ = [
     "EmailSection",
     "EvaluationSection",
     "ExchangeRules",
+    "ExchangeSection",
     "Gate",
     "GatesSection",
     "LabelSection",

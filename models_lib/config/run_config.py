@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from models_lib.config.aws_sections import AwsSection, StorageSection
+from models_lib.config.exchange_section import ExchangeSection
 from models_lib.config.section import Section
 from models_lib.config.sections import (
     ApprovalSection,
@@ -35,6 +36,7 @@ class RunConfig(Section):
     symbols: Annotated[tuple[SymbolName, ...], Field(min_length=1)] = ("BTC-USD", "ETH-USD", "SOL-USD")
     """Symbols that this installation trains."""
     data: DataSection = DataSection()
+    exchange: ExchangeSection = ExchangeSection()
     label: LabelSection = LabelSection()
     splits: SplitsSection = SplitsSection()
     network: NetworkSection = NetworkSection()
@@ -63,7 +65,8 @@ class RunConfig(Section):
     def uses_aws(self) -> bool:
         """Whether anything of this configuration lies or runs in AWS."""
         storage = self.storage
-        return "s3" in (self.data.source, storage.kind, storage.results) or self.training.backend == "sagemaker"
+        in_s3 = self.data.uri is not None or "s3" in (storage.kind, storage.results)
+        return in_s3 or self.training.backend == "sagemaker"
 
     @model_validator(mode="after")
     def _aws_has_a_region(self) -> Self:

@@ -16,8 +16,9 @@ from models_lib.config.section import PositiveFloat, PositiveInt, Section
 class RuntimeSection(Section):
     """One process for all symbols of a host."""
 
-    source: Literal["folder", "http"] = "folder"
-    """`folder` replays files; `http` asks a server for closed bars, which `--mode live` needs."""
+    source: Literal["folder", "http", "exchange"] = "folder"
+    """`folder` replays files; `http` asks a server for closed bars, `exchange` the section `exchange`: `--mode live` needs
+    one of the two."""
     candles: Path | None = None
     """Folder with <SYMBOL>.parquet or <SYMBOL>.safetensors; null: `candles` in the host folder."""
     url: Annotated[str, Field(pattern=r"^https?://", max_length=500)] | None = None

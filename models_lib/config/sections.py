@@ -43,19 +43,21 @@ EVENTS: tuple[NoticeEvent, ...] = get_args(NoticeEvent)
 class DataSection(Section):
     """Where candles come from, and what they must satisfy before use (SPEC 2)."""
 
-    source: Literal["simulated", "parquet", "s3"] = "simulated"
-    """`simulated` is embedded and works offline; `parquet` reads `path`/<SYMBOL>.parquet; `s3` the same below `uri`."""
+    source: Literal["simulated", "parquet", "s3", "exchange"] = "simulated"
+    """`simulated` is embedded and works offline; `parquet` reads `path`/<SYMBOL>.parquet; `s3` the same below `uri`;
+    `exchange` asks the section `exchange` for what is missing in the archive of candles, and reads that."""
     path: Path | None = None
-    """Folder of the parquet source; required for it, refused for the others."""
+    """Folder of the parquet source, required for it; of the exchange's archive, null: `candles` in CRPBOT_HOME."""
     uri: S3Uri | None = None
-    """Where the s3 source has its <SYMBOL>.parquet, such as s3://bucket/candles; required for it, refused for the others."""
+    """Where the s3 source has its <SYMBOL>.parquet, such as s3://bucket/candles, required for it; where the exchange's
+    archive is kept instead of a folder, null: in `path`."""
     market: Literal["default", "null", "iid", "planted"] = "default"
     """Kind of the simulated market."""
     seed: Annotated[int, Field(ge=0)] = 7
     """Seed of the simulated market."""
     days: Annotated[int, Field(ge=1, le=3650)] = 50
-    """Length of the simulated market in days of 1,440 minutes. Other sources use every row of their files; before a paid
-    training these must cover at least 90 % of so many days."""
+    """Length of the simulated market in days of 1,440 minutes, and of the newest candles of an exchange (two years: 730).
+    Other sources use every row of their files; before a paid training these must cover at least 90 % of so many days."""
     fill_no_trade_minutes: Annotated[int, Field(ge=0, le=60)] = 5
     """Longest run of missing minutes that is filled with the last close and zero volume; 0 fills nothing."""
     max_missing_share: Share = 1.0
@@ -83,9 +85,9 @@ class DataSection(Section):
             raise ValueError(
                 "data.path must be set when data.source is parquet: the folder with <SYMBOL>.parquet files"
             )
-        if self.source != "parquet" and self.path is not None:
+        if self.source not in {"parquet", "exchange"} and self.path is not None:
             raise ValueError(
-                "data.path is only for data.source=parquet; add --set data.source=parquet, or drop the path"
+                "data.path is only for data.source=parquet or exchange; add --set data.source=parquet, or drop the path"
             )
         return self
 
@@ -93,8 +95,12 @@ class DataSection(Section):
     def _uri_goes_with_s3(self) -> Self:
         if self.source == "s3" and self.uri is None:
             raise ValueError("data.uri must be set when data.source is s3: s3://bucket/prefix with <SYMBOL>.parquet")
-        if self.source != "s3" and self.uri is not None:
-            raise ValueError("data.uri is only for data.source=s3; add --set data.source=s3, or drop the uri")
+        if self.source not in {"s3", "exchange"} and self.uri is not None:
+            raise ValueError(
+                "data.uri is only for data.source=s3 or exchange; add --set data.source=s3, or drop the uri"
+            )
+        if self.uri is not None and self.path is not None:
+            raise ValueError("data.path and data.uri are two places for one archive; set one of them")
         return self
 
 

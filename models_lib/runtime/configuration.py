@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from models_lib.config.exchange_section import ExchangeSection
 from models_lib.config.loading import explain, read_sections
 from models_lib.config.runtime_section import RuntimeSection
 from models_lib.config.section import Section
@@ -22,6 +23,7 @@ class RuntimeConfig(Section):
 
     signals: SignalsSection = SignalsSection()
     runtime: RuntimeSection = RuntimeSection()
+    exchange: ExchangeSection = ExchangeSection()
 
 
 def signals_as_yaml(signals: SignalsSection) -> str:

@@ -135,7 +135,7 @@ def test_unknown_key_that_resembles_nothing_gets_no_advice() -> None:
             "data.days: Input should be a valid integer, unable to parse string as an integer, was 'many'",
         ),
         ("data.days=0", "data.days: Input should be greater than or equal to 1, was 0."),
-        ("data.source=ftp", "data.source: Input should be 'simulated', 'parquet' or 's3', was 'ftp'."),
+        ("data.source=ftp", "data.source: Input should be 'simulated', 'parquet', 's3' or 'exchange', was 'ftp'."),
         ("training.learning_rate=.nan", "training.learning_rate: Input should be a finite number, was nan."),
         ("training.learning_rate=-1", "training.learning_rate: Input should be greater than 0, was -1."),
         ("gates.accuracy.limit=.inf", "gates.accuracy.limit: Input should be a finite number"),
@@ -153,7 +153,7 @@ def test_unknown_key_that_resembles_nothing_gets_no_advice() -> None:
         ("temperature.sweep=[1, on]", "temperature.sweep: must be a number, was [1, True]."),
         ("data={days: 1, seed: 2, days: 3}", "the key 'days' stands twice"),
         ("data.source=parquet", "data.path must be set when data.source is parquet"),
-        ("data.path=/tmp", "data.path is only for data.source=parquet"),
+        ("data.path=/tmp", "data.path is only for data.source=parquet or exchange"),
         ("deployment.target=host", "deployment: deployment.target must be one of local, was host"),
     ],
 )
