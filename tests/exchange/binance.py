@@ -12,10 +12,9 @@ market data endpoints), the errors page beside it.
 from collections.abc import Mapping
 
 from tests.exchange.listed import MINUTE_MS, Listed, Row
-from tests.exchange.wire import Kind, Query, Question, Refused, by_market_id, number
+from tests.exchange.wire import NO_END_MS, Kind, Query, Question, RefusedError, as_json, by_market_id, number
 
 _KINDS: dict[str, Kind] = {"/api/v3/klines": "candles", "/api/v3/exchangeInfo": "markets", "/api/v3/time": "time"}
-_NO_END_MS = 1 << 62
 
 
 class Binance:
@@ -31,19 +30,19 @@ class Binance:
     def question(self, path: str, query: Query, listed: Mapping[str, Listed], now_ms: int) -> Question:
         market = by_market_id(listed, query.get("symbol", ""), "")
         if market is None:
-            raise Refused("unknown symbol", 400, {"code": -1121, "msg": "Invalid symbol."})
+            raise RefusedError("unknown symbol", 400, {"code": -1121, "msg": "Invalid symbol."})
         if query.get("interval") != "1m":
-            raise Refused("bad request", 400, {"code": -1120, "msg": "Invalid interval."})
+            raise RefusedError("bad request", 400, {"code": -1120, "msg": "Invalid interval."})
         try:
             limit = int(query.get("limit", "500"))
-            first, last = int(query.get("startTime", "0")), int(query.get("endTime", str(_NO_END_MS)))
+            first, last = int(query.get("startTime", "0")), int(query.get("endTime", str(NO_END_MS)))
         except ValueError:
             wrong = {"code": -1100, "msg": "Illegal characters found in a parameter."}
-            raise Refused("bad request", 400, wrong) from None
+            raise RefusedError("bad request", 400, wrong) from None
         newest = "startTime" not in query
         return Question(market.symbol, first, last, min(limit, self.page_bars), from_the_end=newest)
 
-    def page(self, question: Question, rows: list[Row]) -> str:
+    def page(self, market: Listed, question: Question, rows: list[Row]) -> str:
         return "[" + ",".join(_kline(*row) for row in rows) + "]"
 
     def other(self, path: str, query: Query, listed: Mapping[str, Listed], now_ms: int) -> object:
@@ -58,11 +57,15 @@ class Binance:
                 "exchangeFilters": [],
                 "symbols": symbols,
             }
-        raise Refused("no such path", 404, {"code": -1000, "msg": "Not Found"})
+        raise RefusedError("no such path", 404, {"code": -1000, "msg": "Not Found"})
 
     def busy(self, status: int) -> object:
         words = "Too many requests; current limit of IP is 6000 request weight per 1 MINUTE."
         return {"code": -1003, "msg": words if status == 429 else "Way too much request weight used; IP banned."}
+
+    def not_from_here(self) -> tuple[int, str]:
+        words = "Service unavailable from a restricted location according to 'b. Eligibility' in its terms."
+        return 451, as_json({"code": 0, "msg": words})
 
 
 def _kline(stamp: int, opened: float, high: float, low: float, close: float, volume: float) -> str:

@@ -8,12 +8,11 @@ list-public-products, get-server-time); docs.cdp.coinbase.com/coinbase-app/track
 - Minutes without trades are absent. 10 public requests a second and address; more are answered with 429.
 """
 
-import datetime as dt
 import math
 from collections.abc import Mapping
 
 from tests.exchange.listed import Listed, Row
-from tests.exchange.wire import Kind, Query, Question, Refused, by_market_id, number
+from tests.exchange.wire import NOT_FROM_HERE_PAGE, Kind, Query, Question, RefusedError, by_market_id, number, utc_text
 
 _PRODUCTS = "/api/v3/brokerage/market/products"
 _CLOCKS = ("/api/v3/brokerage/time", "/v2/time")
@@ -33,23 +32,23 @@ class Coinbase:
     def question(self, path: str, query: Query, listed: Mapping[str, Listed], now_ms: int) -> Question:
         market = by_market_id(listed, path.removeprefix(_PRODUCTS + "/").removesuffix("/candles"), "-")
         if market is None:
-            raise Refused("unknown symbol", 404, _error("NOT_FOUND", "valid product_id is required"))
+            raise RefusedError("unknown symbol", 404, _error("NOT_FOUND", "valid product_id is required"))
         if query.get("granularity") != "ONE_MINUTE":
-            raise Refused("bad request", 400, _error("INVALID_ARGUMENT", "granularity argument is invalid"))
+            raise RefusedError("bad request", 400, _error("INVALID_ARGUMENT", "granularity argument is invalid"))
         try:
             first, last = int(query["start"]), int(query["end"])
         except (KeyError, ValueError):
             wrong = _error("INVALID_ARGUMENT", "start and end argument is invalid")
-            raise Refused("bad request", 400, wrong) from None
+            raise RefusedError("bad request", 400, wrong) from None
         buckets = last // 60 - math.ceil(first / 60) + 1
         if buckets > self.page_bars:
             words = (
                 f"start and end argument is invalid - number of candles requested should be less than {self.page_bars}"
             )
-            raise Refused("too many", 400, _error("INVALID_ARGUMENT", words))
+            raise RefusedError("too many", 400, _error("INVALID_ARGUMENT", words))
         return Question(market.symbol, first * 1000, last * 1000, self.page_bars)
 
-    def page(self, question: Question, rows: list[Row]) -> str:
+    def page(self, market: Listed, question: Question, rows: list[Row]) -> str:
         return '{"candles":[' + ",".join(_candle(*row) for row in reversed(rows)) + "]}"
 
     def other(self, path: str, query: Query, listed: Mapping[str, Listed], now_ms: int) -> object:
@@ -57,13 +56,16 @@ class Coinbase:
             products = [_product(one) for one in listed.values()] if query.get("product_type", "SPOT") == "SPOT" else []
             return {"products": products, "num_products": len(products)}
         if path == "/v2/time":
-            return {"data": {"iso": _iso(now_ms), "epoch": now_ms // 1000}}
+            return {"data": {"iso": utc_text(now_ms), "epoch": now_ms // 1000}}
         if path == "/api/v3/brokerage/time":
-            return {"iso": _iso(now_ms), "epochSeconds": str(now_ms // 1000), "epochMillis": str(now_ms)}
-        raise Refused("no such path", 404, _error("NOT_FOUND", "Not Found"))
+            return {"iso": utc_text(now_ms), "epochSeconds": str(now_ms // 1000), "epochMillis": str(now_ms)}
+        raise RefusedError("no such path", 404, _error("NOT_FOUND", "Not Found"))
 
     def busy(self, status: int) -> object:
         return {"error": "resource_exhausted", "error_details": "rate limit exceeded", "message": "rate limit exceeded"}
+
+    def not_from_here(self) -> tuple[int, str]:
+        return 403, NOT_FROM_HERE_PAGE
 
 
 def _candle(stamp: int, opened: float, high: float, low: float, close: float, volume: float) -> str:
@@ -71,10 +73,6 @@ def _candle(stamp: int, opened: float, high: float, low: float, close: float, vo
         f'{{"start":"{stamp // 1000}","low":"{number(low)}","high":"{number(high)}","open":"{number(opened)}",'
         f'"close":"{number(close)}","volume":"{number(volume)}"}}'
     )
-
-
-def _iso(now_ms: int) -> str:
-    return dt.datetime.fromtimestamp(now_ms // 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _error(code: str, words: str) -> object:

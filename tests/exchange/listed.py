@@ -55,7 +55,7 @@ class Listed:
         self._shown[first:end] = True
 
     def serve_at_first(self, stamp: int, values: list[float]) -> None:
-        """The closed bar is served with these values once; afterwards as it is."""
+        """The bar, once closed, is served with these values one time that reaches the client; afterwards as it is."""
         assert int(self._stamps[np.searchsorted(self._stamps, stamp)]) == stamp, f"{self.symbol} has no bar at {stamp}"
         with self._lock:
             self._at_first[stamp] = [stamp, *values]
@@ -75,9 +75,12 @@ class Listed:
         ]
         if rows and rows[-1][0] + MINUTE_MS > now_ms:
             rows[-1] = _unfinished(rows[-1], (now_ms - rows[-1][0]) / MINUTE_MS)
-        return self._revised(rows, now_ms) if self._at_first else rows
+        return rows
 
-    def _revised(self, rows: list[Row], now_ms: int) -> list[Row]:
+    def as_seen_first(self, rows: list[Row], now_ms: int) -> list[Row]:
+        """The rows as whoever sees them first is told them; from now on they are what they are."""
+        if not self._at_first:
+            return rows
         with self._lock:
             return [self._at_first.pop(row[0], row) if row[0] + MINUTE_MS <= now_ms else row for row in rows]
 

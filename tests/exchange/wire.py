@@ -3,6 +3,7 @@
 What does not belong here: what one exchange calls things (coinbase.py, binance.py, kraken.py, bybit.py).
 """
 
+import datetime as dt
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from tests.exchange.listed import Listed, Row
 
 Kind = Literal["candles", "markets", "time", "other"]
 Query = Mapping[str, str]
+NO_END_MS = 1 << 62
+"""For a span that has no end; later than any clock."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Question:
     after_ms: int = -1
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The exchange's own answer to a question that it does not answer.
 
     Args:
@@ -60,16 +63,26 @@ class Dialect(Protocol):
         """What a path asks for; None where it is no path of this exchange."""
 
     def question(self, path: str, query: Query, listed: Mapping[str, Listed], now_ms: int) -> Question:
-        """What a request for candles asks; raises Refused."""
+        """What a request for candles asks; raises RefusedError."""
 
-    def page(self, question: Question, rows: list[Row]) -> str:
-        """The JSON of an answer with these bars, which are sorted by time; the dialect puts them into its order."""
+    def page(self, market: Listed, question: Question, rows: list[Row]) -> str:
+        """The JSON of an answer with these bars; the dialect turns them round where the exchange begins with the newest."""
 
     def other(self, path: str, query: Query, listed: Mapping[str, Listed], now_ms: int) -> object:
-        """The JSON value of an answer that is no candles; raises Refused."""
+        """The JSON value of an answer that is no candles; raises RefusedError."""
 
     def busy(self, status: int) -> object:
         """The JSON value of the body under 429 and 418."""
+
+    def not_from_here(self) -> tuple[int, str]:
+        """The status and the body, JSON or a page, for clients from countries that are not served."""
+
+
+NOT_FROM_HERE_PAGE = (
+    "<!DOCTYPE html><html><head><title>403 Forbidden</title></head>"
+    "<body>The distribution is configured to block access from your country.</body></html>"
+)
+"""What stands before an exchange says so in a page for people."""
 
 
 def number(value: float) -> str:
@@ -81,6 +94,11 @@ def number(value: float) -> str:
 def as_json(value: Any) -> str:
     """The value without blanks, as servers write it."""
     return json.dumps(value, separators=(",", ":"))
+
+
+def utc_text(time_ms: int) -> str:
+    """As 2026-11-22T20:45:37Z."""
+    return dt.datetime.fromtimestamp(time_ms // 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def by_market_id(listed: Mapping[str, Listed], market_id: str, separator: str) -> Listed | None:
