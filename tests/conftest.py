@@ -8,6 +8,8 @@ import pytest
 
 from tests.aws.cloud import Cloud
 from tests.aws.weed import Weed, need_weed
+from tests.exchange.local_exchange import LocalExchange
+from tests.exchange.sample_bars import made_up_bars
 from tests.sshd import Sshd, need_sshd
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import ONNX Runtime themselves, as others would
@@ -23,6 +25,15 @@ def real_candles() -> Path:
     if not path.is_dir():
         pytest.fail(f"CRPBOT_TEST_CANDLES={folder} is not a folder")
     return path
+
+
+@pytest.fixture
+def exchange_server() -> Iterator[LocalExchange]:
+    """An exchange with two days of two made-up markets, each quoted in USD and USDT; for others make a LocalExchange."""
+    bitcoin, ether = made_up_bars(2 * 1440), made_up_bars(2 * 1440, seed=2, price=3_000.0)
+    markets = {"BTC-USD": bitcoin, "BTC-USDT": bitcoin, "ETH-USD": ether, "ETH-USDT": ether}
+    with LocalExchange(markets) as exchange:
+        yield exchange
 
 
 @pytest.fixture(scope="session")

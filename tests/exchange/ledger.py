@@ -5,7 +5,7 @@ What does not belong here: the answers themselves.
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tests.exchange.faults import SPOILING, FaultKind
@@ -51,16 +51,26 @@ class Ledger:
 
     def __init__(self) -> None:
         self._requests: list[Request] = []
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
 
     def add(self, request: Request) -> None:
-        """This one too."""
-        with self._lock:
+        """This one came."""
+        with self._changed:
             self._requests.append(request)
+
+    def decided(self) -> None:
+        """What is answered to one of them stands in it; whoever waits looks again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait_for(self, condition: Callable[[], bool], timeout_seconds: float = 30.0) -> bool:
+        """Whether the condition has come true, as soon as it has; it is looked at after each request."""
+        with self._changed:
+            return self._changed.wait_for(condition, timeout_seconds)
 
     def clear(self) -> None:
         """Begins again."""
-        with self._lock:
+        with self._changed:
             self._requests.clear()
 
     def __iter__(self) -> Iterator[Request]:

@@ -126,6 +126,7 @@ class LocalExchange:
         self.requests.add(request)
         reply = self._reply(dialect, request, target)
         request.status = reply.status
+        self.requests.decided()
         return reply
 
     def _reply(self, dialect: Dialect | None, request: Request, target: str) -> Reply:

@@ -6,8 +6,6 @@ What does not belong here: what is done to them before they are served (listed.p
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from tests.exchange.listed import MINUTE_MS
@@ -32,6 +30,9 @@ def made_up_bars(num_bars: int, *, seed: int = 1, first_ms: int = FIRST_MS, pric
 
 def bars_of(file: Path) -> Arrays:
     """The bars of a parquet file of candles."""
+    import pyarrow as pa  # noqa: PLC0415 - every test's fixtures import this module
+    import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+
     table = pq.read_table(file)
     stamps = table["timestamp"].cast(pa.timestamp("ms", "UTC")).cast(pa.int64()).to_numpy()
     columns = [table[name].to_numpy() for name in ("open", "high", "low", "close", "volume")]
