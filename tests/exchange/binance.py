@@ -1,12 +1,15 @@
 """Binance spot as its public endpoints speak.
 
-Sources, read in 2026-11: developers.binance.com/docs/binance-spot-api-docs/rest-api (general information, general endpoints,
-market data endpoints), the errors page beside it.
+Sources, 2026-11:
+developers.binance.com/docs/binance-spot-api-docs/rest-api (general information, limits, market data endpoints) and its errors;
+samples of answers in ccxt 4.5.64's binance.py.
 - Times are ms; `startTime` and `endTime` are both included, and are compared with the bars' open times.
 - Klines come oldest first, as arrays of twelve: numbers for the times and the count of trades, strings for the rest.
 - With `startTime` the oldest of the span are given, without it the newest; 500 unless asked, 1000 at most.
-- An unknown symbol is 400 with code -1121. 429 and, for who goes on, 418 carry Retry-After in seconds and code -1003.
-- Every answer says in X-MBX-USED-WEIGHT-1M what was used up; 6,000 a minute, 2 for each request of klines.
+- An unknown symbol is 400 with code -1121. 429 and, for who goes on, 418 carry code -1003, and Retry-After in seconds.
+- Countries that are not served get 451.
+
+What does not belong here: what is served (listed.py), what goes wrong (faults.py).
 """
 
 from collections.abc import Mapping

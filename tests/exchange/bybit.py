@@ -1,9 +1,14 @@
 """Bybit v5 spot as its public endpoints speak.
 
-Sources, read in 2026-11: bybit-exchange.github.io/docs/v5 (market/kline, market/instrument, market/time, rate-limit, error).
+Sources, 2026-11:
+bybit-exchange.github.io/docs/v5 (market/kline, market/instrument, market/time, rate-limit); samples of answers in ccxt
+4.5.64's bybit.py.
 - Times are ms; `start` and `end` are both included; 200 bars unless asked, 1000 at most.
-- With `start` alone the oldest of the span are given, otherwise the newest; they come newest first, as lists of seven strings.
-- What goes wrong is a retCode with status 200; who passes the limit of 600 requests in 5 s gets 403 for ten minutes.
+- Bars come newest first, as lists of seven strings. Which are given where a span holds more than `limit` is not documented:
+  here the newest, or with `start` alone the oldest.
+- What goes wrong is a retCode with status 200; who sends more than 600 requests in 5 s gets 403 for ten minutes.
+
+What does not belong here: what is served (listed.py), what goes wrong (faults.py).
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,17 @@
 """Coinbase Advanced Trade as its public endpoints speak.
 
-Sources, read in 2026-11: docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public (get-public-product-candles,
-list-public-products, get-server-time); docs.cdp.coinbase.com/coinbase-app/track-apis/time (the older clock).
+Sources, 2026-11:
+docs.cdp.coinbase.com/api-reference/advanced-trade-api/rest-api/public/get-public-product-candles, list-public-products and
+get-server-time; docs.cdp.coinbase.com/exchange/rest-api/rate-limits (10 public requests a second and address, then 429);
+samples of answers, the older clock at /v2/time among them, in ccxt 4.5.64's coinbase.py; real answers of
+nautilus-coinbase 0.56.0 (test_data/http_candles.json) for the order of candles.
 - `start` and `end` are seconds, both required; both ends are included.
-- Candles come newest first, as objects whose values are all strings; `start` is seconds.
-- At most 350 buckets a request; more are refused with 400. What is refused with is what its users report in their issues.
-- Minutes without trades are absent. 10 public requests a second and address; more are answered with 429.
+- Candles come newest first, as objects whose values are all strings; `start` is in seconds.
+- At most 350 buckets a request; more are refused with 400, in words that users report, when the limit was 300, at
+  github.com/KmiQ/coinbase-advanced-python/pull/26. ccxt itself never asks for more than 300.
+- Minutes without trades are absent.
+
+What does not belong here: what is served (listed.py), what goes wrong (faults.py).
 """
 
 import math

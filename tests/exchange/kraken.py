@@ -1,10 +1,13 @@
 """Kraken spot as its public endpoints speak.
 
-Sources, read in 2026-11: docs.kraken.com/api-reference/market-data (get-ohlc-data, get-tradable-asset-pairs, get-server-time,
-get-system-status); that `since` is excluded: github.com/ccxt/ccxt/issues/2786.
+Sources, 2026-11:
+docs.kraken.com/api-reference/market-data (get-ohlc-data, get-tradable-asset-pairs, get-server-time, get-system-status); that
+`since` is excluded: github.com/ccxt/ccxt/issues/2786; samples of answers in ccxt 4.5.64's kraken.py.
 - At most the newest 720 entries exist, whatever `since` says; the last is the running minute's and is always there.
 - Entries come oldest first: seconds and a count as numbers, the rest as strings; their key is the pair's own name, XXBTZUSD.
 - What goes wrong is a list under "error" with status 200.
+
+What does not belong here: what is served (listed.py), what goes wrong (faults.py).
 """
 
 import email.utils

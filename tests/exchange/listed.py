@@ -20,6 +20,7 @@ class Listed:
     Attributes:
         symbol: BTC-USD.
         delisted: nothing is traded there any more; what was, can still be asked for.
+        lags_ms: its bars are so far behind the exchange's clock: one that has closed is served unfinished for so long.
 
     Args:
         symbol: base and quote with a dash between them.
@@ -33,6 +34,7 @@ class Listed:
         self.symbol = symbol
         self.base, self.quote = symbol.split("-")
         self.delisted = False
+        self.lags_ms = 0
         self._stamps, self._values = stamps, values
         self._shown = np.ones(stamps.size, dtype=bool)
         self._at_first: dict[int, Row] = {}
@@ -65,6 +67,7 @@ class Listed:
 
         A bar that opens later does not exist; the one of the running minute is unfinished.
         """
+        now_ms -= self.lags_ms
         first = int(np.searchsorted(self._stamps, first_ms))
         end = int(np.searchsorted(self._stamps, min(last_ms, now_ms), side="right"))
         places = first + np.flatnonzero(self._shown[first:end])

@@ -170,6 +170,15 @@ class TestClock:
         assert rows[-1][0] == BARS[0][place + 1]
         assert same_bits(rows[:-1], BARS, slice(NUM_BARS - PAGE, place + 1))
 
+    def test_bar_that_lags_is_unfinished_after_its_close(
+        self, exchange_server: LocalExchange, client_of: ClientOf
+    ) -> None:
+        client = client_of("binance")
+        exchange_server.market("BTC-USDT").lags_ms = 300
+        assert page(client)[-1][5] == pytest.approx(BARS[1][-1][4] * (1 - 0.3 / 60))
+        exchange_server.advance(ms=300)
+        assert same_bits(page(client), BARS, slice(-PAGE, None))
+
     @pytest.mark.parametrize("name", NAMES)
     def test_exchange_tells_and_lives_by_its_own_skewed_clock(
         self, exchange_server: LocalExchange, client_of: ClientOf, name: str
