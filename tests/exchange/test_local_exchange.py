@@ -316,6 +316,12 @@ class TestFaults:
         with silent:
             assert silent.recv(1) == b""
 
+    def test_reset_is_no_orderly_end(self, exchange_server: LocalExchange) -> None:
+        exchange_server.script(Fault("reset"))
+        with pytest.raises(ConnectionResetError) as caught:
+            coinbase_page(exchange_server)
+        assert not isinstance(caught.value, http.client.RemoteDisconnected), "that is how an orderly end arrives"
+
     def test_cut_json_agrees_with_its_length_and_cut_body_does_not(self, exchange_server: LocalExchange) -> None:
         exchange_server.script(Fault("cut_json"), Fault("cut_body"))
         with pytest.raises(json.JSONDecodeError):
