@@ -192,18 +192,21 @@ def _add_data(commands: _Commands) -> None:
         actions,
         "check",
         module="data_check",
-        summary="check every <SYMBOL>.parquet of a folder",
+        summary="check every <SYMBOL>.parquet of a folder, or an archive of fetched candles",
         text="""\
 Checks every <SYMBOL>.parquet of a folder by the rules that training applies: columns and
 types, UTC open times on whole minutes, order, duplicates, prices, high and low, volume,
-length. Holes, long stretches without trades and a stale end are warnings.
+length. Holes, long stretches without trades and a stale end are warnings. In the folder of an
+archive (<SYMBOL>/manifest.json), as `crpbot fetch` fills it, every symbol is checked likewise.
 
 A file has the columns timestamp (UTC, open time of the minute), open, high, low, close and
 volume (float64).
 
 exit status: 0 every file may be used; 1 a file breaks a rule; 2 no such folder.""",
     )
-    check.add_argument("folder", type=Path, metavar="DIR", help="folder with one <SYMBOL>.parquet a symbol")
+    check.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder with one <SYMBOL>.parquet or one archive a symbol"
+    )
     _add_json(check, "the findings")
 
 

@@ -1,4 +1,4 @@
-"""`crpbot data check`: every file of a folder of candles, judged as training would."""
+"""`crpbot data check`: every file or archive of a folder of candles, judged as training would."""
 
 import argparse
 import json

@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
+from models_lib.candles.archive.archive import CandleArchive
+from models_lib.candles.archive.places import LocalPlace
+from models_lib.candles.exchange import Market
+from models_lib.config import ExchangeSection
+from tests.archived import page
 from tests.bad_candles import MESSAGES, good_candles, write_spoilt
 from tests.markets import LENIENT, QUICK, write_market
 
@@ -62,12 +67,30 @@ def test_data_check_speaks_json_alone_on_stdout(folder: Path, capsys: pytest.Cap
     assert MESSAGES["empty"] in heard.err
 
 
+def test_data_check_judges_an_archive_as_it_judges_files(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """BTC-USD is whole but for six minutes; of ETH-USD a month is damaged."""
+    for symbol in ("BTC-USD", "ETH-USD"):
+        with CandleArchive(LocalPlace(folder), folder.parent / "staging").writer(
+            symbol, market=Market(symbol, symbol.replace("-", "/"), symbol[:3]), exchange=ExchangeSection()
+        ) as writer:
+            writer.add(page(0, 2_000, [*range(300), *range(306, 2_000)]))
+    damaged = next((folder / "ETH-USD").glob("2026-01.*.parquet"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert main(["data", "check", str(folder)]) == 1
+    heard = capsys.readouterr()
+    _, good, bad, *warnings = heard.out.splitlines()
+    assert good.split()[:7] == ["BTC-USD", "ok", "1,994", "2025-12-31", "22:20", "2026-01-02", "07:39"]
+    assert bad.split() == ["ETH-USD", "refused"]
+    assert warnings[0].startswith("BTC-USD: warning: 6 of 2,000 minutes (0.3%) are missing in 1 hole")
+    assert f"{damaged}: the file is missing or damaged. The next fetch" in heard.err
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
         ("absent", "does not exist. Name the folder with <SYMBOL>.parquet files."),
         ("file", "is not a folder. Name the folder"),
-        ("candles", "holds no .parquet file."),
+        ("candles", "holds no .parquet file and no archive of candles."),
     ],
 )
 def test_data_check_without_a_folder_of_candles_starts_nothing(
