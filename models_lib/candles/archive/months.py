@@ -78,7 +78,9 @@ def decode_into(content: bytes, stamps: NDArray[np.int64], values_5N: NDArray[np
         DataError: the content is no such file.
     """
     try:
-        table = pq.read_table(pa.BufferReader(content), columns=list(CANDLE_COLUMNS), use_threads=False)
+        # Not read_table: it goes through a dataset, which costs a third more for a file of this size.
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            table = file.read(columns=list(CANDLE_COLUMNS), use_threads=False)
         stamps[:] = table.column(0).cast(pa.int64()).to_numpy()
         for row, name in zip(values_5N, VALUE_COLUMNS, strict=True):
             row[:] = table.column(name).to_numpy()
