@@ -66,6 +66,8 @@ def due(holes: Iterable[Hole], *, now_ms: int, hole_nights: int, page_minutes: i
 
 def _hole(span: Span, before: Sequence[Hole], since: Sequence[Page], outage_minutes: int) -> Hole:
     """The hole with what is known of it: joined of several, it counts as asked for like the one asked least."""
+    if not since and len(before) == 1 and before[0].span == span:
+        return before[0]  # a coin that trades seldom has many, and a settlement touches few
     times = min((hole.times_asked for hole in before), default=0)
     last_ms = max((hole.last_asked_ms for hole in before if hole.last_asked_ms is not None), default=None)
     last_day = -1 if last_ms is None else last_ms // _DAY_MS

@@ -117,6 +117,8 @@ class Writer:
             TransientError: somebody else wrote to the same bucket, or it does not answer; the journal stays as it is.
         """
         with self._lock:
+            if not self._pending and self._manifest is self._on_record:
+                return
             while (fresh := self._merged(tuple(self._pending))) is None:
                 self._drop_damaged()
             merged, manifest = fresh
@@ -139,7 +141,9 @@ class Writer:
             results.append(merged)
             if not merged.bars.same_as(stored):
                 months[name] = self._kept(name, merged.bars)
-        return results, self._described(base.model_copy(update={"months": months}), pages, results)
+        return results, self._described(
+            base.model_copy(update={"months": dict(sorted(months.items()))}), pages, results
+        )
 
     def _merge_month(self, name: str, stored: Bars, pages: Sequence[Page]) -> Merged:
         asked = self._manifest.asked_spans
