@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -23,7 +26,7 @@ from tasks.adapters.aws.clients import Aws
 from tasks.adapters.s3.archive import S3Place
 from tasks.adapters.s3.objects import S3Folder
 from tests.archived import EXCHANGE, MARKET, SYMBOL, at, bars, everything, filled, page, span
-from tests.aws.weed import REGION
+from tests.aws.weed import REGION, Weed
 from tests.killed import killed_at_each
 
 Open = Callable[[str], CandleArchive]
@@ -349,7 +352,7 @@ def test_killed_at_any_step_of_a_settlement_the_archive_is_readable_and_nothing_
     def act(step: int) -> None:
         filled(archive(step), page(90, 110), page(110, 130))
 
-    seen = set()
+    seen = []
     for step, killed in killed_at_each(every, act, before=lambda step: filled(archive(step), page(0, 90))):
         found = everything(archive(step))
         assert len(found) in ({90, 130} if killed else {130}), step
@@ -359,9 +362,31 @@ def test_killed_at_any_step_of_a_settlement_the_archive_is_readable_and_nothing_
         assert after.same_as(bars(range(len(after)))), step
         assert len(after) >= len(found), step
         assert known(archive(step)).asked_spans == Spans((span(0, len(after)),)), step
-        seen.add((len(found), len(after)))
+        seen.append((len(found), len(after)))
+    assert seen == sorted(seen), "what was safe once is safe at every later step"
     # before anything was safe, one page, both in the journal alone, and settled
-    assert seen == {(90, 90), (90, 110), (90, 130), (130, 130)}
+    assert set(seen) == {(90, 90), (90, 110), (90, 130), (130, 130)}
+
+
+@pytest.mark.long
+def test_killed_before_any_request_to_a_bucket_the_archive_is_readable_and_nothing_is_lost(
+    weed: Weed, bucket: str, tmp_path: Path
+) -> None:
+    answer = subprocess.run(
+        [sys.executable, "-m", "tests.contracts.archive_kills", bucket, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=os.environ | weed.environment(),
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    told = [json.loads(line) for line in answer.stdout.splitlines()]
+    assert [kill["killed"] for kill in told] == [True] * (len(told) - 1) + [False]
+    states = [(kill["after"], kill["again"]) for kill in told]
+    # opening; the page is in the journal; the manifest names it
+    assert states == sorted(states)
+    assert set(states) == {(90, 90), (90, 130), (130, 130)}
 
 
 def _hold(root: Path, staging: Path, begun: "multiprocessing.synchronize.Event") -> None:
