@@ -76,6 +76,7 @@ def _holes_by_cause(holes: tuple[KnownHole, ...]) -> tuple[str, ...]:
     if not minutes:
         return ()
     told = ", ".join(
-        f"{cause}: {count:,} minutes in {sum(hole.cause == cause for hole in holes):,}" for cause, count in minutes.items()
+        f"{cause}: {count:,} minutes in {sum(hole.cause == cause for hole in holes):,}"
+        for cause, count in minutes.items()
     )
     return (f"holes by cause, as far as known: {told}",)
