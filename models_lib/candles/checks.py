@@ -7,7 +7,7 @@ What does not belong here: reading files (sources.py, folder.py), and what happe
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models_lib.candles.fetch_facts import FetchFacts
 from models_lib.candles.fill import fill_no_trade_minutes
 from models_lib.candles.schema import (
     BAR_MINUTES,
@@ -81,6 +82,10 @@ class CandleReport:
     """Longest run of adjacent bars with zero volume, filled ones included."""
     warnings: tuple[str, ...]
     """What is worth knowing and breaks no rule."""
+    stale: str | None = None
+    """The one of the warnings that says that the newest bar is old; None where it is not, or nobody judged it."""
+    fetched: FetchFacts | None = None
+    """What the source knows beside the candles; None where no exchange was asked for them."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, times as ISO 8601 with Z."""
@@ -99,6 +104,8 @@ class CandleReport:
             "filled_minutes": self.filled_minutes,
             "zero_volume_longest_run_minutes": self.zero_volume_longest_run_minutes,
             "warnings": list(self.warnings),
+            "stale": self.stale,
+            "fetched": None if self.fetched is None else self.fetched.to_json(),
         }
 
 
@@ -141,8 +148,11 @@ def check_and_fill(
     gaps = _holes(epoch_ms(candles))
     _check_missing(candles, gaps, subject, rules)
     report = _report(candles, symbol, gaps, filled_minutes)
-    warnings += _warnings(report, rules, now)
-    return candles, CandleReport(**{**vars(report), "warnings": tuple(warnings)})
+    warnings += _warnings(report, rules)
+    stale = None if now is None else _stale(report.last, rules, now)
+    if now is not None:
+        warnings += [stale] if stale else _unclosed(report.last, now)
+    return candles, replace(report, warnings=tuple(warnings), stale=stale)
 
 
 def _check_columns(frame: pd.DataFrame, subject: str) -> list[str]:
@@ -328,7 +338,7 @@ def _longest_run(flags: NDArray[np.bool_], stamps: NDArray[np.int64]) -> int:
     return int(np.diff(bounds).max())
 
 
-def _warnings(report: CandleReport, rules: DataSection, now: datetime | None) -> list[str]:
+def _warnings(report: CandleReport, rules: DataSection) -> list[str]:
     found = []
     if report.gaps:
         longest = sorted(report.gaps, key=lambda gap: -gap.minutes)[:_LISTED_HOLES]
@@ -348,18 +358,21 @@ def _warnings(report: CandleReport, rules: DataSection, now: datetime | None) ->
             f"{report.zero_volume_longest_run_minutes:,} minutes in a row have no volume "
             f"(more than {rules.max_zero_volume_run_minutes:,} is unusual)"
         )
-    return found + (_age_warnings(report.last, rules, now) if now is not None else [])
+    return found
 
 
-def _age_warnings(last: datetime, rules: DataSection, now: datetime) -> list[str]:
-    closed = last + timedelta(minutes=BAR_MINUTES)
-    if closed > now:
-        return [f"the newest bar ({iso_minute(last)}) is not closed at {iso_minute(now)}: its values may still change"]
-    if now - closed > timedelta(days=rules.max_age_days):
-        age_days = (now - closed) / timedelta(days=1)
-        age = f"{age_days:,.1f} days old at {iso_minute(now)} (more than {rules.max_age_days} is stale)"
-        return [f"the newest bar ({iso_minute(last)}) is {age}"]
-    return []
+def _unclosed(last: datetime, now: datetime) -> list[str]:
+    if last + timedelta(minutes=BAR_MINUTES) <= now:
+        return []
+    return [f"the newest bar ({iso_minute(last)}) is not closed at {iso_minute(now)}: its values may still change"]
+
+
+def _stale(last: datetime, rules: DataSection, now: datetime) -> str | None:
+    age = now - last - timedelta(minutes=BAR_MINUTES)
+    if age <= timedelta(days=rules.max_age_days):
+        return None
+    days = f"{age / timedelta(days=1):,.1f} days old at {iso_minute(now)} (more than {rules.max_age_days} is stale)"
+    return f"the newest bar ({iso_minute(last)}) is {days}"
 
 
 def _aware(stamp_ms: int) -> datetime:

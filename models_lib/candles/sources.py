@@ -6,7 +6,7 @@ What does not belong here: sources that need the network (they live with the ada
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models_lib.candles.checks import CandleReport, check_and_fill
+from models_lib.candles.fetch_facts import FetchFacts
 from models_lib.candles.simulated import MarketKind, simulate_candles
 from models_lib.config import DataSection, RunConfig
 from models_lib.errors import ConfigError, DataError
@@ -41,9 +42,29 @@ class CandleSource(Protocol):
         """What the source would hand over now, as a hash; None when its settings say it all, or nothing is there."""
         ...
 
+    def facts(self, symbol: str) -> FetchFacts | None:
+        """What is known beside the candles that `fetch` handed over last; None where no exchange was asked for them."""
+        ...
+
+    def remarks(self, symbol: str) -> tuple[str, ...]:
+        """Sentences about these candles that a person should read; they become warnings of the report."""
+        ...
+
+
+class OnlyCandles:
+    """A source that knows its candles and nothing beside them."""
+
+    def facts(self, symbol: str) -> FetchFacts | None:  # noqa: ARG002  (the same for all)
+        """None: no exchange was asked."""
+        return None
+
+    def remarks(self, symbol: str) -> tuple[str, ...]:  # noqa: ARG002
+        """None."""
+        return ()
+
 
 @dataclass(frozen=True)
-class SimulatedSource:
+class SimulatedSource(OnlyCandles):
     """The embedded market: offline, and the same candles for the same market, seed, symbol and days."""
 
     market: MarketKind
@@ -63,7 +84,7 @@ class SimulatedSource:
         return None
 
 
-class ParquetSource:
+class ParquetSource(OnlyCandles):
     """A folder with one <SYMBOL>.parquet for each symbol."""
 
     def __init__(self, folder: Path) -> None:
@@ -130,4 +151,7 @@ def load_candles(
         DataError: the symbol has no readable candles, or they break a rule.
     """
     judged_at = None if data.source == "simulated" else now
-    return check_and_fill(source.fetch(symbol), symbol=symbol, rules=data, where=source.origin(symbol), now=judged_at)
+    raw = source.fetch(symbol)
+    frame, report = check_and_fill(raw, symbol=symbol, rules=data, where=source.origin(symbol), now=judged_at)
+    warnings = (*report.warnings, *source.remarks(symbol))
+    return frame, replace(report, warnings=warnings, fetched=source.facts(symbol))

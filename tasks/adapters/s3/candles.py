@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from models_lib.candles.sources import read_parquet
+from models_lib.candles.sources import OnlyCandles, read_parquet
 from models_lib.errors import ConfigError, DataError
 from tasks.adapters.s3.objects import S3Folder
 
 _SUFFIX = ".parquet"
 
 
-class S3Candles:
+class S3Candles(OnlyCandles):
     """A place in a bucket with one <SYMBOL>.parquet for each symbol; a CandleSource.
 
     Args:
