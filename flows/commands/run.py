@@ -15,7 +15,7 @@ from flows.parameters import RetrainParams
 from flows.prefect_server import OwnServer, start_own_server
 from models_lib.config import RunConfig, load_config, select_symbols
 from models_lib.errors import ConfigError, CrpbotError, TransientError, VerdictError
-from models_lib.reports.summary import outcome_lines
+from models_lib.reports.summary import data_lines, outcome_lines
 from models_lib.steps.plan import check_data_folder
 from tasks.adapters.sources import check_bucket
 
@@ -86,6 +86,7 @@ def _run(params: RetrainParams, config: RunConfig, own_server: OwnServer | None,
     else:
         print("\n".join(outcome_lines(content)))
         print("".join(f"{line}\n" for line in _spoken(content, config)), end="", file=sys.stderr)
+        print("".join(f"warning: {line}\n" for line in data_lines(content)), end="", file=sys.stderr)
         print(f"summary: {path}", file=sys.stderr)
     return 1 if isinstance(answer, VerdictError) else 0
 

@@ -3,9 +3,9 @@
 What does not belong here: finding any of it out (archive, fetching.py, cross_checks.py).
 """
 
-from collections import Counter
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
 
 from models_lib.candles.cross_checks import Checks
 
@@ -26,6 +26,11 @@ class KnownHole:
     minutes: int
     cause: HoleCause
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, the time as ISO 8601 with Z."""
+        start = datetime.fromtimestamp(self.start_ms / 1_000, UTC)
+        return {"start": f"{start:%Y-%m-%dT%H:%MZ}", "minutes": self.minutes, "cause": self.cause}
+
 
 @dataclass(frozen=True, kw_only=True)
 class FetchFacts:
@@ -35,7 +40,7 @@ class FetchFacts:
         exchange: who was asked.
         market: what the symbol is there, BTC/USD.
         volume_unit: what its volume counts, BTC.
-        holes: inside of what was handed over, in order.
+        holes: inside of what was handed over, in order, before any minute was filled.
         checks: of the newest bars; None: nobody checked.
         corrections: bars of this fetch that the exchange had corrected, and that were taken over.
         skew_ms: the exchange's clock minus this machine's; None: not measured.
@@ -51,9 +56,24 @@ class FetchFacts:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What a person should read of it: alarms, and the holes by their cause."""
+        """What a person should read of it: alarms, and what was never fetched; the report itself tells all holes."""
         alarms = () if self.checks is None else tuple(check.words for check in self.checks.alarms)
-        return (*alarms, *_holes_by_cause(self.holes))
+        return (*alarms, *self._told_holes())
+
+    @property
+    def holes_by_cause(self) -> dict[str, dict[str, int]]:
+        """How many holes each cause has, and their minutes."""
+        kinds = {cause: [hole.minutes for hole in self.holes if hole.cause == cause] for cause in get_args(HoleCause)}
+        return {cause: {"holes": len(found), "minutes": sum(found)} for cause, found in kinds.items() if found}
+
+    def _told_holes(self) -> tuple[str, ...]:
+        """A hole that was never asked for is nobody's silence: whoever reads the figures must know."""
+        told = self.holes_by_cause.get("not fetched")
+        if told is None:
+            return ()
+        where = next(hole for hole in self.holes if hole.cause == "not fetched").to_json()["start"]
+        unasked = f"{told['minutes']:,} minutes in {told['holes']:,} holes were never asked of {self.exchange}"
+        return (f"{unasked}, the first at {where}. Run crpbot fetch",)
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""
@@ -63,20 +83,7 @@ class FetchFacts:
             "volume_unit": self.volume_unit,
             "corrections": self.corrections,
             "skew_ms": self.skew_ms,
-            "holes": [{**vars(hole)} for hole in self.holes],
+            "holes": [hole.to_json() for hole in self.holes],
+            "holes_by_cause": self.holes_by_cause,
             "checks": None if self.checks is None else self.checks.to_json(),
         }
-
-
-def _holes_by_cause(holes: tuple[KnownHole, ...]) -> tuple[str, ...]:
-    """One sentence; none without holes."""
-    minutes: Counter[str] = Counter()
-    for hole in holes:
-        minutes[hole.cause] += hole.minutes
-    if not minutes:
-        return ()
-    told = ", ".join(
-        f"{cause}: {count:,} minutes in {sum(hole.cause == cause for hole in holes):,}"
-        for cause, count in minutes.items()
-    )
-    return (f"holes by cause, as far as known: {told}",)

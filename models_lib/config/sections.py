@@ -34,6 +34,7 @@ NoticeEvent = Literal[
     "approval_needed",
     "undone",
     "live_alarm",
+    "data_alarm",
     "started",
     "progress",
 ]

@@ -18,7 +18,16 @@ from models_lib.steps.summary import headline
 FIRST_IN_A_DIGEST = 5
 """Symbols that a digest names; the summary has all of them."""
 LONGEST_NOTE = 300
-_GRAVEST_FIRST: tuple[NoticeEvent, ...] = ("failed", "rolled_back", "held", "promoted", "deployed", "completed")
+_GRAVEST_FIRST: tuple[NoticeEvent, ...] = (
+    "failed",
+    "rolled_back",
+    "held",
+    "data_alarm",
+    "promoted",
+    "deployed",
+    "completed",
+)
+_TROUBLES = _GRAVEST_FIRST[:4]
 _STAGE = "deploy"
 
 
@@ -58,19 +67,28 @@ def _of_symbol(plan: RunPlan, outcome: SymbolOutcome, link: str | None, now: dat
     notices = []
     if not _changed_nothing(outcome):
         notices.append(notice(outcome.outcome, told(outcome.summary_entry()), figures=_failed_figures(outcome)))
+    if alarms := (outcome.data or {}).get("alarms"):
+        words = "\n".join(alarm["words"] for alarm in alarms)
+        notices.append(notice("data_alarm", words, "candles", tuple(map(_figure, alarms))))
+    if deployed := _deployed(outcome):
+        notices.append(notice(*deployed, _STAGE))
+    return notices
+
+
+def _deployed(outcome: SymbolOutcome) -> tuple[NoticeEvent, str] | None:
+    """Event and reason of what the deployment came to; None where there was none."""
     target = outcome.deployment.target or "the target"
     match outcome.deployment.outcome:
         case "deployed":
-            notices.append(notice("deployed", f"{target} runs release {outcome.deployment.release}", _STAGE))
+            return "deployed", f"{target} runs release {outcome.deployment.release}"
         case "rolled_back":
-            notices.append(notice("rolled_back", f"{target} runs the earlier release again: {outcome.reason}", _STAGE))
+            return "rolled_back", f"{target} runs the earlier release again: {outcome.reason}"
         case "failed" if outcome.deployment.unhealthy:
-            notices.append(notice("failed", f"LOOK AT {target} NOW: {outcome.reason}", _STAGE))
+            return "failed", f"LOOK AT {target} NOW: {outcome.reason}"
         case "failed":
-            notices.append(notice("failed", f"the deployment to {target} failed: {outcome.reason}", _STAGE))
+            return "failed", f"the deployment to {target} failed: {outcome.reason}"
         case "not_configured":
-            pass
-    return notices
+            return None
 
 
 def _changed_nothing(outcome: SymbolOutcome) -> bool:
@@ -101,7 +119,7 @@ def _digest(plan: RunPlan, notices: list[Notice], *, num_symbols: int, link: str
     ordered = sorted(notices, key=lambda notice: _GRAVEST_FIRST.index(notice.event))
     counts = Counter(notice.event for notice in ordered if notice.symbol is not None)
     told_counts = ", ".join(f"{count:,} {event.replace('_', ' ')}" for event, count in counts.items())
-    troubles = [notice for notice in ordered if notice.event in ("failed", "rolled_back", "held")]
+    troubles = [notice for notice in ordered if notice.event in _TROUBLES]
     lines = [f"{num_symbols:,} symbols: {told_counts or 'no news'}"]
     lines += [f"- {notice.title()}" for notice in troubles[:FIRST_IN_A_DIGEST]]
     if len(troubles) > FIRST_IN_A_DIGEST:

@@ -30,6 +30,13 @@ def outcome_lines(summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def data_lines(summary: Mapping[str, Any]) -> list[str]:
+    """One line for each symbol whose candles end long ago, and for each alarm about them; of many only the first."""
+    lines = [f"{symbol}: {words}" for symbol, words in _data_troubles(summary["symbols"])]
+    rest = len(lines) - MOST_IN_FULL
+    return [*lines[:MOST_IN_FULL], f"and {rest:,} more; summary.md has them all"] if rest > 0 else lines
+
+
 def summary_markdown(
     summary: Mapping[str, Any], changed: Sequence[ChangedSetting], costs: Sequence[Mapping[str, str]] = ()
 ) -> str:
@@ -45,7 +52,8 @@ def summary_markdown(
     symbols: Mapping[str, Mapping[str, Any]] = summary["symbols"]
     title = f"# Run {_cell(summary['run_id'])}"
     if len(symbols) > MOST_IN_FULL:
-        parts = [title, _counts(symbols), _failures(symbols), _held_together(symbols), _changed(changed), _costs(costs)]
+        parts = [title, _counts(symbols), _failures(symbols), _held_together(symbols), _troubles(symbols)]
+        parts += [_changed(changed), _costs(costs)]
         parts.append("Everything about every symbol stands in `summary.json`, and on the page in its folder.")
         return "\n\n".join(part for part in parts if part) + "\n"
     parts = [
@@ -54,6 +62,7 @@ def summary_markdown(
         _changed(changed),
         _figures(symbols),
         _gates(symbols),
+        _data(symbols),
         _costs(costs),
         _steps(symbols),
     ]
@@ -207,6 +216,52 @@ def _bounds(value: Any) -> str:
     if isinstance(value, Sequence):
         return f"{wording.number(value[0])} to {wording.number(value[1])}"
     return wording.number(value)
+
+
+def _data(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where each symbol's candles are from and end, what is missing and why, and every warning about them."""
+    known = {symbol: entry["data"] for symbol, entry in symbols.items() if entry["data"] is not None}
+    if not known:
+        return ""
+    rows = [
+        [
+            symbol,
+            data["origin"],
+            data["first"],
+            data["last"],
+            *(wording.whole(data[f"{what}_minutes"]) for what in ("missing", "filled")),
+            _by_cause(data["holes_by_cause"]),
+        ]
+        for symbol, data in known.items()
+    ]
+    table = _table(["symbol", "candles from", "first", "newest", "missing", "filled", "holes by cause"], rows)
+    warnings = [f"- {symbol}: {_cell(words)}" for symbol, data in known.items() for words in data["warnings"]]
+    return "\n\n".join(part for part in ("## Data", table, "\n".join(warnings)) if part)
+
+
+def _by_cause(holes: Mapping[str, Mapping[str, int]] | None) -> str:
+    if holes is None:
+        return "not known"
+    told = [
+        f"{cause}: {wording.whole(found['minutes'])} in {wording.whole(found['holes'])}"
+        for cause, found in holes.items()
+    ]
+    return ", ".join(told) or "none"
+
+
+def _data_troubles(symbols: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Symbol and words of what nobody should overlook."""
+    known = {symbol: entry["data"] for symbol, entry in symbols.items() if entry["data"] is not None}
+    return [
+        (symbol, words)
+        for symbol, data in known.items()
+        for words in (*filter(None, [data["stale"]]), *(alarm["words"] for alarm in data["alarms"]))
+    ]
+
+
+def _troubles(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [[symbol, words] for symbol, words in _data_troubles(symbols)]
+    return f"## Data\n\n{_table(['symbol', 'warning'], rows)}" if rows else ""
 
 
 def _costs(costs: Sequence[Mapping[str, str]]) -> str:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from models_lib.errors import BundleError, CrpbotError, DataError, RolledBackError, UnhealthyError
 from models_lib.files import write_text
+from models_lib.steps.data_facts import data_facts
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Judged, PromotionRef, Reference
 
@@ -53,6 +54,8 @@ class SymbolOutcome(Reference):
     deployment: Deployment
     report: str | None
     seconds: dict[str, float]
+    data: dict[str, Any] | None = None
+    """What is known of the candles; None where the symbol failed."""
     awaits_approval: bool = False
     """Held for no other reason than that nobody has approved it yet."""
 
@@ -190,5 +193,6 @@ def settled_outcome(
         deployment=deployment,
         report=str(judged.stored.report),
         seconds=dict(seconds),
+        data=data_facts(json.loads(judged.prepared.candles.report.checked().read_text())),
         awaits_approval=promotion.awaits_approval,
     )
