@@ -89,6 +89,12 @@ class FeatureDrift:
     limit: NDArray[np.float64]
     num_past_weeks: int
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, in the order of the features."""
+        rows = zip(self.names, self.psi.tolist(), self.limit.tolist(), strict=True)
+        features = [{"name": name, "psi": psi, "limit": limit} for name, psi, limit in rows]
+        return {"past_weeks": self.num_past_weeks, "features": features}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measurements:

@@ -209,6 +209,73 @@ class Hole:
     start: datetime
     end: datetime
     minutes: int
+    cause: str | None = None
+    """Why, as far as the source knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandleCheck:
+    """A cross-check of the newest candles."""
+
+    name: str
+    value: float | None
+    limit: float
+    alarm: bool
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What the exchange said beside the candles."""
+
+    exchange: str
+    market: str
+    volume_unit: str
+    corrections: int
+    skew_ms: float | None
+    holes_by_cause: Mapping[str, Mapping[str, int]]
+    """Cause -> `holes` and `minutes`, before any minute was filled."""
+    checks: tuple[CandleCheck, ...]
+    """Empty where nobody checked."""
+
+    @classmethod
+    def from_json(cls, fetched: Mapping[str, Any]) -> Self:
+        """From what the candle report holds of it."""
+        plain = ("exchange", "market", "volume_unit", "corrections", "skew_ms", "holes_by_cause")
+        checks = tuple(CandleCheck(**check) for check in fetched["checks"] or ())
+        return cls(**{name: fetched[name] for name in plain}, checks=checks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureShift:
+    """How far one feature's newest week is from its training rows."""
+
+    name: str
+    psi: float
+    limit: float
+    """From its own past weeks, and at least the gate's floor."""
+
+    @property
+    def above(self) -> bool:
+        """Whether it is further away than its past weeks were; a NaN is."""
+        return not self.psi <= self.limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Every feature's shift, the worst beside its own limit first."""
+
+    past_weeks: int
+    features: tuple[FeatureShift, ...]
+
+    @classmethod
+    def from_json(cls, drift: Mapping[str, Any]) -> Self:
+        """From what the judgement holds of it."""
+        shifts = [FeatureShift(**feature) for feature in drift["features"]]
+        return cls(
+            past_weeks=drift["past_weeks"],
+            features=tuple(sorted(shifts, key=lambda shift: (not shift.above, -shift.psi / shift.limit))),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,10 +305,14 @@ class DataWindow:
     purge_minutes: int
     embargo_minutes: int
     warnings: tuple[str, ...] = ()
+    fetched: Fetched | None = None
+    """None where no exchange was asked for these candles."""
 
     @classmethod
     def from_json(cls, candles: Mapping[str, Any], splits: Mapping[str, Any] | None) -> Self:
         """From the JSON forms of the candle report and of the splits (None: the split never happened)."""
+        fetched = candles["fetched"]
+        causes = {} if fetched is None else {hole["start"]: hole["cause"] for hole in fetched["holes"]}
         return cls(
             first=_time(candles["first"]),
             last=_time(candles["last"]),
@@ -250,13 +321,19 @@ class DataWindow:
             missing_minutes=candles["missing_minutes"],
             filled_minutes=candles["filled_minutes"],
             holes=tuple(
-                Hole(start=_time(gap["start"]), end=_time(gap["end"]), minutes=gap["minutes"])
+                Hole(
+                    start=_time(gap["start"]),
+                    end=_time(gap["end"]),
+                    minutes=gap["minutes"],
+                    cause=causes.get(gap["start"]),
+                )
                 for gap in candles["gaps"]
             ),
             parts=_parts(splits) if splits else (),
             purge_minutes=splits["purge_minutes"] if splits else 0,
             embargo_minutes=splits["embargo_minutes"] if splits else 0,
             warnings=tuple(candles["warnings"]),
+            fetched=None if fetched is None else Fetched.from_json(fetched),
         )
 
 
@@ -332,6 +409,8 @@ class ReportInputs:
     """Bundle hash of the champion that this candidate was judged against; None where there was none."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """More facts of the run in reading order: seeds, commit, host, library versions."""
+    drift: Drift | None = None
+    """None: not measured."""
     best_possible_accuracy: float | None = None
     """Of the planted market, computed from its formula; None elsewhere."""
     paid: tuple[PaidTraining, ...] = ()

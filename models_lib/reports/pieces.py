@@ -18,7 +18,7 @@ from models_lib.reports import plots, wording
 from models_lib.reports.answers import four_answers, headline
 from models_lib.reports.comparison import Rung, ladder
 from models_lib.reports.gate_lines import gate_lines
-from models_lib.reports.inputs import ReportInputs
+from models_lib.reports.inputs import Drift, ReportInputs
 from models_lib.reports.writer import charts
 
 _SHOWN_CHARTS = {
@@ -84,6 +84,7 @@ def symbol_pieces(report: ReportInputs, page: Path) -> tuple[Piece, ...]:
     return (
         Text(piece_key("verdict", symbol), about, verdict_markdown(report, page)),
         Table(piece_key("gates", symbol), about, gate_rows(report)),
+        *_drift_pieces(report, about),
         *(
             Image(piece_key(name, symbol), f"{about}. {caption}.", _data_address(plots.standalone(drawn[name])))
             for name, caption in _SHOWN_CHARTS.items()
@@ -91,6 +92,28 @@ def symbol_pieces(report: ReportInputs, page: Path) -> tuple[Piece, ...]:
         ),
         Link(piece_key("page", symbol), f"{about}: {page}", page.as_uri(), f"the page of {symbol}"),
     )
+
+
+def _drift_pieces(report: ReportInputs, about: str) -> tuple[Piece, ...]:
+    """The shift of every feature; nothing where it was not measured, which the gate says."""
+    if report.drift is None:
+        return ()
+    caption = f"{about}. Newest week against the training rows; limits from {report.drift.past_weeks} weeks before it"
+    return (Table(piece_key("drift", report.symbol), caption, drift_rows(report.drift)),)
+
+
+def drift_rows(drift: Drift) -> list[dict[str, str]]:
+    """One row a feature, the worst beside its own limit first."""
+    return [
+        {
+            "feature": shift.name,
+            "PSI": wording.number(shift.psi),
+            "limit": wording.number(shift.limit),
+            "share of limit": wording.percent(shift.psi / shift.limit, 0),
+            "within": "**no**" if shift.above else "yes",
+        }
+        for shift in drift.features
+    ]
 
 
 def gate_rows(report: ReportInputs) -> list[dict[str, str]]:

@@ -22,6 +22,7 @@ from models_lib.reports.gate_lines import gate_lines
 from models_lib.reports.inputs import ReportInputs
 
 _LONGEST_HOLES = 10
+_WORST_SHIFTS = 10
 
 
 def render_report(report: ReportInputs) -> str:
@@ -43,6 +44,7 @@ def render_report(report: ReportInputs) -> str:
             part_stretches=timeline.part_stretches(data),
             missing_stretches=timeline.missing_stretches(data),
             longest_holes=timeline.longest_holes(data, _LONGEST_HOLES),
+            worst_shifts=() if report.drift is None else report.drift.features[:_WORST_SHIFTS],
             not_measured=wording.NOT_MEASURED,
             why_training_ended=_why_training_ended(report),
             class_names=("DOWN", "NEUTRAL", "UP"),
@@ -63,6 +65,7 @@ def page_environment() -> jinja2.Environment:
     environment.filters.update(
         decimal=wording.decimal,
         percent=wording.percent,
+        number=wording.number,
         whole=wording.whole,
         duration=wording.duration,
         moment=wording.moment,

@@ -80,6 +80,7 @@ def judge_candidate(
         "gates": [gate.to_json() for gate in gates],
         "champion": champion,
         "champion_figures": champion_figures(registry.store, champion, comparison),
+        "drift": None if judged.drift is None else judged.drift.to_json(),
     }
     written = _write(folder, verdict, _arrays(answers, judged))
     return JudgementRef(

@@ -20,6 +20,7 @@ from models_lib.evaluation.metrics import ReliabilityBins
 from models_lib.files import write_text
 from models_lib.reports.inputs import (
     DataWindow,
+    Drift,
     Figures,
     GateRow,
     Intervals,
@@ -133,6 +134,7 @@ def report_inputs(
         bundle_hash=bundle,
         data_hash=prepared.candles.data_hash,
         champion=judgement.champion,
+        drift=None if measured["drift"] is None else Drift.from_json(measured["drift"]),
         provenance=_provenance(config, origin, history) | _bill(plan, fitted),
         best_possible_accuracy=metrics["best_possible_accuracy"],
         paid=paid_trainings(plan.home, prepared.symbol),
