@@ -121,6 +121,37 @@ def test_host_that_does_not_answer_for_what_it_runs_is_told_the_loudest(tmp_path
     assert notices[1].title().startswith("BTC-USD failed")
 
 
+JUMP = {"name": "jump", "value": 1_200.0, "limit": 1_000.0, "alarm": True, "words": "the largest change is 1,200 bp."}
+STUCK = {"name": "stuck_price", "value": 44.0, "limit": 29.0, "alarm": True, "words": "44 minutes have one price."}
+
+
+def test_alarms_about_the_candles_are_told_beside_the_verdict(tmp_path: Path) -> None:
+    notices = told(tmp_path, outcome("BTC-USD", "promoted", data={"alarms": [JUMP, STUCK]}))
+    assert events(notices) == [("BTC-USD", "promoted"), ("BTC-USD", "data_alarm"), (None, "completed")]
+    alarm = notices[1]
+    assert alarm.title() == "BTC-USD data alarm: the largest change is 1,200 bp."
+    assert alarm.reason.splitlines() == ["the largest change is 1,200 bp.", "44 minutes have one price."]
+    assert alarm.figure_lines() == ["jump: 1,200 (limit 1,000)", "stuck_price: 44 (limit 29)"]
+    assert alarm.stage == "candles"
+    quiet = told(tmp_path, outcome("BTC-USD", "promoted", data={"alarms": []}))
+    assert events(quiet) == [("BTC-USD", "promoted"), (None, "completed")]
+
+
+def test_alarms_about_the_candles_are_told_although_the_champion_stays(tmp_path: Path) -> None:
+    notices = told(tmp_path, outcome("BTC-USD", "promoted", "already champion", data={"alarms": [JUMP]}))
+    assert events(notices) == [("BTC-USD", "data_alarm"), (None, "completed")]
+
+
+def test_alarms_about_many_symbols_are_counted_in_the_digest(tmp_path: Path) -> None:
+    outcomes = [outcome(f"S{i:03d}-USD", "promoted", data={"alarms": [JUMP]}) for i in range(9)]
+    (digest,) = told(tmp_path, *outcomes)
+    assert digest.event == "data_alarm"
+    assert digest.reason.splitlines()[:2] == [
+        "9 symbols: 9 data alarm, 9 promoted",
+        "- S000-USD data alarm: the largest change is 1,200 bp.",
+    ]
+
+
 def test_notes_of_any_length_and_lines_are_told(tmp_path: Path) -> None:
     gates = [gate("not_worse_than_champion", None, 0.0, note="the champion cannot be loaded:\n" + "x" * 5_000)]
     held, _ = told(tmp_path, outcome("BTC-USD", "held", "held\nby\x00 all", gates=gates))

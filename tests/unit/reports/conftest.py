@@ -10,7 +10,11 @@ from models_lib.calibration import SweepRow, TemperatureSweep
 from models_lib.config import EvaluationSection, GatesSection
 from models_lib.evaluation.metrics import ReliabilityBins
 from models_lib.reports.inputs import (
+    CandleCheck,
     DataWindow,
+    Drift,
+    FeatureShift,
+    Fetched,
     Figure,
     Figures,
     GateRow,
@@ -93,6 +97,29 @@ def data_window():
             "BTC-USD: 311 minutes without volume in one run (240 are expected at most), from 2026-09-14 02:10 UTC.",
         ),
     )
+
+
+def fetched():
+    """As Coinbase's candles of a night with one alarm."""
+    return Fetched(
+        exchange="coinbase",
+        market="BTC/USD",
+        volume_unit="BTC",
+        corrections=3,
+        skew_ms=-41.4,
+        holes_by_cause={"no trades": {"holes": 13, "minutes": 198}, "outage": {"holes": 2, "minutes": 1_940}},
+        checks=(
+            CandleCheck(
+                name="median_deviation", value=None, limit=10.0, alarm=False, words="closes: not measured, nobody asked"
+            ),
+            CandleCheck(name="jump", value=1_200.0, limit=1_000.0, alarm=True, words="100 to 112 at 2026-01-01T09:01Z"),
+        ),
+    )
+
+
+def drift():
+    shifts = [FeatureShift(name=f"feature_{i:02d}", psi=0.36 / 2**i, limit=0.25) for i in range(72)]
+    return Drift(past_weeks=6, features=tuple(shifts))
 
 
 def temperature():
@@ -217,7 +244,8 @@ def good_report():
         probabilities=probabilities,
         logits=logits,
         temperature=temperature(),
-        data=data_window(),
+        data=dataclasses.replace(data_window(), fetched=fetched()),
+        drift=drift(),
         seconds={"fetch": 0.31, "features": 1.2, "labels": 0.2, "train": 41.7, "temperature": 0.5, "gates": 6.1},
         bundle_hash="9b1f" * 16,
         data_hash="77ac" * 16,

@@ -24,6 +24,7 @@ def test_keys_are_such_as_prefect_takes_and_name_kind_and_symbol(pieces):
     assert set(pieces) == {
         "verdict-btc-usd",
         "gates-btc-usd",
+        "drift-btc-usd",
         "reliability-btc-usd",
         "confidence-btc-usd",
         "training-btc-usd",
@@ -53,6 +54,18 @@ def test_gate_table_has_every_gate_in_words_with_what_failed_first():
         "passed": "yes",
         "beside it": "",
     }
+
+
+def test_drift_table_has_every_feature_with_the_worst_first(pieces):
+    table = pieces["drift-btc-usd"]
+    assert isinstance(table, Table)
+    assert len(table.rows) == 72
+    assert table.rows[:2] == [
+        {"feature": "feature_00", "PSI": "0.36", "limit": "0.25", "share of limit": "144 %", "within": "**no**"},
+        {"feature": "feature_01", "PSI": "0.18", "limit": "0.25", "share of limit": "72 %", "within": "yes"},
+    ]
+    assert table.description.endswith("limits from 6 weeks before it")
+    assert "drift-btc-usd" not in {piece.key for piece in symbol_pieces(replace(good_report(), drift=None), PAGE)}
 
 
 @pytest.mark.parametrize(("value", "said"), [(None, "not measured"), (float("nan"), "not a finite number (nan)")])

@@ -153,6 +153,27 @@ def test_page_says_not_measured_wherever_nothing_was_measured(pages):
     assert "NLL gained on the driftless rule above 0 it knows more than volatility not measured not measured" in shown
 
 
+def test_page_shows_how_far_every_feature_went_beside_its_own_limit(pages):
+    shown = words(pages["good"])
+    assert "1 of 72 features are further from their training rows in the newest week than their limit" in shown
+    assert "their own 6 weeks before it, and at least 0.25" in shown
+    assert "feature_00 0.36 0.25 no feature_01 0.18 0.25 yes" in shown
+    assert "feature_09" in shown
+    assert "feature_10" not in shown
+    assert "Drift not measured: it needs a day of the newest week" in words(pages["unmeasured"])
+
+
+def test_page_of_fetched_candles_shows_what_the_exchange_said(samples, pages):
+    shown = words(pages["good"])
+    assert "Fetched from coinbase as BTC/USD, volume in BTC; 3 bars that the exchange had corrected" in shown
+    assert "Its clock is -41 ms from this machine's." in shown
+    assert "no trades 198 minutes in 13 holes, outage 1,940 minutes in 2 holes." in shown
+    assert "jump 1,200 1,000 yes 100 to 112 at 2026-01-01T09:01Z" in shown
+    assert "median deviation not measured 10 no closes: not measured, nobody asked" in shown
+    plain = dataclasses.replace(samples["good"], data=dataclasses.replace(samples["good"].data, fetched=None))
+    assert "Fetched from" not in words(render_report(plain))
+
+
 def test_page_of_a_simulated_market_warns_first(samples, pages):
     shown = words(pages["broken"])
     assert shown.index("nothing on this page says anything about real prices") < shown.index("SOL-USD HELD")

@@ -2,18 +2,20 @@
 
 import dataclasses
 import itertools
+import json
 import math
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models_lib.config import EvaluationSection, GatesSection
-from models_lib.evaluation.gates import GateResult
+from models_lib.evaluation.gates import FeatureDrift, GateResult
 from models_lib.reports import timeline, wording
 from models_lib.reports.gate_lines import gate_lines
-from models_lib.reports.inputs import DataWindow, GateRow, Hole, Intervals
+from models_lib.reports.inputs import CandleCheck, DataWindow, Drift, FeatureShift, GateRow, Hole, Intervals
 
 SAYS = [wording.decimal, wording.number, wording.signed, wording.percent, wording.basis_points, wording.whole]
 
@@ -117,6 +119,8 @@ CANDLES_JSON = {
     "filled_minutes": 3,
     "gaps": [{"start": "2026-01-06T00:00Z", "end": "2026-01-06T01:00Z", "minutes": 60}],
     "warnings": ["a warning"],
+    "stale": None,
+    "fetched": None,
 }
 MS_2026 = 1_767_225_600_000  # 2026-01-01T00:00Z
 SPLITS_JSON = {
@@ -140,6 +144,43 @@ def test_data_window_is_read_back_from_the_steps_json():
     assert [(part.name, part.rows) for part in data.parts] == [("train", 9_000), ("validation", 2_000), ("test", 1_900)]
     assert data.parts[2].first == datetime(2026, 1, 9, tzinfo=UTC)
     assert DataWindow.from_json(CANDLES_JSON, None).parts == ()
+
+
+def test_holes_of_fetched_candles_carry_their_cause_where_it_is_known():
+    check = {"name": "jump", "value": None, "limit": 1_000.0, "alarm": False, "words": "jumps: not measured"}
+    fetched = {
+        "exchange": "coinbase",
+        "market": "BTC/USD",
+        "volume_unit": "BTC",
+        "corrections": 2,
+        "skew_ms": None,
+        "holes": [{"start": "2026-01-06T00:00Z", "minutes": 60, "cause": "outage"}],
+        "holes_by_cause": {"outage": {"holes": 1, "minutes": 60}},
+        "checks": [check],
+    }
+    data = DataWindow.from_json({**CANDLES_JSON, "fetched": fetched}, SPLITS_JSON)
+    assert [hole.cause for hole in data.holes] == ["outage"]
+    assert data.fetched is not None
+    assert data.fetched.checks == (CandleCheck(**check),)
+    assert DataWindow.from_json({**CANDLES_JSON, "fetched": fetched | {"holes": []}}, None).holes[0].cause is None
+    assert DataWindow.from_json({**CANDLES_JSON, "fetched": fetched | {"checks": None}}, None).fetched.checks == ()
+
+
+def test_drift_is_ordered_by_the_share_of_each_features_own_limit():
+    shifts = [("a", 0.2, 0.25), ("b", 0.9, 3.0), ("c", 0.3, 0.25), ("d", 0.5, 0.25)]
+    features = [{"name": name, "psi": psi, "limit": limit} for name, psi, limit in shifts]
+    drift = Drift.from_json({"past_weeks": 6, "features": features})
+    assert [shift.name for shift in drift.features] == ["d", "c", "a", "b"]
+    assert [shift.above for shift in drift.features] == [True, True, False, False]
+
+
+def test_drift_of_the_gate_comes_back_from_its_json():
+    measured = FeatureDrift(("a", "b"), np.array([0.1, 0.6]), np.array([0.25, 0.5]), 8)
+    drift = Drift.from_json(json.loads(json.dumps(measured.to_json())))
+    assert drift == Drift(
+        past_weeks=8,
+        features=(FeatureShift(name="b", psi=0.6, limit=0.5), FeatureShift(name="a", psi=0.1, limit=0.25)),
+    )
 
 
 def test_strip_places_parts_and_holes_by_time():

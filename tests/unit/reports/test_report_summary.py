@@ -8,7 +8,7 @@ import pytest
 from models_lib.config import EvaluationSection, GatesSection, LimitGate
 from models_lib.evaluation.evaluation import NO_DIRECTION, NO_EDGE
 from models_lib.reports.changed_settings import changed_settings
-from models_lib.reports.summary import outcome_lines, summary_markdown
+from models_lib.reports.summary import MOST_IN_FULL, data_lines, outcome_lines, summary_markdown
 
 
 def gate(name, value, limit, *, passed, severity="blocking", note=""):
@@ -43,6 +43,27 @@ def metrics(**changes):
     }
 
 
+def candles(**changes):
+    return {
+        "origin": "coinbase BTC/USD",
+        "first": "2024-11-20T00:00Z",
+        "last": "2026-11-20T01:59Z",
+        "rows": 1_050_000,
+        "expected_minutes": 1_051_320,
+        "missing_minutes": 1_320,
+        "filled_minutes": 41,
+        "stale": None,
+        "warnings": [],
+        "holes_by_cause": {"no trades": {"holes": 41, "minutes": 41}, "outage": {"holes": 2, "minutes": 1_320}},
+        "alarms": [],
+        **changes,
+    }
+
+
+OLD = "the newest bar (2026-10-01T00:00Z) is 31.0 days old at 2026-11-01T00:01Z (more than 3 is stale)"
+ALARM = {"name": "jump", "value": 1_200.0, "limit": 1_000.0, "alarm": True, "words": "100 to 112 | at nine"}
+
+
 @pytest.fixture
 def summary():
     promoted = {
@@ -60,6 +81,7 @@ def summary():
         "rows": {"train": 47_880, "validation": 10_496, "test": 10_400},
         "deployment": {"target": None, "outcome": "not_configured", "release": None},
         "report": "runs/r1/BTC-USD.html",
+        "data": candles(),
         "seconds": {"fetch": 0.3, "train": 41.7},
     }
     held = promoted | {
@@ -74,6 +96,13 @@ def summary():
         "metrics": {
             "test": metrics(accuracy=0.412, nll_improvement_interval=None, effective_rows=None, edge_after_costs_bp=1.5)
         },
+        "data": candles(
+            origin="candles/ETH-USD.parquet",
+            holes_by_cause=None,
+            stale=OLD,
+            warnings=["1 hole", OLD, ALARM["words"]],
+            alarms=[ALARM],
+        ),
         "seconds": {"fetch": 0.3, "train": 187.0, "gates": 6.0},
     }
     failed = {
@@ -87,6 +116,7 @@ def summary():
         "rows": None,
         "deployment": {"target": None, "outcome": "not_configured", "release": None},
         "report": None,
+        "data": None,
         "seconds": {},
     }
     return {"run_id": "r1", "symbols": {"BTC-USD": promoted, "ETH-USD": held, "SOL-USD": failed}}
@@ -132,6 +162,35 @@ def test_markdown_holds_figures_beside_the_rules_and_the_gates_not_met(summary):
         "| SOL-USD | - | - | - | 0.00 s |",
     ):
         assert line in page, line
+
+
+def test_markdown_says_where_the_candles_end_and_every_warning_about_them(summary):
+    page = summary_markdown(summary, ())
+    section = page.partition("## Data\n\n")[2].partition("\n\n##")[0].splitlines()
+    window = "2024-11-20T00:00Z | 2026-11-20T01:59Z | 1,320 | 41"
+    assert section[2:] == [
+        f"| BTC-USD | coinbase BTC/USD | {window} | no trades: 41 in 41, outage: 1,320 in 2 |",
+        f"| ETH-USD | candles/ETH-USD.parquet | {window} | not known |",
+        "",
+        "- ETH-USD: 1 hole",
+        f"- ETH-USD: {OLD}",
+        "- ETH-USD: 100 to 112 \\| at nine",
+    ]
+
+
+def test_data_lines_are_old_candles_and_alarms_alone(summary):
+    assert data_lines(summary) == [f"ETH-USD: {OLD}", "ETH-USD: 100 to 112 | at nine"]
+    summary["symbols"] = {"BTC-USD": summary["symbols"]["BTC-USD"]}
+    assert data_lines(summary) == []
+
+
+def test_data_lines_of_many_symbols_are_the_first_and_a_count(summary):
+    stale = summary["symbols"]["BTC-USD"] | {"data": candles(stale=OLD)}
+    summary["symbols"] = {f"S{i:03d}-USD": stale for i in range(300)}
+    lines = data_lines(summary)
+    assert lines[0] == f"S000-USD: {OLD}"
+    assert lines[MOST_IN_FULL:] == ["and 280 more; summary.md has them all"]
+    assert f"| S299-USD | {OLD} |" in summary_markdown(summary, ())
 
 
 def test_markdown_points_out_what_was_judged_otherwise_than_shipped(summary):

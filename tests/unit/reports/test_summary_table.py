@@ -35,6 +35,7 @@ def entry(
         "champion": champion,
         "deployment": {"target": None, "outcome": deployment, "release": None},
         "report": None,
+        "data": None,
         "seconds": {"train": 41.7, "judge": 1.0} if judged else {},
     }
 
