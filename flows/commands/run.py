@@ -86,7 +86,9 @@ def _run(params: RetrainParams, config: RunConfig, own_server: OwnServer | None,
     else:
         print("\n".join(outcome_lines(content)))
         print("".join(f"{line}\n" for line in _spoken(content, config)), end="", file=sys.stderr)
-        print("".join(f"warning: {line}\n" for line in data_lines(content)), end="", file=sys.stderr)
+    # Last, and whatever stdout carries: a run on old candles ends like any other, and should not be taken for one.
+    print("".join(f"warning: {line}\n" for line in data_lines(content)), end="", file=sys.stderr)
+    if not as_json:
         print(f"summary: {path}", file=sys.stderr)
     return 1 if isinstance(answer, VerdictError) else 0
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -71,6 +71,21 @@ def test_candles_come_back_to_the_bit(place: Place, market: pd.DataFrame, file: 
 
 def test_origin_is_the_address_of_the_file(place: Place) -> None:
     assert place.source.origin(BTC) == f"{place.address}/{BTC}.parquet"
+
+
+def test_candles_that_end_long_ago_are_a_warning(place: Place, file: bytes, market: pd.DataFrame) -> None:
+    place.put(f"{BTC}.parquet", file)
+    closed = market["timestamp"].iloc[-1].to_pydatetime() + timedelta(minutes=1)
+    _, fresh = load_candles(place.source, BTC, place.config.data, now=closed + timedelta(days=2))
+    assert (fresh.stale, fresh.warnings) == (None, ())
+    _, old = load_candles(place.source, BTC, place.config.data, now=closed + timedelta(days=2, minutes=1))
+    assert old.stale is not None
+    assert "is 2.0 days old at" in old.stale
+    assert old.warnings == (old.stale,)
+
+
+def test_files_know_nothing_beside_their_candles(place: Place) -> None:
+    assert (place.source.facts(BTC), place.source.remarks(BTC)) == (None, ())
 
 
 def test_missing_file_concerns_its_symbol_only(place: Place, file: bytes) -> None:

@@ -136,13 +136,20 @@ def test_run_fails_every_symbol_with_bad_candles_and_trains_the_other(
     symbols = ["BTC-USD", *wanted]
     settings = ("data.source=parquet", f"data.path={folder}", f"symbols=[{', '.join(symbols)}]", *QUICK, *LENIENT)
     status = main(["run", "--json", *(word for setting in settings for word in ("--set", setting))])
-    document = json.loads(capsys.readouterr().out)
+    heard = capsys.readouterr()
+    document = json.loads(heard.out)
 
     assert status == 1
     assert list(document["symbols"]) == sorted(symbols)
     trained = document["symbols"].pop("BTC-USD")
     assert trained["outcome"] in {"promoted", "held"}
     assert len(trained["bundle"]) == 64
+    stale = trained["data"]["stale"]
+    assert stale.startswith(f"the newest bar ({trained['data']['last']}) is ")
+    assert stale.endswith("(more than 2 is stale)")
+    assert heard.err.splitlines()[-1] == f"warning: BTC-USD: {stale}"
+    [page] = (folder.parent / "home" / "runs").glob("*/summary.md")
+    assert f"- BTC-USD: {stale}" in page.read_text()
     for symbol, entry in document["symbols"].items():
         assert entry["outcome"] == "failed"
         assert (entry["bundle"], entry["metrics"], entry["report"]) == (None, None, None)

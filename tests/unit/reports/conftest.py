@@ -397,6 +397,8 @@ def unmeasured_report():
         confusion=None,
         reliability=None,
         logits=np.full((10, 3), np.nan, dtype=np.float32),
+        data=data_window(),
+        drift=None,
         seconds={},
     )
 

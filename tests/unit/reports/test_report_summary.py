@@ -60,7 +60,7 @@ def candles(**changes):
     }
 
 
-OLD = "the newest bar (2026-10-01T00:00Z) is 31.0 days old at 2026-11-01T00:01Z (more than 3 is stale)"
+OLD = "the newest bar (2026-10-01T00:00Z) is 31.0 days old at 2026-11-01T00:01Z (more than 2 is stale)"
 ALARM = {"name": "jump", "value": 1_200.0, "limit": 1_000.0, "alarm": True, "words": "100 to 112 | at nine"}
 
 
