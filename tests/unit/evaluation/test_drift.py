@@ -1,9 +1,14 @@
 """Drift: an index by hand, limits from past weeks, and histories that are too short."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from models_lib.candles.schema import epoch_ms
+from models_lib.candles.sources import read_parquet
 from models_lib.evaluation.drift import feature_drift
+from models_lib.features import FEATURE_NAMES, compute_features
 
 MINUTE, WEEK = 60_000, 7 * 1_440
 START = 1_746_403_200_000
@@ -79,3 +84,27 @@ def test_weeks_inside_a_hole_are_not_counted() -> None:
     drift = feature_drift(features, times, np.arange(3 * WEEK), names=["a", "b"], floor=0.25)
     assert drift is not None
     assert drift.num_past_weeks == 4
+
+
+@pytest.mark.long
+def test_limits_from_past_weeks_do_not_cry_wolf_on_real_candles(real_candles: Path) -> None:
+    """Every third of the newest 27 weeks of two years, each the end of its own year of which the first 70 % trains.
+
+    A fixed limit of 0.25 has features above it in every one of the 27, 18 in the mean, so that nobody would look. Above
+    the limits of their own past are features in 3 of the 27 (5 for ETH).
+    """
+    frame = read_parquet(real_candles / "spot-2y" / "BTC-USD.parquet", symbol="BTC-USD")
+    features, times = compute_features(frame), epoch_ms(frame)
+    fixed, own = [], []
+    for weeks_ago in range(0, 27, 3):
+        year = slice(len(times) - (weeks_ago + 52) * WEEK, len(times) - weeks_ago * WEEK)
+        known = np.flatnonzero(np.isfinite(features[year]).all(axis=1))
+        train = known[: int(0.7 * known.size)]
+        drift = feature_drift(features[year], times[year], train, names=FEATURE_NAMES, floor=0.25)
+        assert drift is not None
+        assert drift.num_past_weeks == 51
+        fixed.append(int((drift.psi > 0.25).sum()))
+        own.append(int((drift.psi > drift.limit).sum()))
+    assert min(fixed) > 0
+    assert np.mean(fixed) > 15
+    assert np.count_nonzero(own) <= 2
