@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models_lib.candles.fetch_facts import FetchFacts
 from models_lib.candles.fill import fill_no_trade_minutes
 from models_lib.candles.schema import (
     BAR_MINUTES,
@@ -84,8 +83,8 @@ class CandleReport:
     """What is worth knowing and breaks no rule."""
     stale: str | None = None
     """The one of the warnings that says that the newest bar is old; None where it is not, or nobody judged it."""
-    fetched: FetchFacts | None = None
-    """What the source knows beside the candles; None where no exchange was asked for them."""
+    fetched: dict[str, Any] | None = None
+    """What the source knows beside the candles, as plain values; None where no exchange was asked for them."""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values, times as ISO 8601 with Z."""
@@ -105,7 +104,7 @@ class CandleReport:
             "zero_volume_longest_run_minutes": self.zero_volume_longest_run_minutes,
             "warnings": list(self.warnings),
             "stale": self.stale,
-            "fetched": None if self.fetched is None else self.fetched.to_json(),
+            "fetched": self.fetched,
         }
 
 

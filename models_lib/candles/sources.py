@@ -153,5 +153,5 @@ def load_candles(
     judged_at = None if data.source == "simulated" else now
     raw = source.fetch(symbol)
     frame, report = check_and_fill(raw, symbol=symbol, rules=data, where=source.origin(symbol), now=judged_at)
-    warnings = (*report.warnings, *source.remarks(symbol))
-    return frame, replace(report, warnings=warnings, fetched=source.facts(symbol))
+    facts, warnings = source.facts(symbol), (*report.warnings, *source.remarks(symbol))
+    return frame, replace(report, warnings=warnings, fetched=None if facts is None else facts.to_json())
