@@ -22,6 +22,7 @@ from flows.task_runners import answer_of, stop_launches, task_runner, wait_for
 from flows.train_symbol import train_symbol
 from models_lib.errors import CrpbotError, TrainingError
 from models_lib.interruption import allow_work
+from models_lib.steps.data_facts import data_facts_so_far
 from models_lib.steps.outcome import SymbolOutcome, failed_outcome, kept_outcome
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.summary import parallel_symbols
@@ -121,7 +122,7 @@ def collect(symbol: str, future: PrefectFuture[Any], plan: RunPlan) -> SymbolOut
     answer = answer_of(future)
     if isinstance(answer, SymbolOutcome):
         return answer
-    return outcome_of_launch(plan, symbol) or failed_outcome(symbol, answer)
+    return outcome_of_launch(plan, symbol) or failed_outcome(symbol, answer, data=data_facts_so_far(plan, symbol))
 
 
 def outcome_of_launch(plan: RunPlan, symbol: str) -> SymbolOutcome | None:

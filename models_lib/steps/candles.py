@@ -11,6 +11,7 @@ from models_lib.candles.schema import data_hash
 from models_lib.candles.sources import CandleSource, load_candles
 from models_lib.config import DataSection
 from models_lib.files import whole_file, write_json
+from models_lib.steps.data_facts import REPORT_NAME
 from models_lib.steps.refs import CandlesRef, FileRef
 
 _log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ def fetch_candles(symbol: str, data: DataSection, folder: Path, *, source: Candl
         DataError: the candles are missing or break a rule.
     """
     frame, report = checked_candles(symbol, data, source=source, now=now)
-    candles_path, report_path = folder / "candles.parquet", folder / "candles.json"
+    candles_path, report_path = folder / "candles.parquet", folder / REPORT_NAME
     with whole_file(candles_path) as fresh:
         frame.to_parquet(fresh, compression="zstd", index=False)
     write_json(report_path, report)

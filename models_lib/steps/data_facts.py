@@ -3,9 +3,15 @@
 What does not belong here: finding it out (models_lib.candles), and telling it (models_lib.reports, notifications).
 """
 
+import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
+from models_lib.steps.plan import RunPlan
+
+REPORT_NAME = "candles.json"
+_log = logging.getLogger(__name__)
 _TAKEN = (
     "origin",
     "first",
@@ -31,3 +37,15 @@ def data_facts(report: Mapping[str, Any]) -> dict[str, Any]:
         "holes_by_cause": fetched.get("holes_by_cause"),
         "alarms": [check for check in fetched.get("checks") or () if check["alarm"]],
     }
+
+
+def data_facts_so_far(plan: RunPlan, symbol: str) -> dict[str, Any] | None:
+    """The same of a symbol that failed later: what is wrong with its candles may be why. None where it had none yet."""
+    path = plan.symbol_folder(symbol) / "candles" / REPORT_NAME
+    try:
+        return data_facts(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        _log.warning("%s cannot be read, so nothing is said of the candles: %s", path, error, extra={"symbol": symbol})
+        return None

@@ -55,7 +55,7 @@ class SymbolOutcome(Reference):
     report: str | None
     seconds: dict[str, float]
     data: dict[str, Any] | None = None
-    """What is known of the candles; None where the symbol failed."""
+    """What is known of the candles; None where the symbol failed before they were judged."""
     awaits_approval: bool = False
     """Held for no other reason than that nobody has approved it yet."""
 
@@ -109,8 +109,14 @@ def _kept(path: Path, kind: type[Kept]) -> Kept | None:
         return None
 
 
-def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:
-    """The outcome of a symbol whose steps raised; `failure` is the exception that ended it."""
+def failed_outcome(symbol: str, failure: object, *, data: dict[str, Any] | None = None) -> SymbolOutcome:
+    """The outcome of a symbol whose steps raised.
+
+    Args:
+        symbol: which.
+        failure: the exception that ended it.
+        data: what was known of its candles by then.
+    """
     return SymbolOutcome(
         symbol=symbol,
         outcome="failed",
@@ -125,6 +131,7 @@ def failed_outcome(symbol: str, failure: object) -> SymbolOutcome:
         deployment=NOT_CONFIGURED,
         report=None,
         seconds={},
+        data=data,
     )
 
 

@@ -147,7 +147,9 @@ def test_run_fails_every_symbol_with_bad_candles_and_trains_the_other(
     stale = trained["data"]["stale"]
     assert stale.startswith(f"the newest bar ({trained['data']['last']}) is ")
     assert stale.endswith("(more than 2 is stale)")
-    assert heard.err.splitlines()[-1] == f"warning: BTC-USD: {stale}"
+    short = document["symbols"]["SHORT-USD"]["data"]["stale"]  # its candles were judged before it failed
+    assert heard.err.splitlines()[-2:] == [f"warning: BTC-USD: {stale}", f"warning: SHORT-USD: {short}"]
+    assert document["symbols"]["NAN-USD"]["data"] is None
     [page] = (folder.parent / "home" / "runs").glob("*/summary.md")
     assert f"- BTC-USD: {stale}" in page.read_text()
     for symbol, entry in document["symbols"].items():
