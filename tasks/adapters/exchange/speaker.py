@@ -1,0 +1,114 @@
+"""ccxt's class of one exchange, made strict: one question at a time, each of them exactly one request.
+
+What ccxt forgives and a store of candles must not: JSON that is cut short becomes no answer at all, and then a page
+without bars, which would be recorded as a hole; an answer without its list of bars becomes one without bars; and of a page
+with repeated rows only so many are returned as were asked for.
+
+What does not belong here: the pace, threads, and what an error means (faults.py).
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import ccxt
+
+from models_lib.candles.bars import Span
+from tasks.adapters.exchange.catalogue import MARKET, Listing, Tree
+from tasks.adapters.exchange.faults import Heard
+
+CcxtError: Final[type[Exception]] = ccxt.BaseError
+_HOST: Final = re.compile(r"^[a-z]+://[^/]+")
+
+
+class _Strict:
+    """Mixed in before ccxt's class; the names are ccxt's."""
+
+    heard = Heard()
+
+    def on_rest_response(self, *answer: Any) -> str:
+        """The body, as ccxt wants it; status and headers are kept."""
+        status, _reason, _url, _method, headers, body = answer[:6]
+        self.heard = Heard(status, headers.get("Retry-After"), headers.get("Date"))
+        return str(body).strip()
+
+    def parse_json(self, http_response: str) -> object:
+        """The answer; None for an error's page, of which the status says enough."""
+        try:
+            return self.on_json_response(http_response)  # type: ignore[attr-defined]
+        except (ValueError, RecursionError) as error:
+            if self.heard.status is None or self.heard.status >= 400:
+                return None
+            raise ccxt.BadResponse(f"the answer is no JSON: {error}") from error
+
+    def parse_ohlcvs(self, ohlcvs: list[object], market: Tree, *_: Any, **__: Any) -> list[list[object]]:
+        """Every row, as it came: ccxt would cut them to a number, whether or not some are repeated."""
+        return [self.parse_ohlcv(row, market) for row in ohlcvs]  # type: ignore[attr-defined]
+
+
+class Speaker:
+    """One instance of ccxt's class. Not for two threads at once.
+
+    Args:
+        listing: the exchange.
+        base_url: scheme and host instead of its own; None: its own.
+        timeout_seconds: to connect, and between two pieces of an answer.
+    """
+
+    def __init__(self, listing: Listing, base_url: str | None, timeout_seconds: float) -> None:
+        self._listing = listing
+        self._markets: dict[str, Tree] = {}
+        kind = type(listing.name, (_Strict, getattr(ccxt, listing.name)), {})
+        self._api: Any = kind(
+            {
+                "timeout": round(timeout_seconds * 1000),
+                "enableRateLimit": False,  # the pace is kept for all processes together
+                "enableLastJsonResponse": True,
+                "requests_trust_env": True,  # proxies and certificates as `requests` takes them from the environment
+                "options": dict(listing.options),
+                "headers": dict(listing.headers),
+            }
+        )
+        if base_url is not None:
+            self._api.urls["api"] = _elsewhere(self._api.urls["api"], base_url)
+
+    @property
+    def heard(self) -> Heard:
+        """What the last answer said beside its content; nothing when there was none."""
+        heard: Heard = self._api.heard
+        return heard
+
+    def markets(self) -> list[Tree]:
+        """All spot markets."""
+        self._api.heard = Heard()
+        return self._listing.markets(self._api)
+
+    def time_ms(self) -> int:
+        """The exchange's time, rounded down to its step."""
+        self._api.heard = Heard()
+        return self._listing.time_ms(self._api)
+
+    def rows(self, market: Tree, span: Span) -> list[list[object]]:
+        """The bars of a span, unchecked, in the order in which they came."""
+        self._api.heard = Heard()
+        name = market["symbol"]
+        if self._markets.get(name) is not market:
+            self._markets[name] = market
+            self._api.set_markets(list(self._markets.values()))
+        # All four take `until` as the last millisecond that is meant: a bar that opens later is not asked for.
+        rows: list[list[object]] = self._api.fetch_ohlcv(
+            name, "1m", since=span.start_ms, limit=span.minutes, params={"until": span.end_ms - 1}
+        )
+        answered = self._api.last_json_response
+        for key in self._listing.rows_at:
+            answered = answered[market["id"] if key is MARKET else key]
+        if not isinstance(answered, list) or len(answered) != len(rows):
+            raise ccxt.BadResponse("the answer has no list of bars")
+        return rows
+
+
+def _elsewhere(urls: Any, base_url: str) -> Any:
+    """The same addresses, with another scheme and host."""
+    if isinstance(urls, Mapping):
+        return {name: _elsewhere(url, base_url) for name, url in urls.items()}
+    return _HOST.sub(base_url, urls) if isinstance(urls, str) else urls
