@@ -22,7 +22,8 @@ class Listing:
     Attributes:
         name: as in the configuration, which is the name of ccxt's class.
         page_bars: most bars of one answer.
-        newest_bars: it serves no more than so many of its newest bars, the unfinished one among them; None: all.
+        newest_bars: it serves no more than so many of its newest bars, the unfinished one among them, and cannot be told
+            where to end; None: all, and it can.
         requests_per_second: what it is asked at most, by all processes of this machine together.
         documented: what it allows an address for public data, and where that is written.
         cool_down_seconds: how long it is left alone when it says "too many" without saying for how long.

@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import requests.exceptions as http
-
 from models_lib.errors import ConfigError, CrpbotError, DataError, TransientError, excerpt
 from tasks.adapters.exchange.pace import LONGEST_HOLD_SECONDS
 
@@ -38,7 +36,10 @@ _CLIENT_FAULT: Final = 400
 _SERVER_FAULT: Final = 500
 _FREQUENT: Final = "too frequent"
 """Bybit bans an address for ten minutes with status 403 and these words."""
-_WRONG_ADDRESS: Final = (http.SSLError, http.InvalidURL, http.InvalidSchema, http.MissingSchema, http.TooManyRedirects)
+_UNKNOWN: Final = "Unknown asset pair"
+"""Kraken's words for an unknown market, for which ccxt has no class."""
+_WRONG_ADDRESS: Final = frozenset({"InvalidSchema", "InvalidURL", "MissingSchema", "SSLError", "TooManyRedirects"})
+"""Classes of `requests`."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,9 @@ class Heard:
 
 def is_too_many(error: Exception, heard: Heard) -> bool:
     """Whether the exchange says that it is asked too often."""
-    status_403 = heard.status == 403 and _FREQUENT in str(error)
-    return heard.status in _TOO_MANY_STATUS or status_403 or bool(TOO_MANY & _kinds(error))
+    if heard.status in _REFUSED_STATUS:  # of any 403 ccxt says for Bybit that it was asked too often
+        return _FREQUENT in str(error)
+    return heard.status in _TOO_MANY_STATUS or bool(TOO_MANY & _kinds(error))
 
 
 def translated(subject: str, error: Exception, heard: Heard, *, of_symbol: bool) -> CrpbotError:
@@ -112,14 +114,14 @@ def _of_status(subject: str, status: int, words: str, heard: Heard, *, of_symbol
 
 def _of_kind(subject: str, error: Exception, words: str, *, of_symbol: bool) -> CrpbotError:
     kinds = _kinds(error)
-    if isinstance(error.__cause__, _WRONG_ADDRESS):
+    if _WRONG_ADDRESS & _kinds(error.__cause__):
         cause = excerpt(error.__cause__)
         return ConfigError(
             f"{subject} cannot be asked at its address ({cause}). Check exchange.base_url, the proxy and the certificates."
         )
     if PASSING & kinds:
         return TransientError(f"{subject} gives no usable answer ({words}). Try again later.")
-    if OF_THE_SYMBOL & kinds:
+    if OF_THE_SYMBOL & kinds or _UNKNOWN in words:
         return _refused(subject, f"refuses the question ({words})", of_symbol=of_symbol)
     if REFUSED & kinds:
         return ConfigError(f"{subject} refuses this machine ({words}). Check the section exchange: and the proxy.")
@@ -133,8 +135,8 @@ def _refused(subject: str, fact: str, *, of_symbol: bool) -> CrpbotError:
     return ConfigError(f"{subject} {fact}. Check exchange.name and exchange.base_url.")
 
 
-def _kinds(error: Exception) -> set[str]:
-    """By name, so that this module needs no ccxt."""
+def _kinds(error: BaseException | None) -> set[str]:
+    """By name, so that this module needs neither ccxt nor requests, which is slow to import and not everywhere."""
     return {kind.__name__ for kind in type(error).__mro__}
 
 

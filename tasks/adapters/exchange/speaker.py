@@ -95,9 +95,10 @@ class Speaker:
         if self._markets.get(name) is not market:
             self._markets[name] = market
             self._api.set_markets(list(self._markets.values()))
-        # All four take `until` as the last millisecond that is meant: a bar that opens later is not asked for.
+        # The last millisecond that is meant: a bar that opens later is not asked for.
+        until = {"until": span.end_ms - 1} if self._listing.newest_bars is None else {}
         rows: list[list[object]] = self._api.fetch_ohlcv(
-            name, "1m", since=span.start_ms, limit=span.minutes, params={"until": span.end_ms - 1}
+            name, "1m", since=span.start_ms, limit=span.minutes, params=until
         )
         answered = self._api.last_json_response
         for key in self._listing.rows_at:

@@ -1,0 +1,389 @@
+"""What the contract of exchanges leaves open and ccxt gets wrong: damaged answers, bans, slow servers, lists of markets."""
+
+import contextlib
+import json
+import os
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from models_lib.candles.bars import Span
+from models_lib.config.exchange_section import ExchangeName, ExchangeSection
+from models_lib.errors import ConfigError, DataError, StoppedError, TransientError
+from models_lib.interruption import allow_work, request_stop
+from tasks.adapters.exchange.catalogue import CATALOGUE
+from tasks.adapters.exchange.ccxt_exchange import CcxtExchange, open_exchange
+from tests.contracts.endpoints import make_authority, trust
+from tests.exchange.faults import Fault, FaultKind
+from tests.exchange.listed import MINUTE_MS
+from tests.exchange.local_exchange import LocalExchange
+from tests.exchange.sample_bars import FIRST_MS, made_up_bars
+from tests.ports import free_port
+
+NUM_BARS = 2500
+MARKETS = {"BTC-USD": made_up_bars(NUM_BARS)}
+END_MS = FIRST_MS + NUM_BARS * MINUTE_MS
+NAMES: tuple[ExchangeName, ...] = ("coinbase", "binance", "kraken", "bybit")
+HOUR = Span(END_MS - 60 * MINUTE_MS, END_MS)
+
+
+@pytest.fixture
+def local() -> Iterator[LocalExchange]:
+    with LocalExchange(MARKETS) as server:
+        yield server
+
+
+def opened(url: str, folder: Path, name: ExchangeName = "binance", **settings: object) -> CcxtExchange:
+    values = {"base_url": url, "requests_per_second": 1000.0, "request_timeout_seconds": 5.0, **settings}
+    return open_exchange(ExchangeSection.model_validate({"name": name, **values}), pace_folder=folder)
+
+
+def stamps(exchange: CcxtExchange, span: Span = HOUR) -> list[int]:
+    return [int(str(row[0])) for row in exchange.page("BTC-USD", span).rows]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_catalogue_agrees_with_what_ccxt_says(name: ExchangeName) -> None:
+    import ccxt  # noqa: PLC0415 - a second, for this test alone
+
+    listing = CATALOGUE[name]
+    kind = getattr(ccxt, listing.name)()
+    most = kind.features["spot"]["fetchOHLCV"]["limit"]
+    assert listing.page_bars <= most
+    assert "1m" in kind.timeframes
+    assert set(CATALOGUE) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_is_one_request(name: ExchangeName, local: LocalExchange, tmp_path: Path) -> None:
+    exchange = opened(local.url, tmp_path, name)
+    exchange.market("BTC-USD")
+    exchange.clock()
+    assert [request.kind for request in local.requests] == ["markets", "time"]
+    for _ in range(3):
+        exchange.page("BTC-USD", HOUR)
+    assert [request.kind for request in local.requests][2:] == ["candles"] * 3
+
+
+@pytest.mark.parametrize("kind", ["cut_json", "cut_body", "html", "empty", "reset"])
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_page_is_never_an_empty_one(
+    name: ExchangeName, kind: FaultKind, local: LocalExchange, tmp_path: Path
+) -> None:
+    exchange = opened(local.url, tmp_path, name)
+    local.script(Fault(kind))
+    with pytest.raises(TransientError, match=rf"^BTC-USD: {name} .* Try again later\.$"):
+        exchange.page("BTC-USD", HOUR)
+    assert len([stamp for stamp in stamps(exchange) if stamp >= HOUR.start_ms]) == 60
+
+
+@pytest.mark.parametrize("kind", ["cut_json", "cut_body", "html", "empty", "reset"])
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_list_of_markets_is_not_believed(
+    name: ExchangeName, kind: FaultKind, local: LocalExchange, tmp_path: Path
+) -> None:
+    exchange = opened(local.url, tmp_path, name)
+    local.script(Fault(kind, asking="markets"))
+    with pytest.raises(TransientError, match=rf"^{name} "):
+        exchange.market("BTC-USD")
+    assert exchange.market("BTC-USD").name == "BTC/USD"
+
+
+@pytest.mark.parametrize("kind", ["cut_json", "html", "empty"])
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_time_is_not_believed(
+    name: ExchangeName, kind: FaultKind, local: LocalExchange, tmp_path: Path
+) -> None:
+    exchange = opened(local.url, tmp_path, name)
+    local.script(Fault(kind, asking="time"))
+    with pytest.raises(TransientError, match=rf"^{name} "):
+        exchange.clock()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_odd_pages_are_given_whole(name: ExchangeName, local: LocalExchange, tmp_path: Path) -> None:
+    exchange = opened(local.url, tmp_path, name)
+    right = stamps(exchange)
+    local.script(Fault("shuffled"), Fault("duplicated"), Fault("overlapping"))
+    assert sorted(stamps(exchange)) == sorted(right)
+    repeated = stamps(exchange)
+    assert len(repeated) > len(right)
+    assert set(repeated) == set(right)
+    assert set(stamps(exchange)) >= set(right)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_whole_page_with_repeated_rows_loses_none(name: ExchangeName, local: LocalExchange, tmp_path: Path) -> None:
+    exchange = opened(local.url, tmp_path, name)
+    minutes = min(exchange.page_bars, exchange.history_minutes or NUM_BARS)
+    span = Span(END_MS - minutes * MINUTE_MS, END_MS)
+    local.script(Fault("duplicated"))
+    assert set(stamps(exchange, span)) >= set(range(span.start_ms, span.end_ms, MINUTE_MS))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_refused_country_is_a_mistake_of_the_configuration(
+    name: ExchangeName, local: LocalExchange, tmp_path: Path
+) -> None:
+    exchange = opened(local.url, tmp_path, name)
+    local.script(Fault("refused"))
+    with pytest.raises(ConfigError, match="refuses this machine"):
+        exchange.page("BTC-USD", HOUR)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_market_that_was_struck_off_is_refused_for_itself(
+    name: ExchangeName, local: LocalExchange, tmp_path: Path
+) -> None:
+    exchange = opened(local.url, tmp_path, name)
+    exchange.market("BTC-USD")
+    local.strike_off("BTC-USD")
+    with pytest.raises(DataError, match=rf"^BTC-USD: {name} refuses the question"):
+        exchange.page("BTC-USD", HOUR)
+
+
+@pytest.mark.parametrize(("status", "as_date"), [(429, False), (418, False), (503, False), (418, True)])
+def test_exchange_is_left_alone_for_as_long_as_it_says(
+    status: int, as_date: bool, local: LocalExchange, tmp_path: Path
+) -> None:
+    first, second = (opened(local.url, tmp_path) for _ in range(2))
+    stamps(first)
+    stamps(second)
+    local.skew_ms = 3_600_000  # its date is an hour ahead: what counts is how far apart its two dates are
+    local.script(Fault("busy", status=status, retry_after=1, as_date=as_date))
+    with pytest.raises(TransientError) as told:
+        first.page("BTC-USD", HOUR)
+    assert told.value.retry_after_seconds == pytest.approx(1.0, abs=1.01 if as_date else 0.0)
+    assert len(stamps(second)) == len(stamps(first)) == 60
+    assert local.requests.impatient(0.0) == []
+
+
+def test_busy_exchange_that_says_nothing_of_time_is_left_alone_for_a_while(
+    local: LocalExchange, tmp_path: Path
+) -> None:
+    exchange = opened(local.url, tmp_path, "coinbase")
+    stamps(exchange)
+    local.script(Fault("busy"))
+    with pytest.raises(TransientError):
+        exchange.page("BTC-USD", HOUR)
+    began = time.monotonic()
+    assert len(stamps(exchange)) == 60
+    assert time.monotonic() - began > 0.9 * CATALOGUE["coinbase"].cool_down_seconds
+
+
+PAGES = """
+import sys
+from pathlib import Path
+from models_lib.candles.bars import Span
+from models_lib.config.exchange_section import ExchangeSection
+from models_lib.errors import TransientError
+from tasks.adapters.exchange.ccxt_exchange import open_exchange
+url, folder, start, end = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+exchange = open_exchange(ExchangeSection(base_url=url, requests_per_second=40.0), pace_folder=folder)
+pages = 0
+while pages < 12:
+    try:
+        pages += len(exchange.page("BTC-USD", Span(start, end)).rows) == 60
+    except TransientError:
+        pass
+"""
+
+
+def test_two_processes_together_obey_the_exchange(local: LocalExchange, tmp_path: Path) -> None:
+    local.script(Fault("busy", after=6, retry_after=0.7))
+    command = [sys.executable, "-c", PAGES, local.url, str(tmp_path), str(HOUR.start_ms), str(HOUR.end_ms)]
+    processes = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in processes] == [0, 0]
+    assert local.requests.faults["busy"] == len(local.requests.spoiled)
+    assert local.requests.faults["busy"] >= 1
+    assert local.requests.impatient() == []
+    assert len(local.requests.of()) == 24 + local.requests.faults["busy"]
+
+
+def test_server_that_hangs_is_given_up_in_time(local: LocalExchange, tmp_path: Path) -> None:
+    exchange = opened(local.url, tmp_path, request_timeout_seconds=0.5)
+    stamps(exchange)
+    local.script(Fault("hang"))
+    began = time.monotonic()
+    with pytest.raises(TransientError, match=r"^BTC-USD: binance "):
+        exchange.page("BTC-USD", HOUR)
+    assert time.monotonic() - began < 3.0
+    assert len(stamps(exchange)) == 60
+
+
+@contextlib.contextmanager
+def serving(answer: Callable[[BaseHTTPRequestHandler], object], tls: ssl.SSLContext | None = None) -> Iterator[int]:
+    """The port of a server of one answer at a time."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_answer_that_drips_is_given_up_in_time(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def drip(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        with contextlib.suppress(OSError):
+            while not ended.wait(0.05):
+                handler.wfile.write(b" ")
+
+    with serving(drip) as port:
+        exchange = opened(f"http://127.0.0.1:{port}", tmp_path, request_timeout_seconds=0.5)
+        began = time.monotonic()
+        with pytest.raises(TransientError, match=r"^binance does not answer within 0\.5 s"):
+            exchange.clock()
+        assert time.monotonic() - began < 2.0
+        ended.set()
+
+
+def tell_the_time(handler: BaseHTTPRequestHandler) -> None:
+    body = b'{"serverTime":1767225600000}'
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+def test_certificate_must_be_signed_by_somebody_whom_the_machine_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = make_authority(tmp_path)
+    with serving(tell_the_time, authority.server) as port:
+        with pytest.raises(ConfigError) as told:
+            opened(f"https://localhost:{port}", tmp_path).clock()
+        assert "CERTIFICATE_VERIFY_FAILED" in str(told.value)
+        assert str(told.value).endswith("Check exchange.base_url, the proxy and the certificates.")
+        trust(authority, monkeypatch)
+        assert opened(f"https://localhost:{port}", tmp_path).clock().skew_ms < 0.0
+        with pytest.raises(ConfigError, match=r"Check exchange\.base_url"):
+            opened(f"https://127.0.0.1:{port}", tmp_path).clock()  # another name than the certificate's
+
+
+def test_stop_ends_a_question_at_once(local: LocalExchange, tmp_path: Path) -> None:
+    exchange = opened(local.url, tmp_path, request_timeout_seconds=30.0)
+    stamps(exchange)
+    local.requests.clear()
+    local.script(Fault("hang"))
+    outcome: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            exchange.page("BTC-USD", HOUR)
+        except StoppedError as error:
+            outcome.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        while not len(local.requests):
+            time.sleep(0.01)
+        began = time.monotonic()
+        request_stop()
+        asking.join(20.0)
+        assert time.monotonic() - began < 1.0
+        assert len(outcome) == 1
+    finally:
+        allow_work()
+
+
+def test_server_that_is_gone_is_worth_another_try(tmp_path: Path) -> None:
+    with pytest.raises(TransientError, match=r"^coinbase gives no usable answer .* Try again later\.$"):
+        opened(f"http://127.0.0.1:{free_port()}", tmp_path, "coinbase").clock()
+
+
+def test_proxy_of_the_environment_is_used(
+    local: LocalExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.lower() in ("no_proxy", "http_proxy", "all_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(TransientError):
+        opened(local.url, tmp_path).clock()
+    assert len(local.requests) == 0
+
+
+def test_list_of_markets_is_asked_for_once_a_day_by_all(local: LocalExchange, tmp_path: Path) -> None:
+    for _ in range(3):
+        assert opened(local.url, tmp_path).market("BTC-USD").name == "BTC/USD"
+    assert len(local.requests.of("markets")) == 1
+    kept = tmp_path / "binance.markets.json"
+    tree = json.loads(kept.read_text())
+    tree["asked_seconds"] -= 86_401
+    kept.write_text(json.dumps(tree))
+    assert opened(local.url, tmp_path).market("BTC-USD").name == "BTC/USD"
+    assert len(local.requests.of("markets")) == 2
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"asked_seconds": "now"}', "[" * 10_000])
+def test_damaged_list_on_disk_is_asked_for_again(content: str, local: LocalExchange, tmp_path: Path) -> None:
+    (tmp_path / "binance.markets.json").write_text(content)
+    assert opened(local.url, tmp_path).market("BTC-USD").name == "BTC/USD"
+
+
+def test_list_from_another_address_is_another_one(local: LocalExchange, tmp_path: Path) -> None:
+    opened(local.url, tmp_path).market("BTC-USD")
+    with LocalExchange({"ETH-USD": made_up_bars(10)}) as other:
+        with pytest.raises(DataError, match=r"^BTC-USD: binance has no spot market BTC/USD among its 1; near it "):
+            opened(other.url, tmp_path).market("BTC-USD")
+        assert len(other.requests.of("markets")) == 1
+
+
+def test_unknown_symbol_is_looked_for_in_a_new_list_once(local: LocalExchange, tmp_path: Path) -> None:
+    opened(local.url, tmp_path).market("BTC-USD")
+    exchange = opened(local.url, tmp_path)
+    for _ in range(3):
+        with pytest.raises(DataError, match=r"^NEW-USD: binance has no spot market NEW/USD"):
+            exchange.market("NEW-USD")
+    assert len(local.requests.of("markets")) == 2
+
+
+def test_market_of_another_name_is_asked_for(local: LocalExchange, tmp_path: Path) -> None:
+    exchange = opened(local.url, tmp_path, markets={"XBT-EUR": "BTC/USD"})
+    assert exchange.market("XBT-EUR").name == "BTC/USD"
+    assert len(exchange.page("XBT-EUR", HOUR).rows) == 60
+
+
+def test_second_exchange_has_its_own_markets_and_address(local: LocalExchange, tmp_path: Path) -> None:
+    section = ExchangeSection(
+        second="bybit", second_base_url=local.url, second_markets={"BTC-EUR": "BTC/USD"}, requests_per_second=1000.0
+    )
+    exchange = open_exchange(section, pace_folder=tmp_path, second=True)
+    assert (exchange.name, exchange.market("BTC-EUR").name) == ("bybit", "BTC/USD")
+    assert len(exchange.page("BTC-EUR", HOUR).rows) == 60
+
+
+def test_nothing_is_asked_and_no_ccxt_imported_before_the_first_question(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from models_lib.config.exchange_section import ExchangeSection\n"
+        "from tasks.adapters.exchange.ccxt_exchange import open_exchange\n"
+        f"open_exchange(ExchangeSection(), pace_folder=Path({str(tmp_path)!r}))\n"
+        "assert not {'ccxt', 'requests'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
