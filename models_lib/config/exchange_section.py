@@ -36,7 +36,7 @@ class ExchangeSection(Section):
     connections: Annotated[int, Field(ge=1, le=16)] = 4
     """Requests under way at once; the exchange's rate holds for all of them together."""
     requests_per_second: Annotated[float, Field(gt=0.0, le=1000.0)] | None = None
-    """Highest rate of requests of this machine; null: what the exchange documents for public data."""
+    """Highest rate of requests of this machine; null: somewhat less than the exchange documents for public data."""
     request_timeout_seconds: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
     """How long one answer may take."""
     patience_minutes: PositiveFloat = 10.0

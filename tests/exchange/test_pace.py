@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models_lib.errors import StoppedError, TransientError
+from models_lib.errors import ConfigError, StoppedError, TransientError
 from models_lib.interruption import allow_work, request_stop
 from tasks.adapters.exchange import pace as rooms
 from tasks.adapters.exchange.pace import LONGEST_HOLD_SECONDS, Pace
@@ -153,6 +153,12 @@ def test_system_without_a_number_of_its_start_keeps_the_pace(tmp_path: Path, mon
     pace = pace_of(tmp_path / "pace", requests_per_second=5.0)
     pace.wait()
     assert seconds_of_a_turn(pace) > 0.15
+
+
+def test_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot be written \(.*\)\. Give its folder to this user\.$"):
+        pace_of(tmp_path / "file" / "pace")
 
 
 def test_stop_ends_the_wait_at_once(tmp_path: Path) -> None:

@@ -204,7 +204,8 @@ class CcxtExchange:
             raise ConfigError(
                 "ccxt is not installed, without which no exchange can be asked. Install crpbot-runtime[exchange]."
             ) from error
-        return Speaker(self._listing, self._base_url, self._section.request_timeout_seconds)
+        seconds = self._section.request_timeout_seconds
+        return Speaker(self._listing, self._base_url, timeout_seconds=seconds, longest_seconds=seconds * _LIST_TIMES)
 
 
 def _faults() -> tuple[type[Exception], ...]:

@@ -3,6 +3,7 @@
 What does not belong here: how the exchange is asked.
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -84,7 +85,7 @@ class MarketList:
 
     def _store(self) -> None:
         tree = {"asked_seconds": time.time(), "address": self._address, "markets": list(self._markets.values())}
-        with whole_file(self._path) as fresh:
+        with contextlib.suppress(OSError), whole_file(self._path) as fresh:  # the next process asks then
             fresh.write_text(json.dumps(tree))
 
 

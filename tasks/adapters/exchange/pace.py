@@ -18,12 +18,12 @@ from threading import Event
 from time import monotonic_ns
 from typing import Final, NamedTuple
 
-from models_lib.errors import TransientError
+from models_lib.errors import ConfigError, TransientError
 from models_lib.interruption import HEARD_SECONDS, ended_by_stop
 from models_lib.locks import locked
 
 LONGEST_HOLD_SECONDS: Final = 3 * 86_400.0
-"""Binance bans for two minutes to three days. Nobody is taken at its word for longer."""
+"""Binance bans for two minutes to three days; nobody is taken at its word for longer."""
 _NS: Final = 1_000_000_000
 _RECORD: Final = struct.Struct("<36sqq")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
@@ -45,6 +45,9 @@ class Pace:
         name: of the exchange, for messages.
         requests_per_second: what this process allows itself; the file's moment moves on by one interval a turn.
         longest_wait_seconds: how long a request to be left alone is waited for.
+
+    Raises:
+        ConfigError: the file cannot be written.
     """
 
     def __init__(self, path: Path, *, name: str, requests_per_second: float, longest_wait_seconds: float) -> None:
@@ -53,7 +56,14 @@ class Pace:
         self._interval_ns = round(_NS / requests_per_second)
         self._longest_wait_ns = round(longest_wait_seconds * _NS)
         self._boot = _this_start()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:
+            raise ConfigError(
+                f"{path}, by which all processes keep the pace of {name}, cannot be written ({error.strerror}). "
+                f"Give its folder to this user."
+            ) from error
 
     def wait(self) -> None:
         """Returns when one request may be sent.

@@ -9,15 +9,21 @@ What does not belong here: the pace, threads, and what an error means (faults.py
 
 import re
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any, Final
 
 import ccxt
+import requests
+import urllib3
 
 from models_lib.candles.bars import Span
 from tasks.adapters.exchange.catalogue import MARKET, Listing, Tree
 from tasks.adapters.exchange.faults import Heard
 
 CcxtError: Final[type[Exception]] = ccxt.BaseError
+LARGEST_ANSWER_BYTES: Final = 64 * 2**20
+"""The list of all markets of Binance has about a quarter of it."""
+_PIECE_BYTES: Final = 2**16
 _HOST: Final = re.compile(r"^[a-z]+://[^/]+")
 
 
@@ -46,6 +52,31 @@ class _Strict:
         return [self.parse_ohlcv(row, market) for row in ohlcvs]  # type: ignore[attr-defined]
 
 
+class _Session(requests.Session):
+    """Reads an answer whole within a time: that of `requests` begins anew with every byte.
+
+    Args:
+        longest_seconds: from the first line of the answer to its last byte.
+    """
+
+    def __init__(self, longest_seconds: float) -> None:
+        super().__init__()
+        self._longest_seconds = longest_seconds
+        self.hooks["response"].append(self._read)
+
+    def _read(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        ends, content = monotonic() + self._longest_seconds, bytearray()
+        try:
+            while piece := response.raw.read1(_PIECE_BYTES, decode_content=True):
+                content += piece
+                if monotonic() > ends or len(content) > LARGEST_ANSWER_BYTES:
+                    response.close()
+                    raise requests.exceptions.Timeout(f"{len(content):,} bytes came, and no end")
+        except urllib3.exceptions.HTTPError as error:
+            raise requests.exceptions.ConnectionError(f"Connection broken: {error}") from error
+        response._content, response._content_consumed = bytes(content), True  # noqa: SLF001 - where `requests` itself keeps it
+
+
 class Speaker:
     """One instance of ccxt's class. Not for two threads at once.
 
@@ -53,9 +84,12 @@ class Speaker:
         listing: the exchange.
         base_url: scheme and host instead of its own; None: its own.
         timeout_seconds: to connect, and between two pieces of an answer.
+        longest_seconds: until an answer is whole. Whoever waits may give up earlier; this ends the thread that asks.
     """
 
-    def __init__(self, listing: Listing, base_url: str | None, timeout_seconds: float) -> None:
+    def __init__(
+        self, listing: Listing, base_url: str | None, *, timeout_seconds: float, longest_seconds: float
+    ) -> None:
         self._listing = listing
         self._markets: dict[str, Tree] = {}
         kind = type(listing.name, (_Strict, getattr(ccxt, listing.name)), {})
@@ -64,7 +98,7 @@ class Speaker:
                 "timeout": round(timeout_seconds * 1000),
                 "enableRateLimit": False,  # the pace is kept for all processes together
                 "enableLastJsonResponse": True,
-                "requests_trust_env": True,  # proxies and certificates as `requests` takes them from the environment
+                "session": _Session(longest_seconds),  # trusts the environment: proxies and certificates
                 "options": dict(listing.options),
                 "headers": dict(listing.headers),
             }
