@@ -401,3 +401,17 @@ def test_nothing_is_asked_and_no_ccxt_imported_before_the_first_question(tmp_pat
         "assert not {'ccxt', 'requests'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_machine_without_ccxt_is_told_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from models_lib.config.exchange_section import ExchangeSection\n"
+        "from tasks.adapters.exchange.ccxt_exchange import open_exchange\n"
+        "sys.modules['ccxt'] = None\n"  # as Python itself marks what cannot be imported
+        f"open_exchange(ExchangeSection(), pace_folder=Path({str(tmp_path)!r})).clock()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.stderr.endswith(
+        "ConfigError: ccxt is not installed, without which no exchange can be asked. Install crpbot-runtime[exchange].\n"
+    )

@@ -7,7 +7,16 @@ import requests
 from ccxt.base import errors as ccxt_errors
 
 from models_lib.errors import ConfigError, CrpbotError, DataError, TransientError
-from tasks.adapters.exchange.faults import OF_THE_SYMBOL, PASSING, REFUSED, TOO_MANY, Heard, is_too_many, translated
+from tasks.adapters.exchange.faults import (
+    OF_THE_SYMBOL,
+    PASSING,
+    REFUSED,
+    TOO_MANY,
+    Heard,
+    is_too_many,
+    left_alone_seconds,
+    translated,
+)
 
 ALL = {
     name: kind
@@ -171,6 +180,24 @@ def test_wish_to_be_left_alone_is_read(said: str | None, seconds: float | None) 
     error = ours(ALL["DDoSProtection"](""), heard)
     assert isinstance(error, TransientError)
     assert error.retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("raised", "words", "heard", "seconds"),
+    [
+        ("DDoSProtection", "", Heard(429), 7.0),
+        ("DDoSProtection", "", Heard(429, "30"), 30.0),
+        ("DDoSProtection", "", Heard(418), 120.0),  # Binance: bans last from 2 minutes to 3 days
+        ("RateLimitExceeded", "403, access too frequent", Heard(403), 600.0),  # Bybit: wait for at least 10 minutes
+        ("RateLimitExceeded", "not from your country", Heard(403), None),
+        ("DDoSProtection", "EGeneral:Too many requests", Heard(200), 7.0),
+        ("ExchangeNotAvailable", "", Heard(503), None),
+        ("ExchangeNotAvailable", "", Heard(503, "2"), 2.0),
+        ("RequestTimeout", "", Heard(), None),
+    ],
+)
+def test_exchange_is_left_alone_where_it_minds(raised: str, words: str, heard: Heard, seconds: float | None) -> None:
+    assert left_alone_seconds(ALL[raised](words), heard, usual=7.0) == seconds
 
 
 def test_date_without_the_exchanges_own_date_is_held_against_this_machines_clock() -> None:

@@ -25,7 +25,6 @@ class Listing:
         newest_bars: it serves no more than so many of its newest bars, the unfinished one among them, and cannot be told
             where to end; None: all, and it can.
         requests_per_second: what it is asked at most, by all processes of this machine together.
-        documented: what it allows an address for public data, and where that is written.
         cool_down_seconds: how long it is left alone when it says "too many" without saying for how long.
         markets: its spot markets as ccxt describes them, by one request.
         time_ms: its clock, by one request.
@@ -39,7 +38,6 @@ class Listing:
     page_bars: int
     newest_bars: int | None
     requests_per_second: float
-    documented: str
     cool_down_seconds: float
     markets: Callable[[Any], list[Tree]]
     time_ms: Callable[[Any], int]
@@ -66,8 +64,8 @@ COINBASE: Final = Listing(
     name="coinbase",
     page_bars=300,  # 350 by the documentation of Get Public Product Candles; ccxt asks for 300 and no more
     newest_bars=None,
+    # 10 a second for an address: docs.cdp.coinbase.com, Advanced Trade REST API Rate Limits, public endpoints
     requests_per_second=9.0,
-    documented="10 requests a second (docs.cdp.coinbase.com: Advanced Trade REST API Rate Limits, public endpoints)",
     cool_down_seconds=1.0,
     markets=_coinbase_markets,
     time_ms=lambda api: int(api.v3PublicGetBrokerageTime()["epochMillis"]),  # ccxt's fetch_time gives whole seconds
@@ -81,10 +79,9 @@ BINANCE: Final = Listing(
     name="binance",
     page_bars=1000,
     newest_bars=None,
+    # Weights of 6,000 a minute for an address, and a page of klines weighs 2: developers.binance.com, Spot REST API, Limits
+    # and Kline data. Half of it, as weights are shared with a bot that trades from the same address.
     requests_per_second=25.0,
-    documented=(
-        "weight 6,000 a minute; a page of klines weighs 2 (developers.binance.com: Spot REST API, Limits; Kline data)"
-    ),
     cool_down_seconds=60.0,  # weights are counted by the minute; who goes on is banned for minutes to days
     markets=_all_markets,
     time_ms=lambda api: int(api.publicGetTime()["serverTime"]),
@@ -96,8 +93,8 @@ KRAKEN: Final = Listing(
     name="kraken",
     page_bars=720,
     newest_bars=720,
+    # About 1 a second for an address: docs.kraken.com, Spot REST Rate Limits, public endpoints
     requests_per_second=0.9,
-    documented="about 1 request a second (docs.kraken.com: Spot REST Rate Limits, public endpoints)",
     cool_down_seconds=15.0,
     markets=_all_markets,
     time_ms=lambda api: 1000 * int(api.publicGetTime()["result"]["unixtime"]),
@@ -108,9 +105,9 @@ BYBIT: Final = Listing(
     name="bybit",
     page_bars=1000,
     newest_bars=None,
+    # 600 in 5 seconds for an address: bybit-exchange.github.io/docs/v5/rate-limit, HTTP IP limit
     requests_per_second=25.0,
-    documented="600 requests in 5 seconds (bybit-exchange.github.io/docs/v5/rate-limit, HTTP IP limit)",
-    cool_down_seconds=600.0,  # "403, access too frequent": wait for at least ten minutes, by the same page
+    cool_down_seconds=5.0,
     markets=_all_markets,
     time_ms=lambda api: int(api.publicGetV5MarketTime()["result"]["timeNano"]) // 1_000_000,
     clock_step_ms=1,

@@ -18,7 +18,7 @@ from models_lib.candles.schema import BAR_MS
 from models_lib.config.exchange_section import ExchangeSection
 from models_lib.errors import ConfigError, DataError, TransientError
 from tasks.adapters.exchange.catalogue import CATALOGUE, Listing
-from tasks.adapters.exchange.faults import DAMAGED, Heard, is_too_many, translated
+from tasks.adapters.exchange.faults import DAMAGED, left_alone_seconds, translated
 from tasks.adapters.exchange.markets import MarketList
 from tasks.adapters.exchange.pace import Pace
 from tasks.adapters.exchange.waiting import answered_within
@@ -176,18 +176,12 @@ class CcxtExchange:
             self._idle.append(speaker)
             if isinstance(error, DAMAGED) and heard.status is None:
                 raise  # there was no answer that could be damaged: this is a fault of ours
-            self._leave_alone(error, heard)
+            alone_seconds = left_alone_seconds(error, heard, usual=self._listing.cool_down_seconds)
+            if alone_seconds is not None:
+                self._pace.hold(alone_seconds)
             raise translated(subject, error, heard, of_symbol=of_symbol) from error
         self._idle.append(speaker)
         return told
-
-    def _leave_alone(self, error: Exception, heard: Heard) -> None:
-        """Everybody on this machine waits when the exchange says so."""
-        seconds = heard.retry_after_seconds()
-        if seconds is None and is_too_many(error, heard):
-            seconds = self._listing.cool_down_seconds
-        if seconds is not None:
-            self._pace.hold(seconds)
 
     def _free_speaker(self) -> "Speaker":
         try:

@@ -35,7 +35,9 @@ _REFUSED_STATUS: Final = frozenset({401, 403, 407, 451})
 _CLIENT_FAULT: Final = 400
 _SERVER_FAULT: Final = 500
 _FREQUENT: Final = "too frequent"
-"""Bybit bans an address for ten minutes with status 403 and these words."""
+"""Bybit bans an address with status 403 and these words."""
+_BAN_SECONDS: Final = {403: 600.0, 418: 120.0}
+"""At least so long, by the documentations of Bybit and of Binance."""
 _UNKNOWN: Final = "Unknown asset pair"
 """Kraken's words for an unknown market, for which ccxt has no class."""
 _WRONG_ADDRESS: Final = frozenset({"InvalidSchema", "InvalidURL", "MissingSchema", "SSLError", "TooManyRedirects"})
@@ -76,6 +78,20 @@ def is_too_many(error: Exception, heard: Heard) -> bool:
     if heard.status in _REFUSED_STATUS:  # of any 403 ccxt says for Bybit that it was asked too often
         return _FREQUENT in str(error)
     return heard.status in _TOO_MANY_STATUS or bool(TOO_MANY & _kinds(error))
+
+
+def left_alone_seconds(error: Exception, heard: Heard, *, usual: float) -> float | None:
+    """For how long nobody on this machine should ask now; None: the exchange does not mind.
+
+    Args:
+        error: ccxt's error.
+        heard: what the answer said.
+        usual: after a "too many" that says nothing of time.
+    """
+    said = heard.retry_after_seconds()
+    if said is not None or not is_too_many(error, heard):
+        return said
+    return usual if heard.status is None else _BAN_SECONDS.get(heard.status, usual)
 
 
 def translated(subject: str, error: Exception, heard: Heard, *, of_symbol: bool) -> CrpbotError:
