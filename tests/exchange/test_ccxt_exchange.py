@@ -79,8 +79,9 @@ def test_damaged_page_is_never_an_empty_one(
 ) -> None:
     exchange = opened(local.url, tmp_path, name)
     local.script(Fault(kind))
-    with pytest.raises(TransientError, match=rf"^BTC-USD: {name} .* Try again later\.$"):
+    with pytest.raises(TransientError, match=rf"^BTC-USD: {name} .* Try again later\.$") as told:
         exchange.page("BTC-USD", HOUR)
+    assert ("the answer is no JSON" in str(told.value)) == (kind in ("cut_json", "html", "empty"))
     assert len([stamp for stamp in stamps(exchange) if stamp >= HOUR.start_ms]) == 60
 
 
@@ -262,7 +263,8 @@ def test_answer_that_drips_is_given_up_in_time(tmp_path: Path) -> None:
             while not ended.wait(0.05):
                 handler.wfile.write(b" ")
 
-    with serving(drip) as port:
+    with serving(drip) as port, contextlib.ExitStack() as at_the_end:
+        at_the_end.callback(ended.set)
         exchange = opened(f"http://127.0.0.1:{port}", tmp_path, request_timeout_seconds=0.3)
         began = time.monotonic()
         with pytest.raises(TransientError, match=r"^binance does not answer within 0\.3 s"):
@@ -273,7 +275,6 @@ def test_answer_that_drips_is_given_up_in_time(tmp_path: Path) -> None:
             thread.join(10.0)  # it ends by itself, although the answer never does
             assert not thread.is_alive()
         assert len(asking) == 1
-        ended.set()
 
 
 def tell_the_time(handler: BaseHTTPRequestHandler) -> None:

@@ -80,6 +80,29 @@ def test_hold_is_kept_by_a_process_that_waits_already(tmp_path: Path) -> None:
     assert pace.wait() is None
 
 
+def test_hold_is_kept_by_a_thread_that_has_its_turn_already(tmp_path: Path) -> None:
+    path = tmp_path / "pace"
+    pace = pace_of(path, requests_per_second=4.0)
+    pace.wait()
+    before = path.read_bytes()
+    sent: list[float] = []
+
+    def send() -> None:
+        pace.wait()
+        sent.append(time.monotonic())
+
+    sending = threading.Thread(target=send)
+    sending.start()
+    while path.read_bytes() == before:  # the turn is a quarter of a second away when it is taken
+        pass
+    held = time.monotonic()
+    pace.hold(0.8)
+    assert sent == []
+    sending.join(10.0)
+    assert len(sent) == 1
+    assert sent[0] >= held + 0.8
+
+
 def test_hold_waits_no_longer_than_it_is_for(tmp_path: Path) -> None:
     pace = pace_of(tmp_path / "pace")
     pace.hold(0.3)
