@@ -7,7 +7,8 @@
 are more; open times in milliseconds since 1970 UTC, the rest numbers. Any other answer is trouble, and is asked for again.
 So is a bar that the window refused, until the window has a later one: the clock may be right by then, or the bar mended.
 
-What does not belong here: what a bar can be (models_lib.runtime.bars), and any particular exchange.
+What does not belong here: what a bar can be (models_lib.runtime.bars), when it is asked (polling.py), and any particular
+exchange (exchange_bars.py).
 """
 
 import json
@@ -15,7 +16,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException
 from threading import Event
@@ -26,25 +26,12 @@ from models_lib.attempts import ended_within
 from models_lib.errors import DataError, TransientError
 from models_lib.features import SERVING_BARS
 from models_lib.runtime.sources import Given, Reached, Trouble
+from tasks.adapters.polling import MachineTime, Polling
 
-_LONGEST_PAUSE_SECONDS: Final = 60.0
 _LARGEST_ANSWER_BYTES: Final = 4 * 2**20
 """Four thousand bars need a tenth of it."""
 _PIECE_BYTES: Final = 2**16
 _NOTHING_BEFORE: Final = 0
-
-
-@dataclass
-class _Asked:
-    """When one symbol is asked about.
-
-    Attributes:
-        failures: questions in a row without a usable answer.
-        next_seconds: monotonic time of the next question.
-    """
-
-    failures: int = 0
-    next_seconds: float = -float("inf")
 
 
 class HttpCandles:
@@ -63,36 +50,21 @@ class HttpCandles:
 
     def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
         """The newest bars for the windows, then what closes, until `stop` is set."""
-        asked = {symbol: _Asked() for symbol in reached}
-        while not stop.is_set():
-            for symbol, at in asked.items():
-                if not stop.is_set() and at.next_seconds <= monotonic():
-                    yield from self._ask(symbol, at, reached[symbol])
-            yield None
-            due = min((at.next_seconds for at in asked.values()), default=monotonic() + self._poll_seconds)
-            stop.wait(max(0.0, due - monotonic()))
+        # One connection: a server of our own form is near, and answers one symbol after the other in the order of the names.
+        polling = Polling(self, connections=1, again_seconds=self._poll_seconds, machine=MachineTime())
+        return polling.bars(reached, stop)
 
     def newest(self, symbol: str, bars: int) -> list[object]:
         """The newest closed bars that the server has."""
         return self.fetch(symbol, after_ms=_NOTHING_BEFORE, limit=bars)
 
-    def _ask(self, symbol: str, at: _Asked, reached: Reached) -> Iterator[Given | Trouble]:
-        """What comes after the window; what fills an empty one was there before, up to what was decided on."""
-        newest_ms, decided_ms = reached.newest_ms, reached.decided_ms
-        after_ms = _NOTHING_BEFORE if newest_ms is None else newest_ms
-        try:
-            candles = self.fetch(symbol, after_ms=after_ms, limit=SERVING_BARS)
-        except (TransientError, DataError) as error:
-            at.failures += 1
-            at.next_seconds = monotonic() + min(self._poll_seconds * 2 ** min(at.failures, 10), _LONGEST_PAUSE_SECONDS)
-            yield Trouble(symbol, str(error))
-            return
-        at.failures = 0
-        at.next_seconds = monotonic() + self._poll_seconds
-        for raw in candles:
-            opened = raw[0] if isinstance(raw, list) and raw and type(raw[0]) is int else None
-            known = decided_ms is None or opened is None or opened <= decided_ms
-            yield Given(symbol, raw, past=newest_ms is None and known)
+    def ask(self, symbol: str, after_ms: int | None, _stop: Event) -> list[object]:
+        """The closed bars after a time."""
+        return self.fetch(symbol, after_ms=_NOTHING_BEFORE if after_ms is None else after_ms, limit=SERVING_BARS)
+
+    def pause_seconds(self, _symbol: str, _newest_ms: int | None) -> float:
+        """The same after every answer."""
+        return self._poll_seconds
 
     def fetch(self, symbol: str, *, after_ms: int, limit: int) -> list[object]:
         """The closed bars after a time, as the server gave them, unchecked.
