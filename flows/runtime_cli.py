@@ -23,12 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models_lib.bundle import Bundle
+    from models_lib.config.exchange_section import ExchangeSection
     from models_lib.config.runtime_section import RuntimeSection
     from models_lib.runtime.configuration import RuntimeConfig
     from models_lib.runtime.engine import Engine
     from models_lib.runtime.sources import BarSource, FolderSource
     from models_lib.runtime.speaking import Channel
     from models_lib.signals import Signal
+    from tasks.adapters.exchange_bars import ExchangeBars
     from tasks.adapters.http_candles import HttpCandles
 
 DONE, NO, NOTHING_STARTED, LATER = 0, 1, 2, 3
@@ -36,6 +38,8 @@ DEFAULT_FOLDER = Path("~/crpbot-runtime")
 _SLACK = "CRPBOT_SLACK_WEBHOOK_URL"
 _SLACK_SECONDS = 5.0
 """The longest silence of Slack's server."""
+_EXCHANGE_SECONDS = 1.0
+"""An exchange that wants to be left alone for longer is told as trouble, and not waited for in silence."""
 _LOCK_SECONDS = 5.0
 """A runtime that is being restarted ends its bar within this time."""
 
@@ -67,8 +71,9 @@ def _host(words: list[str]) -> int:
         from models_lib.runtime.newest import newest_candles
         from models_lib.runtime.served_symbol import trained_fill_minutes
 
-        section = read_runtime_config(folder).runtime
-        source = _live_source(section) if section.source == "http" else _replay_source(section, folder)
+        config = read_runtime_config(folder)
+        section = config.runtime
+        source = _replay_source(section, folder) if section.source == "folder" else _live_source(config, folder)
         fill = trained_fill_minutes(bundle, otherwise=section.fill_no_trade_minutes)
         return newest_candles(source, bundle.manifest.symbol, minutes, fill_no_trade_minutes_up_to=fill)
 
@@ -155,12 +160,13 @@ def serve(arguments: argparse.Namespace) -> int:
 
     folder: Path = arguments.folder.expanduser().absolute()
     config = read_runtime_config(folder)
-    section = _laid_over(config.runtime, arguments)
+    config = config.model_copy(update={"runtime": _laid_over(config.runtime, arguments)})
+    section = config.runtime
     undo_at_start(folder)
     symbols = _symbols(
         arguments.symbols, released_symbols(folder), folder, may_wait=arguments.mode == "live" or arguments.again
     )
-    source = _source(arguments, section, folder)
+    source = _source(arguments, config, folder)
     (folder / LOCK_FILE).parent.mkdir(parents=True, exist_ok=True)
     end_logs = set_up_logs(
         folder / "logs", max_bytes=section.log_max_bytes, keep=section.log_keep, secrets=[os.environ.get(_SLACK, "")]
@@ -170,7 +176,7 @@ def serve(arguments: argparse.Namespace) -> int:
     )
     try:
         with locked(folder / LOCK_FILE, within_seconds=_LOCK_SECONDS, otherwise=busy):
-            return _run(arguments, folder, config.model_copy(update={"runtime": section}), symbols, source)
+            return _run(arguments, folder, config, symbols, source)
     finally:
         end_logs()
 
@@ -306,22 +312,42 @@ def _symbols(asked: str | None, released: tuple[str, ...], folder: Path, *, may_
     return wanted
 
 
-def _source(arguments: argparse.Namespace, section: "RuntimeSection", folder: Path) -> "BarSource":
+def _source(arguments: argparse.Namespace, config: "RuntimeConfig", folder: Path) -> "BarSource":
     if arguments.mode == "live":
-        return _live_source(section)
-    return _replay_source(section, folder, first_ms=arguments.first, last_ms=arguments.last)
+        return _live_source(config, folder)
+    return _replay_source(config.runtime, folder, first_ms=arguments.first, last_ms=arguments.last)
 
 
-def _live_source(section: "RuntimeSection") -> "HttpCandles":
+def _live_source(config: "RuntimeConfig", folder: Path) -> "HttpCandles | ExchangeBars":
     from models_lib.errors import ConfigError
 
+    section = config.runtime
+    if section.source == "exchange":
+        return _exchange_bars(config.exchange, folder)
     if section.url is None:
         raise ConfigError(
-            "--mode live needs candles from somewhere: set runtime.source: http and runtime.url in runtime.yaml."
+            "--mode live needs candles from somewhere: set runtime.source to exchange, or to http and runtime.url beside it, "
+            "in runtime.yaml."
         )
     from tasks.adapters.http_candles import HttpCandles
 
     return HttpCandles(section.url, poll_seconds=section.poll_seconds, timeout_seconds=section.request_timeout_seconds)
+
+
+def _exchange_bars(section: "ExchangeSection", folder: Path) -> "ExchangeBars":
+    from importlib.util import find_spec
+
+    if find_spec("ccxt") is None:  # asked before anything is served: the import itself takes a second, and comes later
+        from models_lib.errors import ConfigError
+
+        raise ConfigError(
+            "runtime.source is exchange, and this host has no ccxt. Install crpbot-runtime[exchange]: install.sh --extras exchange."
+        )
+    from tasks.adapters.exchange.ccxt_exchange import open_exchange
+    from tasks.adapters.exchange_bars import ExchangeBars
+
+    exchange = open_exchange(section, pace_folder=folder / "state" / "pace", longest_wait_seconds=_EXCHANGE_SECONDS)
+    return ExchangeBars(exchange, connections=section.connections)
 
 
 def _replay_source(

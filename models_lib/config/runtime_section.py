@@ -24,9 +24,9 @@ class RuntimeSection(Section):
     url: Annotated[str, Field(pattern=r"^https?://", max_length=500)] | None = None
     """Where the source `http` asks; required for it."""
     poll_seconds: Annotated[float, Field(ge=0.05, le=60.0)] = 5.0
-    """Time between two questions to the source."""
+    """Time between two questions to the source `http`; `exchange` is asked when a minute has closed."""
     request_timeout_seconds: Annotated[float, Field(gt=0.0, le=120.0)] = 10.0
-    """How long one answer may take."""
+    """How long one answer of the source `http` may take."""
     stale_after_seconds: PositiveFloat = 120.0
     """A bar that closed longer ago than this is too old to be spoken about; live mode only."""
     clock_tolerance_seconds: Annotated[float, Field(ge=0.0, le=60.0)] = 2.0

@@ -34,7 +34,8 @@ from models_lib.runtime.releases import current_release
 from models_lib.runtime.scoring import Scorer
 from models_lib.runtime.served_symbol import ServedSymbol
 from models_lib.runtime.serving import Prediction, ServedModel
-from models_lib.runtime.sources import BarSource, Given, Trouble
+from models_lib.runtime.skew import MeasuredSkew
+from models_lib.runtime.sources import BarSource, ClockSkew, Given, Trouble
 from models_lib.runtime.speaking import Speaker
 from models_lib.runtime.state import BarRecord, RuntimeState
 from models_lib.signals import Signal
@@ -110,6 +111,7 @@ class Engine:
         self._version = runtime_version()
         self._written_seconds = -float("inf")
         self._told: tuple[bool, str | None] | None = None
+        self._skew = MeasuredSkew(tolerance_seconds=config.runtime.clock_tolerance_seconds)
         self._content = b"{}"
         fill = config.runtime.fill_no_trade_minutes
         self.symbols = {name: ServedSymbol(name, folder, fill_no_trade_minutes=fill) for name in symbols}
@@ -141,13 +143,15 @@ class Engine:
             with self._faults_told(symbol, "the start"):
                 self._speaker.speak(self._clock() if self._mode == "live" else last + timedelta(minutes=1))
 
-    def _take(self, event: Given | Trouble | None) -> None:
+    def _take(self, event: Given | Trouble | ClockSkew | None) -> None:
         match event:
             case Given(symbol, raw, past):
                 self._ready = self._ready or not past
                 self._take_bar(self.symbols[symbol], raw, past=past)
             case Trouble(symbol, sentence):
                 self._fail(self.symbols[symbol], sentence)
+            case ClockSkew():
+                self._skew.take(event, now=self._clock())
             case None:
                 self._ready = True
         self._write_health(at_once=event is None)
@@ -306,6 +310,10 @@ class Engine:
             last_error=self._last_error,
             symbols={name: symbol.health(self._scorer, now) for name, symbol in self.symbols.items()},
             channels=self._speaker.health(),
+            exchange_clock_skew_ms=self._skew.skew_ms,
+            exchange_clock_uncertain_ms=self._skew.uncertain_ms,
+            exchange_clock_measured_at=self._skew.measured_at,
+            clock_warning=self._skew.warning,
         )
 
     def _write_health(self, *, at_once: bool = False) -> None:

@@ -135,6 +135,13 @@ class Health(_Part):
     symbols: dict[str, SymbolHealth]
     channels: dict[str, ChannelHealth] = {}
     """Who is told besides signals.jsonl."""
+    exchange_clock_skew_ms: FiniteFloat | None = None
+    """The exchange's clock minus this host's: positive where the host is behind; None: its source has no clock."""
+    exchange_clock_uncertain_ms: FiniteFloat | None = None
+    """The skew is known to within so much."""
+    exchange_clock_measured_at: AwareDatetime | None = None
+    clock_warning: str | None = None
+    """Why this host's clock must be set right; None: it is, as far as is known."""
 
 
 def runtime_version() -> str:

@@ -40,6 +40,15 @@ class Trouble(NamedTuple):
     sentence: str
 
 
+class ClockSkew(NamedTuple):
+    """What a source's clock says beside this machine's; from sources that have one, whenever they measured it."""
+
+    skew_ms: float
+    """The source's minus this machine's: positive where this machine is behind."""
+    uncertain_ms: float
+    """It is known to within so much."""
+
+
 class Reached(Protocol):
     """How far one symbol is; it moves on with the bars that the source gives."""
 
@@ -55,7 +64,7 @@ class Reached(Protocol):
 class BarSource(Protocol):
     """Closed bars of some symbols, each symbol's in the order of time as far as the source knows it."""
 
-    def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
+    def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | ClockSkew | None]:
         """First the bars for the windows, then one bar after the other as they close.
 
         Args:
@@ -64,7 +73,7 @@ class BarSource(Protocol):
             stop: ends the bars soon after it is set; all waiting is waiting for it.
 
         Yields:
-            A bar; trouble; or None when there is nothing now, before the source waits. A source that has an end, ends.
+            A bar; trouble; the skew of its clock; or None when there is nothing now, before the source waits. A source that has an end, ends.
         """
 
 

@@ -81,7 +81,7 @@ def test_again_shows_a_release_at_work_and_says_nothing_twice(folder: Path, caps
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--mode", "live"), "set runtime.source: http and runtime.url"),
+        (("--mode", "live"), "set runtime.source to exchange, or to http and runtime.url beside it"),
         ((*REPLAY, "--symbols", "ETH-USD"), "'ETH-USD' has no release in"),
         ((*REPLAY, "--candles", "/nowhere"), "the folder of candles /nowhere does not exist"),
         (("--mode", "replay", "--pace", "-1"), "the command line: pace_seconds"),
