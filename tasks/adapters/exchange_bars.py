@@ -21,10 +21,10 @@ from typing import Final
 from models_lib.candles.bars import Span, floor_minute
 from models_lib.candles.exchange import Exchange
 from models_lib.candles.schema import BAR_MS
-from models_lib.errors import CrpbotError
+from models_lib.errors import CrpbotError, TransientError
 from models_lib.features import SERVING_BARS
 from models_lib.runtime.sources import ClockSkew, Given, Reached, Trouble
-from tasks.adapters.polling import MachineTime, Polling, Time
+from tasks.adapters.polling import MACHINE_TIME, Polling, Time
 
 _SETTLE_SECONDS: Final = 1.0
 """A minute's last trades need a moment until they are in its candle: one that is asked for at once may still change."""
@@ -33,6 +33,8 @@ _ROUNDING_SECONDS: Final = 0.005
 """Who wakes a hair too early finds the minute still running."""
 _BARS_AGAIN: Final = 3
 """So many bars before the new ones are asked for again; it costs no request."""
+_PATIENT_SECONDS: Final = (1.0, 2.0, 4.0, 8.0)
+"""Pauses before the newest bars are asked for again; a deployment waits for them."""
 _CLOCK_SECONDS: Final = 600.0
 """How long a measurement of the exchange's clock is good for."""
 _VAGUE_CLOCK_SECONDS: Final = 60.0
@@ -144,10 +146,10 @@ class ExchangeBars:
         machine: its clocks.
     """
 
-    def __init__(self, exchange: Exchange, *, connections: int, machine: Time | None = None) -> None:
+    def __init__(self, exchange: Exchange, *, connections: int, machine: Time = MACHINE_TIME) -> None:
         self._exchange = exchange
         self._connections = connections
-        self._machine = machine or MachineTime()
+        self._machine = machine
         self._clock = _ExchangeClock(exchange, self._machine)
         self._asked: dict[str, _Asked] = {}
 
@@ -160,9 +162,24 @@ class ExchangeBars:
             yield event
 
     def newest(self, symbol: str, bars: int) -> list[object]:
-        """The newest closed bars that the exchange has."""
+        """The newest closed bars that the exchange has, asked for a few times where it must be.
+
+        Raises:
+            CrpbotError: it gives no usable answer, again and again.
+        """
+        asked, stop = _Asked(), Event()
+        for pause_seconds in _PATIENT_SECONDS:
+            try:
+                return self._newest(symbol, bars, asked)
+            except TransientError as error:
+                alone_seconds = error.retry_after_seconds or 0.0
+                if alone_seconds > _PATIENT_SECONDS[-1]:
+                    raise
+                self._machine.wait(stop, max(pause_seconds, alone_seconds))
+        return self._newest(symbol, bars, asked)
+
+    def _newest(self, symbol: str, bars: int, asked: _Asked) -> list[object]:
         end_ms = floor_minute(int(self._clock.closed_ms()))
-        asked = _Asked()
         self._read(symbol, asked, Span(self._oldest_ms(end_ms, bars), end_ms), Event())
         return _in_order(asked.kept, end_ms)
 

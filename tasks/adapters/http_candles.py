@@ -26,7 +26,7 @@ from models_lib.attempts import ended_within
 from models_lib.errors import DataError, TransientError
 from models_lib.features import SERVING_BARS
 from models_lib.runtime.sources import Given, Reached, Trouble
-from tasks.adapters.polling import MachineTime, Polling
+from tasks.adapters.polling import MACHINE_TIME, Polling, Time
 
 _LARGEST_ANSWER_BYTES: Final = 4 * 2**20
 """Four thousand bars need a tenth of it."""
@@ -41,17 +41,19 @@ class HttpCandles:
         url: without a query.
         poll_seconds: between two questions about a symbol; after trouble twice as long each time, up to a minute.
         timeout_seconds: of one whole answer, however slowly it comes.
+        machine: its clocks.
     """
 
-    def __init__(self, url: str, *, poll_seconds: float, timeout_seconds: float) -> None:
+    def __init__(self, url: str, *, poll_seconds: float, timeout_seconds: float, machine: Time = MACHINE_TIME) -> None:
         self._url = url
         self._poll_seconds = poll_seconds
         self._timeout_seconds = timeout_seconds
+        self._machine = machine
 
     def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
         """The newest bars for the windows, then what closes, until `stop` is set."""
         # One connection: a server of our own form is near, and answers one symbol after the other in the order of the names.
-        polling = Polling(self, connections=1, again_seconds=self._poll_seconds, machine=MachineTime())
+        polling = Polling(self, connections=1, again_seconds=self._poll_seconds, machine=self._machine)
         return polling.bars(reached, stop)
 
     def newest(self, symbol: str, bars: int) -> list[object]:
@@ -111,6 +113,9 @@ def _read(address: str, seconds: float) -> bytes | OSError | HTTPException | Val
                 content += piece
                 if monotonic() > ends:
                     return TimeoutError("the answer takes too long")
+    except urllib.error.HTTPError as error:
+        error.close()  # it is an answer too, and holds its connection
+        return error
     except (OSError, HTTPException, ValueError) as error:
         return error
     return content

@@ -51,6 +51,9 @@ class MachineTime:
         stop.wait(max(0.0, seconds))
 
 
+MACHINE_TIME: Final = MachineTime()
+
+
 class Polled(Protocol):
     """What is asked."""
 

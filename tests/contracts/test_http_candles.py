@@ -7,16 +7,16 @@ import socketserver
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from models_lib.errors import DataError, TransientError
+from models_lib.errors import TransientError
 from models_lib.runtime.served_symbol import ServedSymbol
 from models_lib.runtime.sources import Given, Trouble
 from tasks.adapters.http_candles import HttpCandles
+from tests.contracts.live_bars import Poll, Served
 from tests.ports import free_port
 
 T0 = 1_767_225_600_000
@@ -82,58 +82,13 @@ def source(exchange: Exchange, **other: Any) -> HttpCandles:
     return HttpCandles(f"http://127.0.0.1:{exchange.port}/candles", **settings)
 
 
-@dataclass
-class Poll:
-    """What one question of the source came to.
-
-    Attributes:
-        past: minutes that the window took, and that are not decided on.
-        new: those that are.
-        refused: what the window said of the others.
-        troubles: of the source.
-    """
-
-    past: list[int] = field(default_factory=list)
-    new: list[int] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
-
-
-class Served:
-    """A symbol that is served from the source, its window included.
-
-    Args:
-        exchange: where bars come from.
-        folder: an empty host folder.
-        decided: the newest minute that an earlier process decided on.
-    """
-
-    def __init__(self, exchange: Exchange, folder: Path, *, decided: int | None = None) -> None:
-        self.stop = threading.Event()
-        self.symbol = ServedSymbol("BTC-USD", folder, fill_no_trade_minutes=5)
-        self.symbol.decided_ms = None if decided is None else T0 + decided * MINUTE
-        self.bars = source(exchange).bars({"BTC-USD": self.symbol}, self.stop)
-
-    def poll(self, *, now_ms: int | None = None) -> Poll:
-        """Takes all that comes until there is nothing now."""
-        poll = Poll()
-        for event in iter(lambda: next(self.bars), None):
-            if isinstance(event, Trouble):
-                poll.troubles.append(event.sentence)
-                continue
-            try:
-                taken = self.symbol.window.take(event.raw, now_ms=now_ms)
-            except DataError as fault:
-                poll.refused.append(str(fault))
-            else:
-                assert taken is not None, "nothing that the window has is asked for again"
-                (poll.past if event.past else poll.new).append((taken.open_ms - T0) // MINUTE)
-        return poll
+def serving(exchange: Exchange, folder: Path, *, decided: int | None = None) -> Served:
+    return Served(source(exchange), folder, decided=decided)
 
 
 @pytest.fixture
 def served(exchange: Exchange, tmp_path: Path) -> Served:
-    served = Served(exchange, tmp_path)
+    served = serving(exchange, tmp_path)
     assert served.poll().past == list(range(10))
     return served
 
@@ -144,11 +99,11 @@ def test_first_answer_fills_the_window_and_new_bars_are_decided_on(exchange: Exc
     assert served.poll() == Poll(new=[10, 11])
     assert exchange.asked[-1][1] == T0 + 9 * MINUTE
     served.stop.set()
-    assert [event for event in served.bars if event is not None] == []
+    assert [event for event in served.events if event is not None] == []
 
 
 def test_bars_missed_while_down_are_to_be_decided_on(exchange: Exchange, tmp_path: Path) -> None:
-    assert Served(exchange, tmp_path, decided=6).poll() == Poll(past=list(range(7)), new=[7, 8, 9])
+    assert serving(exchange, tmp_path, decided=6).poll() == Poll(past=list(range(7)), new=[7, 8, 9])
 
 
 @pytest.mark.parametrize("stamp", [4_000_000_020_000, T0 * 1_000, 10**400], ids=["2096", "microseconds", "digits"])
@@ -176,7 +131,7 @@ def test_bar_that_the_hosts_clock_refused_is_served_when_its_time_has_come(excha
 
 
 def test_clock_that_was_wrong_at_the_start_costs_no_window(exchange: Exchange, tmp_path: Path) -> None:
-    served = Served(exchange, tmp_path)
+    served = serving(exchange, tmp_path)
     assert len(served.poll(now_ms=T0).refused) == 10
     assert served.poll(now_ms=T0 + 10 * MINUTE) == Poll(past=list(range(10)))
 
@@ -216,7 +171,7 @@ def test_answer_that_is_none_is_trouble_and_is_asked_for_again(
     exchange: Exchange, tmp_path: Path, fault: tuple[int, bytes], sentence: str
 ) -> None:
     exchange.faults = [fault]
-    served = Served(exchange, tmp_path)
+    served = serving(exchange, tmp_path)
     (trouble,) = served.poll().troubles
     assert re.search(sentence, trouble), trouble
     assert served.poll() == Poll(past=list(range(10)))
