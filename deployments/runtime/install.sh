@@ -13,7 +13,8 @@ usage: install.sh [WHEEL] [options]
 
   WHEEL                crpbot_runtime-*.whl (default: the only one beside this script)
   --folder DIR         the host folder: code, releases, state, logs (default: ~/crpbot-runtime)
-  --extras A,B         also install slack (signals to Slack) or parquet (replays of *.parquet)
+  --extras A,B         also install exchange (live bars from an exchange, by ccxt), slack (signals to Slack) or
+                       parquet (replays of *.parquet)
   --constraints FILE   exact versions (default: constraints.txt beside this script)
   --python COMMAND     Python 3.11 or newer with venv (default: python3)
   --without-service    leave systemd alone; another service manager runs it
