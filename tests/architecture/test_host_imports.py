@@ -9,7 +9,20 @@ import pytest
 
 from tests.architecture.test_rules import ROOT, modules_after
 
-TRAINERS = {"torch", "sklearn", "scipy", "prefect", "boto3", "asyncssh", "matplotlib", "rich", "onnx", "slack_sdk", "ccxt", "requests"}
+TRAINERS = {
+    "torch",
+    "sklearn",
+    "scipy",
+    "prefect",
+    "boto3",
+    "asyncssh",
+    "matplotlib",
+    "rich",
+    "onnx",
+    "slack_sdk",
+    "ccxt",
+    "requests",
+}
 HEAVY = {"numpy", "pandas", "numba", "onnxruntime", "pydantic"}
 
 
@@ -23,7 +36,9 @@ def test_entry_point_alone_is_light() -> None:
 
 def test_everything_of_the_host_is_imported_without_the_trainer() -> None:
     """Also where none of it is installed: None in `sys.modules` is an import that fails."""
-    hidden = "import sys\n" + "\n".join(f"sys.modules['{name}'] = None" for name in sorted(TRAINERS - {"slack_sdk", "requests"}))
+    hidden = "import sys\n" + "\n".join(
+        f"sys.modules['{name}'] = None" for name in sorted(TRAINERS - {"slack_sdk", "requests"})
+    )
     loaded = modules_after(
         f"{hidden}\nimport flows.runtime_cli, models_lib.runtime.engine, models_lib.runtime.proposal, "
         f"models_lib.host.command_line, models_lib.signals, tasks.adapters.http_candles, tasks.adapters.exchange_bars, "

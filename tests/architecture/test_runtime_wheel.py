@@ -116,7 +116,18 @@ for name in at_once:
 
 def test_every_module_can_be_imported_on_a_host() -> None:
     """With the packages that pip installs there, and without any module of ours that is not in the wheel."""
-    assert {"torch", "scipy", "sklearn", "prefect", "pyarrow", "slack_sdk", "onnx", "rich", "ccxt", "requests"} <= ELSEWHERE
+    assert {
+        "torch",
+        "scipy",
+        "sklearn",
+        "prefect",
+        "pyarrow",
+        "slack_sdk",
+        "onnx",
+        "rich",
+        "ccxt",
+        "requests",
+    } <= ELSEWHERE
     answer = subprocess.run(
         [
             sys.executable,
