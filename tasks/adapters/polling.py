@@ -18,7 +18,7 @@ from models_lib.runtime.sources import Given, Reached, Trouble
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_PAUSE_SECONDS: Final = 60.0
-_LOOK_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 0.05
 """An end that is asked for while a question is under way is noticed within this time."""
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ from typing import Any
 import pytest
 import yaml
 
+from models_lib.candles.schema import VALUE_COLUMNS, epoch_ms
 from tests.architecture.test_rules import ROOT
 from tests.bundles import edit_json, reseal, walk_candles, write_judged
 from tests.contracts.test_http_candles import Exchange
+from tests.exchange.faults import Fault
+from tests.exchange.local_exchange import LocalExchange
 from tests.hosts import WATCH, TestHost
 from tests.unit.runtime.host_folders import Host, raws_of, write_candles
 
@@ -218,6 +222,107 @@ def test_live_runtime_speaks_in_time_and_ends_at_sigterm(folder: Path, exchange:
     assert decided["signals"] + sum(decided["refusals"].values()) == 1
     assert "stale" not in decided["refusals"]
     assert json.loads((folder / "health.json").read_text())["ended_at"] is not None
+
+
+@dataclass
+class Closing:
+    """An exchange in real time that closes a minute soon, within half a minute of this machine's clock.
+
+    Attributes:
+        closes_ms: when that is, by its clock.
+    """
+
+    exchange: LocalExchange
+    closes_ms: int
+
+    def settings(self, **runtime: object) -> str:
+        """A runtime.yaml that has bars come from it."""
+        section = {"base_url": self.exchange.url, "requests_per_second": 200.0}
+        tree = {"signals": {"min_confidence": 0.34}, "runtime": {"source": "exchange", **runtime}, "exchange": section}
+        return yaml.safe_dump(tree)
+
+
+@pytest.fixture
+def closing() -> Iterator[Closing]:
+    """Twelve seconds before the third-newest candle closes."""
+    ahead_ms = 12_000
+    closes_ms = round((time.time() * 1e3 + ahead_ms) / 60_000) * 60_000
+    stamps = epoch_ms(CANDLES)
+    stamps = stamps + (closes_ms - 60_000 - int(stamps[-3]))
+    with LocalExchange({"BTC-USD": (stamps, CANDLES[list(VALUE_COLUMNS)].to_numpy())}) as exchange:
+        exchange.be_at(closes_ms - ahead_ms, speed=1.0)
+        yield Closing(exchange, closes_ms)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(90)
+def test_live_runtime_gets_an_exchanges_bar_within_seconds_of_its_close(folder: Path, closing: Closing) -> None:
+    write_fresh_judgement(folder)
+    (folder / "runtime.yaml").write_text(closing.settings(clock_tolerance_seconds=60.0))
+    command = [sys.executable, "-m", "flows.runtime_cli", "--folder", str(folder), "--mode", "live"]
+    began = time.monotonic()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        ready = wait_for(folder, lambda tree: tree["ready"])
+        took = time.monotonic() - began
+        assert ready["symbols"]["BTC-USD"]["bars"] == 0
+        tree = wait_for(folder, lambda tree: tree["symbols"]["BTC-USD"]["bars"] == 1)
+        delay = (closing.exchange.now_ms - closing.closes_ms) / 1e3
+        print(
+            f"ready after {took:.2f} s, {resident_mb(process.pid):.0f} MB resident; decided {delay:.2f} s after the close"
+        )
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    assert delay < 5.0
+    decided = tree["symbols"]["BTC-USD"]
+    assert decided["signals"] + sum(decided["refusals"].values()) == 1
+    assert "stale" not in decided["refusals"]
+    skew_ms = closing.exchange.now_ms - time.time() * 1e3
+    assert abs(tree["exchange_clock_skew_ms"] - skew_ms) < tree["exchange_clock_uncertain_ms"] + 100.0
+    assert tree["clock_warning"] is None
+
+
+@pytest.mark.long
+@pytest.mark.timeout(60)
+def test_live_runtime_whose_exchange_hangs_ends_at_sigterm_within_a_second(folder: Path, closing: Closing) -> None:
+    closing.exchange.script(Fault("hang", times=None))
+    (folder / "runtime.yaml").write_text(closing.settings())
+    command = [sys.executable, "-m", "flows.runtime_cli", "--folder", str(folder), "--mode", "live"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30.0
+        while not closing.exchange.requests.of() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert closing.exchange.requests.of(), "it asks for candles"
+        told = time.time()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 0, err
+    ended_at = datetime.fromisoformat(json.loads((folder / "health.json").read_text())["ended_at"])
+    print(f"ended {ended_at.timestamp() - told:.2f} s after SIGTERM, gone after {time.time() - told:.2f} s")
+    assert ended_at.timestamp() - told < 1.0  # what follows is the interpreter's own end, with all that it has loaded
+
+
+@pytest.mark.long
+def test_rehearsal_takes_the_newest_candles_of_the_exchange(bundle: Path, tmp_path: Path, closing: Closing) -> None:
+    host = TestHost(tmp_path / "host")
+    (host.folder / "runtime.yaml").write_text(closing.settings())
+    order = host.activation({"BTC-USD": bundle}, watch=WATCH.model_copy(update={"rehearsal_minutes": 60}))
+    command = [sys.executable, "-m", "flows.runtime_cli", "host", "--folder", str(host.folder), "order"]
+    done = subprocess.run(command, cwd=ROOT, input=order.model_dump_json(), capture_output=True, text=True, check=True)
+    assert "rehearsal of the newest 60 minutes: 60 answers" in done.stdout
+    assert closing.exchange.requests.of()
+
+
+def test_host_without_ccxt_says_what_to_install(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ccxt", None)
+    (folder / "runtime.yaml").write_text("runtime: {source: exchange}\n")
+    assert runtime(folder, "--mode", "live") == 2
+    assert (
+        "this host has no ccxt. Install crpbot-runtime[exchange]: install.sh --extras exchange"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.long
