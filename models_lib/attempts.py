@@ -37,7 +37,8 @@ def ended_within(seconds: float, call: Callable[[], Answer]) -> Answer:
     Raises:
         TransientError: it did not end in time.
     """
-    answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+    # No SimpleQueue: a signal whose handler outlasts the time limit of its `get` makes that wait for ever (CPython 3.11).
+    answers: queue.Queue[Answer] = queue.Queue()
     threading.Thread(target=lambda: answers.put(call()), daemon=True).start()
     try:
         return answers.get(timeout=seconds)

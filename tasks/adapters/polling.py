@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue, SimpleQueue
 from threading import Event, Thread
 from typing import Final, NamedTuple, Protocol
 
@@ -105,7 +105,8 @@ class _Questions:
         self._polled = polled
         self._stop = stop
         self._waiting: SimpleQueue[tuple[str, int | None] | None] = SimpleQueue()
-        self._answers: SimpleQueue[_Answer] = SimpleQueue()
+        # No SimpleQueue: a signal whose handler outlasts the time limit of its `get` makes that wait for ever (CPython 3.11).
+        self._answers: Queue[_Answer] = Queue()
         self._connections = connections
         for number in range(connections):
             # A daemon: a question that hangs must not keep a process that was told to end.

@@ -1,5 +1,6 @@
 """Live bars from an exchange: when it is asked, by whose clock, and what is made of bars that change or come late."""
 
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +176,30 @@ def test_exchange_that_wants_to_be_left_alone_is_and_all_symbols_wait(world: Exc
     assert seen.new == [10]
     assert len(seen.troubles) <= 2
     assert exchange.requests.impatient() == []
+
+
+def test_signal_whose_handler_is_slow_keeps_nobody_from_ending(tmp_path: Path) -> None:
+    """It outlasts the moment for which an answer is waited; a SimpleQueue then waits for the answer itself, ten seconds here."""
+    with ExchangeWorld(20, tmp_path, closed=10) as world:
+        world.hang()
+        served = Served(world.source(), tmp_path)
+        told: list[float] = []
+
+        def handle(*_: object) -> None:
+            time.sleep(0.06)  # it is the subject of the test
+            if world.exchange.requests.of() and not told:
+                told.append(time.monotonic())
+            if told and time.monotonic() - told[0] > 0.5:
+                served.stop.set()
+
+        before = signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.08, 0.08)
+        try:
+            assert [event for event in served.events if event is not None] == []
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
+            signal.signal(signal.SIGALRM, before)
+        assert time.monotonic() - told[0] < 2.0
 
 
 def test_no_symbols_are_nothing_to_ask_about(world: ExchangeWorld) -> None:
