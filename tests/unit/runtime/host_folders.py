@@ -22,7 +22,7 @@ from models_lib.runtime.engine import Engine, Proposing
 from models_lib.runtime.figures import Mode
 from models_lib.runtime.health import Health, read_health
 from models_lib.runtime.proposal import propose
-from models_lib.runtime.sources import BarSource, Given, Reached, Trouble
+from models_lib.runtime.sources import BarSource, ClockSkew, Given, Reached, Trouble
 from models_lib.runtime.speaking import Speaker
 from models_lib.runtime.state import RuntimeState
 
@@ -48,9 +48,9 @@ def write_candles(path: Path, candles: pd.DataFrame) -> None:
 class ListSource:
     """Gives what it was given: the first `past` events of each symbol for the windows only, or as they are."""
 
-    events: Sequence[Given | Trouble | None]
+    events: Sequence[Given | Trouble | ClockSkew | None]
 
-    def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | None]:
+    def bars(self, reached: Mapping[str, Reached], stop: Event) -> Iterator[Given | Trouble | ClockSkew | None]:
         yield from self.events
 
 
