@@ -322,12 +322,17 @@ def _attempts(home: Path, targets: Sequence[DeploymentTarget]) -> tuple[list[Dep
 
 def live_lines(looks: Mapping[str, Look], symbol: str) -> dict[str, str]:
     """Target -> what its runtime says of itself, where one reports."""
-    served = {target: look.health.symbols.get(symbol) for target, look in looks.items() if look.health is not None}
-    return {target: _line(health) for target, health in served.items() if health is not None}
+    reporting = {target: look.health for target, look in looks.items() if look.health is not None}
+    return {
+        target: _line(health.symbols[symbol], health.clock_warning)
+        for target, health in reporting.items()
+        if symbol in health.symbols
+    }
 
 
-def _line(health: SymbolHealth) -> str:
-    return f"{health.live_line}{health.shadow_sentence()}" if health.live_line else health.sentence()
+def _line(health: SymbolHealth, clock_warning: str | None) -> str:
+    line = f"{health.live_line}{health.shadow_sentence()}" if health.live_line else health.sentence()
+    return line if clock_warning is None else f"{line}; {clock_warning}"
 
 
 def _held_there(looks: Mapping[str, Look], symbol: str, hold: Hold | None) -> list[str]:

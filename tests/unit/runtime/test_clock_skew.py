@@ -1,10 +1,13 @@
 """The exchange's clock beside the host's in health.json, and when it is warned of."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
+from models_lib.deployment.look import look_at_folder
 from models_lib.runtime.sources import ClockSkew
+from models_lib.status import live_lines
 from tests.unit.runtime.host_folders import NOW, Host, ListSource
 
 FINE, BEHIND, AHEAD = ClockSkew(40.0, 30.0), ClockSkew(5_200.0, 100.0), ClockSkew(-5_200.0, 100.0)
@@ -31,6 +34,16 @@ def test_skew_above_the_tolerance_is_warned_of_once(
     assert health.clock_warning is not None
     assert f"this host's clock is 5.2 s {side}, known to within 0.1 s (at most 2 s allowed)" in health.clock_warning
     assert [record.message for record in caplog.records] == [health.clock_warning]
+
+
+def test_status_says_the_warning_beside_what_the_symbol_did(host: Host, btc_bundle: Path) -> None:
+    host.release(btc_bundle)
+    host.run(ListSource([BEHIND]))
+    (line,) = live_lines({"tokyo": look_at_folder(host.folder)}, "BTC-USD").values()
+    assert "0 bars, 0 signals" in line
+    assert "this host's clock is 5.2 s behind" in line
+    host.run(ListSource([FINE]))
+    assert "clock" not in live_lines({"tokyo": look_at_folder(host.folder)}, "BTC-USD")["tokyo"]
 
 
 def test_skew_that_may_be_below_the_tolerance_is_not(host: Host) -> None:
