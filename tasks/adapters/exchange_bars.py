@@ -14,6 +14,7 @@ What does not belong here: how an exchange is spoken to (tasks.adapters.exchange
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 from threading import Event, Lock
 from typing import Final
@@ -96,6 +97,8 @@ class _ExchangeClock:
     def _measure(self) -> None:
         try:
             clock = self._exchange.clock()
+            if self._measured is None:  # the very first answer comes late: ccxt is imported, and a connection made
+                clock = min(clock, self._exchange.clock(), key=attrgetter("uncertain_ms"))
         except CrpbotError:
             if self._measured is None:
                 raise

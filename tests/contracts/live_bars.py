@@ -166,9 +166,20 @@ class PlayedTime:
 
     def __init__(self, exchange: LocalExchange | None = None) -> None:
         self._exchange = exchange
+        self._exchange_ahead_ms = 0.0
         self.jumped_seconds = 0.0
         self.set_seconds = 0.0
         """By how much somebody set the clock."""
+
+    def begin(self) -> None:
+        """From now on the exchange's time runs as this machine's does."""
+        assert self._exchange is not None
+        self._exchange_ahead_ms = self._exchange.now_ms - self.seconds() * 1e3
+        self._go_along()
+
+    def _go_along(self) -> None:
+        if self._exchange is not None:
+            self._exchange.be_at(self._exchange_ahead_ms + self.seconds() * 1e3, speed=1.0)
 
     def seconds(self) -> float:
         return time.monotonic() + self.jumped_seconds
@@ -178,8 +189,7 @@ class PlayedTime:
 
     def wait(self, _stop: Event, seconds: float) -> None:
         self.jumped_seconds += max(0.0, seconds)
-        if seconds > 0 and self._exchange is not None:
-            self._exchange.advance(ms=round(seconds * 1e3))
+        self._go_along()
 
 
 # Closed bars over HTTP
@@ -336,7 +346,7 @@ class ExchangeWorld:
 
     def __enter__(self) -> Self:
         self.exchange.__enter__()
-        self.exchange.be_at(self.exchange.now_ms, speed=1.0)
+        self.machine.begin()
         return self
 
     def __exit__(
