@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     for add in (
         _add_run,
         _add_preflight,
+        _add_fetch,
         _add_data,
         _add_diagnose,
         _add_repair,
@@ -177,6 +178,42 @@ answer.""",
         "--dry-run", action="store_true", help="also rehearse the first symbol's job here, and print its request"
     )
     _add_json(command, "the findings")
+
+
+def _add_fetch(commands: _Commands) -> None:
+    command = _add(
+        commands,
+        "fetch",
+        module="fetch",
+        summary="bring the archive of candles up to date from the exchange",
+        text="""\
+Asks the exchange of the section `exchange` (public data, no account) for what the archive does
+not have yet: the minutes since --since that were never answered, the newest ones once more, and
+on later days the holes. It waits as the exchange demands. Whatever came is kept at once, so a
+fetch that is interrupted or killed goes on where it was.
+
+The archive lies in CRPBOT_HOME/candles/<exchange>, or where data.path or data.uri say with
+data.source=exchange. `crpbot run --set data.source=exchange` does the same before it trains.
+
+Ends with one line a symbol: bars in the archive since --since, new ones, values that the exchange
+corrected, bars that it now tells differently, minutes without a bar, requests, seconds.
+
+examples:
+  crpbot fetch --since 2y
+  crpbot fetch --symbols BTC-USD --since 2024-04-01 --set exchange.name=binance \\
+      --set exchange.markets.BTC-USD=BTC/USDT
+
+exit status: 0 all is up to date; 1 a symbol failed, as one that is unknown there; 2 nothing was
+started; 3 the exchange gives no usable answer, or another process fetches: try again later.""",
+    )
+    command.add_argument("--symbols", metavar="A,B", help="symbols to fetch (default: every configured one)")
+    command.add_argument(
+        "--since",
+        metavar="WHEN",
+        help="2y, 30d or 2024-04-01 (default: data.days before now)",
+    )
+    _add_config(command)
+    _add_json(command, "what each symbol came to")
 
 
 def _add_data(commands: _Commands) -> None:

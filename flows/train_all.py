@@ -36,7 +36,7 @@ from models_lib.steps.plan import RunPlan, begun_plan, plan_run, token_of
 from models_lib.steps.release import settle
 from models_lib.steps.summary import RunSummary, write_summary
 from tasks.adapters.links import open_ssh
-from tasks.adapters.sources import check_bucket
+from tasks.adapters.sources import check_source
 from tasks.adapters.stores import check_storage, registry_of
 from tasks.summary_table import publish_summary
 from tasks.ui.log_lines import hear_the_library
@@ -101,7 +101,7 @@ def lateness(config: RunConfig) -> str | None:
 
 def plan_of_run(config: RunConfig, home: Path, params: RetrainParams) -> RunPlan:
     """The plan of this flow run; the one of before when it is run again."""
-    check_bucket(config)
+    check_source(config, home=home)
     now, token = datetime.now(UTC), token_of(str(flow_run.id))
     return plan_run(config, home=home, symbols=params.symbols, who=operator(), now=now, token=token)
 

@@ -109,7 +109,9 @@ def _prepare(plan: RunPlan, symbol: str, folder: Path, clock: StepClock) -> Prep
     """Candles, features, labels and splits, scaler."""
     config = plan.config
     with clock.step("candles"):
-        candles = fetch_candles(symbol, config.data, folder, source=open_source(config), now=plan.started_at)
+        candles = fetch_candles(
+            symbol, config.data, folder, source=open_source(config, home=plan.home), now=plan.started_at
+        )
     with clock.step("features"):
         features = compute_feature_matrix(candles, folder, threads=1)
     with clock.step("labels"):

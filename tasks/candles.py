@@ -14,4 +14,6 @@ from tasks.adapters.sources import open_source
 @task(name="fetch-candles", task_run_name="candles-{symbol}-{plan.date}", cache_policy=NO_CACHE, **policies.NETWORK)
 def fetch_candles(symbol: str, plan: RunPlan) -> CandlesRef:
     """Checked and filled candles of the symbol."""
-    return once.fetch_candles(plan, symbol, source=open_source(plan.config), shared=open_results(plan.config))
+    return once.fetch_candles(
+        plan, symbol, source=open_source(plan.config, home=plan.home), shared=open_results(plan.config)
+    )

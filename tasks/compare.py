@@ -1,6 +1,7 @@
 """The step of the flow `compare`: the comparison as of `crpbot compare`."""
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from prefect import task
@@ -22,7 +23,7 @@ def compare_models(home: Path, config: RunConfig, request: ComparisonRequest) ->
     return step.compare(
         request,
         config,
-        open_source=open_source,
+        open_source=partial(open_source, home=home),
         home=home,
         registry=configured_registry(home, config),
         out=out,

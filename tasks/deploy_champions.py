@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from prefect import task
@@ -33,7 +34,7 @@ def deploy_champions(
         who=who,
         registry=configured_registry(home, config),
         ssh=open_ssh,
-        open_source=open_source,
+        open_source=partial(open_source, home=home),
         say=_log.info,
     )
 

@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from flows.home import crpbot_home, make_home, operator
@@ -39,7 +40,7 @@ def execute(arguments: argparse.Namespace) -> int:
     comparison = compare(
         request,
         config,
-        open_source=open_source,
+        open_source=partial(open_source, home=home),
         home=home,
         registry=configured_registry(home, config),
         out=out,

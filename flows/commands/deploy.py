@@ -36,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
         target=arguments.target,
         who=operator(),
         ssh=open_ssh,
-        open_source=open_source,
+        open_source=partial(open_source, home=home),
         say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
     )
     deployed = told(home, config.notifications, f"deploy-{datetime.now(UTC):%Y%m%dT%H%M%S}", champions)

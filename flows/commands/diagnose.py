@@ -39,7 +39,11 @@ def execute(arguments: argparse.Namespace) -> int:
         scaler=arguments.scaler,
     )
     diagnosis = diagnose(
-        request, config, open_source=open_source, registry=partial(configured_registry, home, config), now=now
+        request,
+        config,
+        open_source=partial(open_source, home=home),
+        registry=partial(configured_registry, home, config),
+        now=now,
     )
     files = write_diagnosis(diagnosis, arguments.out or home / "diagnoses" / _folder_name(diagnosis, now))
     if arguments.json:

@@ -81,7 +81,7 @@ def _local(config: "RunConfig", home: Path, symbols: tuple[str, ...]) -> "Prefli
     from tasks.adapters.candle_rows import data_findings
 
     own = local_findings(config, home=home, num_symbols=len(symbols))
-    return Preflight.of((*own, *data_findings(config, symbols)))
+    return Preflight.of((*own, *data_findings(config, symbols, home=home)))
 
 
 def _counts(found: "Preflight") -> dict[str, int]:

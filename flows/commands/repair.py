@@ -19,14 +19,14 @@ def execute(arguments: argparse.Namespace) -> int:
     from tasks.adapters.sources import open_source
     from tasks.adapters.stores import configured_registry
 
-    now = datetime.now(UTC)
+    home, now = crpbot_home(), datetime.now(UTC)
     config = with_candles(load_config(arguments.config, tuple(arguments.settings)), arguments.candles)
     check_free(arguments.out)
     model = read_legacy(arguments.file, scaler_file=arguments.scaler)
     check_symbol(model, arguments.symbol)
     features, symbol = features_of(model, arguments.features), symbol_of(model, arguments.symbol, config)
-    market = open_market(symbol, config, source=open_source(config), now=now)
-    registry = configured_registry(crpbot_home(), config)
+    market = open_market(symbol, config, source=open_source(config, home=home), now=now)
+    registry = configured_registry(home, config)
     study = repair_model(model, market, features, config, arguments.out, registry=registry, now=now)
     if arguments.json:
         print(json.dumps(study.to_json(), indent=2, sort_keys=True))

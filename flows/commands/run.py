@@ -17,7 +17,7 @@ from models_lib.config import RunConfig, load_config, select_symbols
 from models_lib.errors import ConfigError, CrpbotError, TransientError, VerdictError
 from models_lib.reports.summary import data_lines, outcome_lines
 from models_lib.steps.plan import check_data_folder
-from tasks.adapters.sources import check_bucket
+from tasks.adapters.sources import check_source
 
 _APPROVED = ("approval.promotion=auto", "approval.deployment=auto")
 
@@ -34,7 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
     config = load_config(params.config, params.overrides)
     select_symbols(config, params.symbols)
     check_data_folder(config)
-    check_bucket(config)
+    check_source(config, home=home)
     _check_storage(home, config)
 
     prefect_environment.use_home(home)

@@ -13,14 +13,20 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 from models_lib.candles.archive.archive import CandleArchive
-from models_lib.candles.bars import Span
+from models_lib.candles.bars import Span, floor_minute
 from models_lib.candles.exchange import Exchange
+from models_lib.candles.schema import BAR_MS
 from models_lib.candles.symbol_fetch import Asking, ExchangeTime, Fetched, SymbolFetch
 from models_lib.config import ExchangeSection
 from models_lib.errors import CrpbotError, StoppedError
 from models_lib.interruption import HEARD_SECONDS, ended_by_stop
+
+DAY_MS: Final = 1_440 * BAR_MS
+Told: TypeAlias = Fetched | CrpbotError
+"""What a symbol came to: its figures, or why it was given up."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,18 @@ class Progress:
     minutes_a_second: float
     seconds_left: float | None
 
+    def words(self) -> str:
+        """As in "12,000 of 1,051,200 minutes (1%), 9,100 a second, 1:54 left"."""
+        share = self.done / self.total if self.total else 1.0
+        left = "" if self.seconds_left is None else f", {_clock(self.seconds_left)} left"
+        return f"{self.done:,} of {self.total:,} minutes ({share:.0%}), {self.minutes_a_second:,.0f} a second{left}"
+
+
+def newest_days(days: int, machine_ms: int) -> Span:
+    """The newest days by this machine's clock, and what has closed since by a clock that is ahead of it."""
+    end_ms = floor_minute(machine_ms)
+    return Span(end_ms - days * DAY_MS, end_ms + DAY_MS)
+
 
 def bring_up_to_date(
     exchange: Exchange,
@@ -52,7 +70,7 @@ def bring_up_to_date(
     *,
     on_progress: Callable[[Progress], None] = lambda _: None,
     machine_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-) -> dict[str, Fetched | CrpbotError]:
+) -> dict[str, Told]:
     """What each symbol came to, in the order of `wanted`; the failure of one does not stop the others.
 
     Args:
@@ -81,10 +99,10 @@ class _Round:
         self._changed = threading.Condition()
         self._ended = False
         self._fault: BaseException | None = None
-        self._told: dict[str, Fetched | CrpbotError] = {}
+        self._told: dict[str, Told] = {}
         self._began = time.monotonic()
 
-    def run(self, connections: int) -> dict[str, Fetched | CrpbotError]:
+    def run(self, connections: int) -> dict[str, Told]:
         threads = [threading.Thread(target=self._work, name=f"fetches-{n}", daemon=True) for n in range(connections)]
         try:
             with ended_by_stop(self._end):
@@ -169,3 +187,9 @@ class _Round:
             minutes_a_second=rate,
             seconds_left=left / rate if rate > 0.0 else None,
         )
+
+
+def _clock(seconds: float) -> str:
+    """As in 0:42, 12:05 or 1:07:30."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

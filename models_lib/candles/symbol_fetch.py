@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from models_lib.candles.archive.archive import CandleArchive
-from models_lib.candles.archive.page import Page
+from models_lib.candles.archive.manifest import Flag, Manifest
+from models_lib.candles.archive.page import Page, moment
 from models_lib.candles.archive.writer import Writer
 from models_lib.candles.bars import Span, floor_minute
 from models_lib.candles.exchange import Clock, Exchange
@@ -38,7 +39,8 @@ class Fetched:
         rows: bars in the archive.
         new_rows: of them, those that came now.
         corrections: values that the exchange corrected, seen now.
-        changed: bars long closed of which the exchange now says something else, seen now; the archive keeps what it has.
+        changed: open times of bars long closed of which the exchange now says something else than the archive, which keeps
+            what it has; None: no bar was fetched before.
         hole_minutes: minutes without a bar by cause.
         requests: pages that were asked for, failed ones with them.
         seconds: from its first request to the end of its last page.
@@ -51,15 +53,29 @@ class Fetched:
     rows: int
     new_rows: int
     corrections: int
-    changed: int
+    changed: tuple[int, ...] | None
     hole_minutes: dict[str, int]
     requests: int
     seconds: float
     skew_ms: float
 
+    def remarks(self) -> tuple[str, ...]:
+        """What is worth knowing of it, in sentences that begin with the symbol."""
+        said = []
+        if self.hole_minutes:
+            causes = ", ".join(f"{minutes:,} {cause}" for cause, minutes in sorted(self.hole_minutes.items()))
+            said.append(f"{self.symbol}: minutes without a bar, by cause as far as known: {causes}")
+        if self.changed:
+            said.append(
+                f"{self.symbol}: {len(self.changed):,} bars long closed are told differently now, the first at "
+                f"{moment(self.changed[0])}; the archive keeps what it has"
+            )
+        return tuple(said)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {**vars(self), "span": list(self.span), "seconds": round(self.seconds, 3)}
+        changed = None if self.changed is None else list(self.changed)
+        return {**vars(self), "span": list(self.span), "changed": changed, "seconds": round(self.seconds, 3)}
 
 
 class ExchangeTime:
@@ -129,6 +145,7 @@ class SymbolFetch:
         self._open = contextlib.ExitStack()
         self._writer: Writer | None = None
         self._rows_before = 0
+        self._flags_before: frozenset[Flag] = frozenset()
         self._began: float | None = None
 
     @property
@@ -211,6 +228,7 @@ class SymbolFetch:
         writer = self._open.enter_context(archive.writer(self.symbol, market=market, exchange=section))
         writer.note(skew_ms=self._asking.time.skew_ms())
         self._writer, self._rows_before = writer, writer.manifest.present.within(self._span).minutes
+        self._flags_before = frozenset(writer.manifest.flags)
         return pages_of(writer.wanted(self._span, now_ms=now_ms, page_minutes=exchange.page_bars), exchange.page_bars)
 
     def _put_off(self, piece: Span | None, error: CrpbotError, now: float) -> None:
@@ -246,12 +264,16 @@ class SymbolFetch:
             rows=rows,
             new_rows=rows - self._rows_before,
             corrections=self._opened.num_corrections,
-            changed=self._opened.num_changed,
+            changed=_changed(manifest, self._flags_before) if self._rows_before else None,
             hole_minutes=dict(holes),
             requests=self.requests,
             seconds=now - self._began,
             skew_ms=self._asking.time.skew_ms(),
         )
+
+
+def _changed(manifest: Manifest, before: frozenset[Flag]) -> tuple[int, ...]:
+    return tuple(flag.stamp_ms for flag in manifest.flags if flag.kind == "changed" and flag not in before)
 
 
 def _to_be_had(span: Span, exchange: Exchange, now_ms: int) -> Span:

@@ -138,5 +138,5 @@ def check_data_folder(config: RunConfig) -> None:
         ConfigError: the folder is not there.
     """
     path = config.data.path
-    if path is not None and not path.is_dir():
+    if config.data.source == "parquet" and path is not None and not path.is_dir():
         raise ConfigError(f"data.path={path}: no such folder. It must hold one <SYMBOL>.parquet file a symbol.")

@@ -1,34 +1,40 @@
-"""How many candles a symbol has, without reading them: the end of a parquet file says so, also in a bucket.
+"""How many candles a symbol has, without reading them: the end of a parquet file says so, or the record of an archive.
 
 What does not belong here: whether they are enough (models_lib.candles.coverage).
 """
 
 import io
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from models_lib.candles.coverage import MINUTES_A_DAY, coverage, parquet_rows
-from models_lib.config import DataSection, RunConfig
+from models_lib.candles.coverage import MINUTES_A_DAY, coverage, parquet_rows, rows_needed
+from models_lib.candles.fetching import newest_days
+from models_lib.config import RunConfig
 from models_lib.errors import ConfigError, DataError, TransientError
 from models_lib.preflight import Finding
+from tasks.adapters.archives import open_archive
 
 if TYPE_CHECKING:
     from tasks.adapters.aws.clients import Aws
 
 
-def data_finding(data: DataSection, symbol: str, *, aws: "Aws | None") -> Finding:
+def data_finding(config: RunConfig, symbol: str, *, home: Path, aws: "Aws | None") -> Finding:
     """Whether the symbol's candles are there and cover the configured window.
 
     Args:
-        data: where they are, and the window.
+        config: says where they are, and the window.
         symbol: whose.
+        home: the state folder, for data.source=exchange.
         aws: for data.source=s3.
 
     Raises:
         ClientError, BotoCoreError: as boto3 does, where the bucket gives no answer.
     """
+    data = config.data
     try:
         match data.source:
             case "simulated":
@@ -41,33 +47,51 @@ def data_finding(data: DataSection, symbol: str, *, aws: "Aws | None") -> Findin
                 assert aws is not None, "the source in S3 is asked with a client"
                 where = f"{data.uri}/{symbol}.parquet"
                 rows = _rows_of_object(aws.client("s3"), where)
+            case "exchange":
+                return _archive_finding(config, symbol, home)
     except DataError as error:
         return Finding("data", "fail", str(error), "Correct data.source, data.path or data.uri.", symbol)
     return coverage(symbol, rows, data, where=where)
 
 
-def data_findings(config: RunConfig, symbols: Sequence[str]) -> tuple[Finding, ...]:
+def data_findings(config: RunConfig, symbols: Sequence[str], *, home: Path) -> tuple[Finding, ...]:
     """The same for each symbol, for a training on this machine; what the bucket does not answer is unknown."""
     aws = None
-    if config.data.source == "s3":
+    if config.data.uri is not None:
         from tasks.adapters.aws.clients import Aws  # noqa: PLC0415 - boto3 only where it is used
 
         aws = Aws.of(config.aws)
-    return tuple(_told(config.data, symbol, aws) for symbol in symbols)
+    return tuple(_told(config, home, symbol, aws) for symbol in symbols)
 
 
-def _told(data: DataSection, symbol: str, aws: "Aws | None") -> Finding:
+def _told(config: RunConfig, home: Path, symbol: str, aws: "Aws | None") -> Finding:
     if aws is None:
-        return data_finding(data, symbol, aws=None)
+        return data_finding(config, symbol, home=home, aws=None)
     from tasks.adapters.aws.faults import translated  # noqa: PLC0415 - boto3 only where it is used
 
     try:
-        with translated(f"{data.uri}/{symbol}.parquet"):
-            return data_finding(data, symbol, aws=aws)
+        with translated(f"{config.data.uri}/{symbol}"):
+            return data_finding(config, symbol, home=home, aws=aws)
     except TransientError as error:
         return Finding("data", "unknown", str(error), "Try again later.", symbol)
     except ConfigError as error:
         return Finding("data", "fail", str(error), "Correct aws.region, data.uri or the credentials.", symbol)
+
+
+def _archive_finding(config: RunConfig, symbol: str, home: Path) -> Finding:
+    """What is not fetched yet is unknown, as the run fetches it first; what the exchange does not have, it will not have."""
+    archive, data = open_archive(config, home=home), config.data
+    window = newest_days(data.days, time.time_ns() // 1_000_000)
+    record = archive.record(symbol)
+    rows = 0 if record is None else record.present.within(window).minutes
+    asked = 0 if record is None else record.asked_spans.within(window).minutes
+    if rows >= rows_needed(data) or asked >= rows_needed(data):
+        return coverage(symbol, rows, data, where=f"{archive.place.name}/{symbol}")
+    fact = (
+        f"{asked:,} of the {data.days * MINUTES_A_DAY:,} minutes of data.days={data.days} were fetched from "
+        f"{config.exchange.name} so far; the run fetches the rest first."
+    )
+    return Finding("data", "unknown", fact, f"To have them before: crpbot fetch --symbols {symbol}", symbol)
 
 
 def _rows_of_object(client: Any, uri: str) -> int:

@@ -69,7 +69,7 @@ def rehearse(config: RunConfig, *, home: Path, symbols: Sequence[str], aws: Aws,
         ConfigError: as `preflight` does.
     """
     with tempfile.TemporaryDirectory(prefix="crpbot-dry-run-") as scratch:
-        made = _make(config, symbols[0], Path(scratch), now)
+        made = _make(config, home, symbols[0], Path(scratch), now)
         if isinstance(made, Finding):
             found = preflight(config, home=home, symbols=symbols, aws=aws, now=now)
             return DryRun(Preflight.of((*found.findings, made)), None)
@@ -87,10 +87,10 @@ def rehearse(config: RunConfig, *, home: Path, symbols: Sequence[str], aws: Aws,
     return DryRun(Preflight.of(findings), request)
 
 
-def _make(config: RunConfig, symbol: str, scratch: Path, now: datetime) -> _Made | Finding:
+def _make(config: RunConfig, home: Path, symbol: str, scratch: Path, now: datetime) -> _Made | Finding:
     """The files that the symbol's job would be given; a finding where they cannot be made."""
     try:
-        spec = prepare_training(config, symbol, scratch / "made", source=open_source(config), now=now)
+        spec = prepare_training(config, symbol, scratch / "made", source=open_source(config, home=home), now=now)
     except CrpbotError as error:
         fact = f"its inputs cannot be made: {error}"
         return Finding("rehearsal", "fail", fact, "Mend the data, then rehearse again.", symbol)

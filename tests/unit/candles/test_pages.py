@@ -1,5 +1,7 @@
 """Pages to ask for: every wanted minute in exactly one, and no plan with fewer."""
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,4 +49,4 @@ def test_no_plan_has_fewer_pages(minutes: set[int], page_bars: int) -> None:
     pages = pages_of(spans_of(minutes), page_bars)
     starts = [page.start_ms // BAR_MS for page in pages]
     assert set(starts) <= minutes
-    assert all(after - before >= page_bars for before, after in zip(starts, starts[1:], strict=False))
+    assert all(after - before >= page_bars for before, after in itertools.pairwise(starts))

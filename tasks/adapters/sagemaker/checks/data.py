@@ -49,7 +49,7 @@ def volume(inquiry: Inquiry) -> Iterator[Finding]:
 
 
 def _candles(inquiry: Inquiry, *, symbol: str) -> Iterator[Finding]:
-    yield data_finding(inquiry.data, symbol, aws=inquiry.aws)
+    yield data_finding(inquiry.config, symbol, home=inquiry.home, aws=inquiry.aws)
 
 
 def _folders(inquiry: Inquiry) -> list[Path]:
