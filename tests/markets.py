@@ -6,6 +6,9 @@ from models_lib.candles.simulated import simulate_candles
 
 DAYS = 14
 
+NO_HOME = Path("/no/home")
+"""For sources that keep nothing: all but an exchange."""
+
 QUICK = (
     "training.max_epochs=2",
     "training.batch_size=512",

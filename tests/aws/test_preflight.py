@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models_lib.config import DataSection, RunConfig, load_config
+from models_lib.config import RunConfig, load_config
 from models_lib.costs import CostLedger, CostLine, Price
 from models_lib.errors import ConfigError, PreflightError
 from models_lib.files import sha256_file
@@ -460,8 +460,8 @@ def test_end_of_a_big_object_is_read_without_the_rest(desk: Desk) -> None:
     aws.client("s3").meta.events.register(
         "after-call.s3.GetObject", lambda parsed, **_: fetched.append(parsed["ContentLength"])
     )
-    data = DataSection(source="s3", uri=f"s3://{desk.bucket}/candles", days=340)
-    finding = data_finding(data, "BTC-USD", aws=aws)
+    settings = ("data.source=s3", f"data.uri=s3://{desk.bucket}/candles", "data.days=340", "aws.region=eu-central-1")
+    finding = data_finding(load_config(None, settings), "BTC-USD", home=desk.folder, aws=aws)
     assert finding.answer == "pass", finding
     assert "500,000 candles" in finding.fact
     assert 0 < sum(fetched) < path.stat().st_size / 100

@@ -14,8 +14,9 @@ from models_lib.candles.sources import CandleSource, load_candles
 from models_lib.config import RunConfig, load_config
 from models_lib.errors import ConfigError, DataError
 from models_lib.files import sha256_bytes
-from tasks.adapters.sources import check_bucket, open_source
+from tasks.adapters.sources import check_source, open_source
 from tests.aws.weed import REGION, Weed
+from tests.markets import NO_HOME
 from tests.ports import free_port
 
 BTC, ETH = "BTC-USD", "ETH-USD"
@@ -32,7 +33,7 @@ class Place:
 
     @property
     def source(self) -> CandleSource:
-        return open_source(self.config)
+        return open_source(self.config, home=NO_HOME)
 
 
 @pytest.fixture(params=["parquet", "s3"])
@@ -124,24 +125,24 @@ def s3(uri: str) -> RunConfig:
 
 def test_content_of_a_file_with_a_known_hash_is_that_hash(weed: Weed, bucket: str, file: bytes) -> None:
     weed.client().put_object(Bucket=bucket, Key=f"{BTC}.parquet", Body=file, Metadata={"sha256": sha256_bytes(file)})
-    assert open_source(s3(f"s3://{bucket}")).content(BTC) == sha256_bytes(file)
+    assert open_source(s3(f"s3://{bucket}"), home=NO_HOME).content(BTC) == sha256_bytes(file)
 
 
 def test_bucket_is_checked_before_anything_starts(weed: Weed, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"no candles are there\. It must hold one <SYMBOL>.parquet object a symbol"):
-        check_bucket(s3(f"s3://{bucket}/candles"))
+        check_source(s3(f"s3://{bucket}/candles"), home=NO_HOME)
     with pytest.raises(ConfigError, match="there is no such bucket"):
-        check_bucket(s3(f"s3://{bucket}-absent/candles"))
+        check_source(s3(f"s3://{bucket}-absent/candles"), home=NO_HOME)
     weed.client().put_object(Bucket=bucket, Key=f"candles/{BTC}.parquet", Body=b"")
-    check_bucket(s3(f"s3://{bucket}/candles"))
+    check_source(s3(f"s3://{bucket}/candles"), home=NO_HOME)
     weed.use(monkeypatch, secret_key="wrong")
     with pytest.raises(ConfigError, match="refuses the credentials"):
-        check_bucket(s3(f"s3://{bucket}/candles"))
+        check_source(s3(f"s3://{bucket}/candles"), home=NO_HOME)
 
 
 def test_bucket_that_does_not_answer_is_worth_a_warning_at_the_start(
     weed: Weed, bucket: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     weed.use(monkeypatch, port=free_port())
-    check_bucket(s3(f"s3://{bucket}/candles"))
+    check_source(s3(f"s3://{bucket}/candles"), home=NO_HOME)
     assert "AWS does not answer" in caplog.text

@@ -286,7 +286,7 @@ def test_a_run_on_another_machine_goes_on_where_the_first_one_was(
     def prepared(home: Path) -> Prepared:
         plan = plan_at(home, *settings)
         shared = open_results(plan.config)
-        candles = once.fetch_candles(plan, BTC, source=open_source(plan.config), shared=shared)
+        candles = once.fetch_candles(plan, BTC, source=open_source(plan.config, home=plan.home), shared=shared)
         features = once.compute_features(plan, candles, shared=shared)
         labels = once.label_rows(plan, candles, shared=shared)
         scaler = once.fit_scaler(plan, candles, features, labels, shared=shared)

@@ -21,7 +21,7 @@ from tests.bundles import edit_json, reseal, write_repaired
 from tests.compared import write_trained_repaired, write_trained_v8
 from tests.comparison_page import Figures, expected_figures
 from tests.flows.artifacts import artifacts_of
-from tests.markets import DAYS, LENIENT, QUICK
+from tests.markets import DAYS, LENIENT, NO_HOME, QUICK
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect"), pytest.mark.timeout(300)]
 BTC = "BTC-USD"
@@ -37,7 +37,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The repaired V6 and the V8, as folders."""
     folder = tmp_path_factory.mktemp("pair")
     config = load_config(None, SETTINGS)
-    market = open_market(BTC, config, source=open_source(config), now=datetime.now(UTC))
+    market = open_market(BTC, config, source=open_source(config, home=NO_HOME), now=datetime.now(UTC))
     write_trained_repaired(folder / "repaired", market, config, epochs=2)
     write_trained_v8(folder / "v8", market, config, epochs=3)
     return {name: str(folder / name) for name in ("repaired", "v8")}

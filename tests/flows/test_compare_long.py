@@ -16,6 +16,7 @@ from tests.compared import write_trained_repaired, write_trained_v8
 from tests.comparison_page import Figures, expected_figures
 from tests.flows.running import crpbot
 from tests.hosts import in_folder
+from tests.markets import NO_HOME
 
 pytestmark = [pytest.mark.long, pytest.mark.xdist_group("real"), pytest.mark.timeout(900)]
 BTC = "BTC-USD"
@@ -50,7 +51,7 @@ def test_real_candles_are_compared_in_time_and_the_winner_is_what_the_gates_say(
     config = load_config(None, source)
     write_trained_repaired(
         tmp_path / "repaired",
-        open_market(BTC, config, source=open_source(config), now=datetime.now(UTC)),
+        open_market(BTC, config, source=open_source(config, home=NO_HOME), now=datetime.now(UTC)),
         config,
         epochs=2,
     )
@@ -72,7 +73,7 @@ def test_ensemble_that_is_better_is_promoted_through_every_gate_and_deployed(tmp
     settings = ("data.market=planted", "data.days=50", *in_folder(place))
     words = [word for setting in settings for word in ("--set", setting)]
     config = load_config(None, settings)
-    market = open_market(BTC, config, source=open_source(config), now=datetime.now(UTC))
+    market = open_market(BTC, config, source=open_source(config, home=NO_HOME), now=datetime.now(UTC))
     write_trained_repaired(tmp_path / "repaired", market, config, epochs=2)
     write_trained_v8(tmp_path / "v8", market, config, epochs=1)
     pair = ("--repaired", str(tmp_path / "repaired"), "--v8", str(tmp_path / "v8"))

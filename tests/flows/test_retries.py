@@ -56,7 +56,7 @@ def fetch(prefect: None, plan: RunPlan, monkeypatch: pytest.MonkeyPatch) -> Call
         return at_once("BTC-USD", plan, return_state=True)
 
     def run(source: FaultySource) -> Any:
-        def open_source(_config: RunConfig) -> FaultySource:
+        def open_source(_config: RunConfig, *, home: Path) -> FaultySource:
             return source
 
         monkeypatch.setattr("tasks.candles.open_source", open_source)

@@ -14,6 +14,7 @@ from models_lib.candles.sources import CandleSource, ParquetSource, SimulatedSou
 from models_lib.config import DataSection, RunConfig
 from models_lib.errors import ConfigError, DataError
 from tasks.adapters.sources import open_source
+from tests.markets import NO_HOME
 
 NOW = datetime(2026, 1, 3, 9, 20, tzinfo=UTC)
 
@@ -29,7 +30,7 @@ def parquet(folder: Path, **rules: object) -> DataSection:
 
 
 def source_of(data: DataSection) -> CandleSource:
-    return open_source(RunConfig(data=data))
+    return open_source(RunConfig(data=data), home=NO_HOME)
 
 
 def test_a_folder_gives_the_candles_of_its_file(folder: Path, candles: pd.DataFrame) -> None:

@@ -91,7 +91,7 @@ def btc(tmp_path_factory: pytest.TempPathFactory) -> PreparedSymbol:
     now = datetime(2026, 1, 15, 2, tzinfo=UTC)
     plan = plan_run(config, home=tmp_path_factory.mktemp("home"), symbols=("BTC-USD",), who="test", now=now)
     folder = plan.symbol_folder("BTC-USD")
-    candles = fetch_candles("BTC-USD", config.data, folder, source=open_source(config), now=now)
+    candles = fetch_candles("BTC-USD", config.data, folder, source=open_source(config, home=plan.home), now=now)
     features = compute_feature_matrix(candles, folder, threads=1)
     labels = label_rows(candles, config.label, config.splits, folder)
     scaler = fit_feature_scaler(features, labels, folder)

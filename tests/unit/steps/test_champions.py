@@ -70,7 +70,7 @@ def deploy(
         registry=open_registry(home),
         target=target,
         who="me@here",
-        open_source=open_source,
+        open_source=partial(open_source, home=home),
         ssh=lambda section: link(),
         say=host.said.append,
     )
@@ -300,7 +300,7 @@ def deploy_here(home: Path, host: TestHost, config: RunConfig) -> tuple[Champion
         registry=open_registry(home),
         target=None,
         who="me@here",
-        open_source=open_source,
+        open_source=partial(open_source, home=home),
         ssh=no_ssh,
         say=host.said.append,
     )

@@ -40,7 +40,7 @@ from models_lib.steps.provenance import Provenance
 from models_lib.steps.run_facts import judgement_run_id, run_facts_of
 from tasks.adapters.sources import open_source
 from tests.bundles import repaired_tensors
-from tests.markets import LENIENT, QUICK
+from tests.markets import LENIENT, NO_HOME, QUICK
 from tests.unit.steps.conftest import Judged, PreparedSymbol
 
 NOW = datetime(2026, 1, 15, 2, tzinfo=UTC)
@@ -72,14 +72,14 @@ def gates_of(judged: JudgedModel) -> dict[str, GateResult]:
 
 def short_market(days: int) -> Market:
     config = load_config(None, (f"data.days={days}", *QUICK))
-    return open_market("BTC-USD", config, source=open_source(config), now=NOW)
+    return open_market("BTC-USD", config, source=open_source(config, home=NO_HOME), now=NOW)
 
 
 # the market
 
 
 def test_market_of_a_run_is_the_one_of_its_source(market: Market, btc: PreparedSymbol) -> None:
-    opened = open_market("BTC-USD", btc.config, source=open_source(btc.config), now=NOW)
+    opened = open_market("BTC-USD", btc.config, source=open_source(btc.config, home=NO_HOME), now=NOW)
     assert (opened.origin, opened.data_hash) == (market.origin, market.data_hash)
     assert opened.report == market.report
     assert (opened.symbol, opened.simulated_market, opened.label) == ("BTC-USD", "default", market.label)
@@ -126,7 +126,7 @@ def test_unseen_rows_begin_when_no_label_shares_a_bar_with_the_validation_rows(m
 
 
 def test_bundle_is_judged_outside_of_its_run_as_in_it(btc: PreparedSymbol, judged: Judged, trained: Bundle) -> None:
-    market = open_market("BTC-USD", btc.config, source=open_source(btc.config), now=NOW)
+    market = open_market("BTC-USD", btc.config, source=open_source(btc.config, home=NO_HOME), now=NOW)
     outside = judge_answers(market, answers_of(trained, market), btc.config, champion=None)
     inside = json.loads(judged.judgement.judgement.checked().read_text())
     assert json.loads(json.dumps(outside.to_json())) == {name: inside[name] for name in ("gates", "metrics", "words")}

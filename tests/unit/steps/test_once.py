@@ -126,7 +126,7 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]
     def note(step: str) -> None:
         seen[step] = watched.seen(step)
 
-    candles = once.fetch_candles(plan, "BTC-USD", source=open_source(plan.config), shared=NOBODY_ELSE)
+    candles = once.fetch_candles(plan, "BTC-USD", source=open_source(plan.config, home=plan.home), shared=NOBODY_ELSE)
     note("candles")
     features = once.compute_features(plan, candles, shared=NOBODY_ELSE)
     note("features")

@@ -44,7 +44,8 @@ NOW = datetime(2026, 1, 15, 2, tzinfo=UTC)
 def test_each_step_twice_is_the_step_once(btc: PreparedSymbol, judged: Judged) -> None:
     folder, prepared = btc.folder, btc.prepared
     assert (
-        fetch_candles("BTC-USD", btc.config.data, folder, source=open_source(btc.config), now=NOW) == prepared.candles
+        fetch_candles("BTC-USD", btc.config.data, folder, source=open_source(btc.config, home=btc.plan.home), now=NOW)
+        == prepared.candles
     )
     assert compute_feature_matrix(prepared.candles, folder, threads=2) == prepared.features
     assert label_rows(prepared.candles, btc.config.label, btc.config.splits, folder) == prepared.labels
@@ -121,7 +122,11 @@ def test_fetched_candles_carry_the_warnings_into_the_record(tmp_path: Path, capl
     folder = write_market(tmp_path / "candles", "BTC-USD", days=2)
     config = load_config(None, ("data.source=parquet", f"data.path={folder}"))
     reference = fetch_candles(
-        "BTC-USD", config.data, tmp_path / "run", source=open_source(config), now=datetime(2030, 1, 1, tzinfo=UTC)
+        "BTC-USD",
+        config.data,
+        tmp_path / "run",
+        source=open_source(config, home=tmp_path),
+        now=datetime(2030, 1, 1, tzinfo=UTC),
     )
     report = json.loads(reference.report.checked().read_text())
     assert report["origin"] == str(folder / "BTC-USD.parquet")
