@@ -23,8 +23,7 @@ DONE, NO, NOTHING_STARTED, LATER = 0, 1, 2, 3
 def execute(arguments: argparse.Namespace) -> int:
     """Prints one line a symbol; 1 when one of them failed, 3 when trying again later may help all that did."""
     from flows.console import fetching_on_stderr
-    from models_lib.candles.bars import Span
-    from models_lib.candles.fetching import DAY_MS, bring_up_to_date
+    from models_lib.candles.fetching import bring_up_to_date, until_now
     from models_lib.candles.since import since_ms
     from models_lib.config import load_config, select_symbols
     from models_lib.interruption import request_stop
@@ -34,10 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     config, home = load_config(arguments.config, tuple(arguments.settings)), crpbot_home()
     asked = tuple(part.strip() for part in arguments.symbols.split(",")) if arguments.symbols is not None else None
     symbols, now_ms = select_symbols(config, asked), time.time_ns() // 1_000_000
-    # By the exchange's clock the newest minute may be later than by this one: it is asked for what has closed there.
-    span = Span(
-        since_ms(arguments.since or f"{config.data.days}d", now_ms=now_ms), now_ms - now_ms % DAY_MS + 2 * DAY_MS
-    )
+    span = until_now(since_ms(arguments.since or f"{config.data.days}d", now_ms=now_ms), now_ms)
     prepare_home(home)
     archive, exchange = open_archive(config, home=home), open_asked(config, home=home)
     try:
@@ -93,13 +89,13 @@ def _cells(one: "Told") -> tuple[str, ...]:
 
 
 def _status(told: "dict[str, Told]") -> int:
-    failed = [one for one in told.values() if isinstance(one, CrpbotError)]
+    failed = {symbol: one for symbol, one in told.items() if isinstance(one, CrpbotError)}
     if not failed:
         return DONE
     print(f"crpbot: {len(failed)} of {len(told)} symbols could not be brought up to date:", file=sys.stderr)
-    for error in failed:
-        print(f"  {error}", file=sys.stderr)
-    return _worst(failed, all_failed=len(failed) == len(told))
+    for symbol, error in failed.items():
+        print(f"  {error}" if str(error).startswith(symbol) else f"  {symbol}: {error}", file=sys.stderr)
+    return _worst(failed.values(), all_failed=len(failed) == len(told))
 
 
 def _worst(failed: Iterable[CrpbotError], *, all_failed: bool) -> int:

@@ -57,9 +57,13 @@ class Progress:
 
 
 def newest_days(days: int, machine_ms: int) -> Span:
-    """The newest days by this machine's clock, and what has closed since by a clock that is ahead of it."""
-    end_ms = floor_minute(machine_ms)
-    return Span(end_ms - days * DAY_MS, end_ms + DAY_MS)
+    """The newest days by this machine's clock, and on to whatever has closed by the exchange's."""
+    return until_now(floor_minute(machine_ms) - days * DAY_MS, machine_ms)
+
+
+def until_now(start_ms: int, machine_ms: int) -> Span:
+    """From a minute on to whatever has closed by the exchange's clock, be this machine's days behind."""
+    return Span(start_ms, floor_minute(machine_ms) + 7 * DAY_MS)
 
 
 def bring_up_to_date(

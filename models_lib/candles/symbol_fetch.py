@@ -82,7 +82,8 @@ class ExchangeTime:
     """The exchange's clock, asked for once; safe to use from several threads."""
 
     def __init__(self, exchange: Exchange, machine_ms: Callable[[], int]) -> None:
-        self._exchange, self._machine_ms = exchange, machine_ms
+        self.machine_ms: Final = machine_ms
+        self._exchange = exchange
         self._clock: Clock | None = None
         self._asking = threading.Lock()
 
@@ -98,7 +99,7 @@ class ExchangeTime:
 
     def now_ms(self) -> int:
         """What the time is at the exchange."""
-        return int(self._machine_ms() + self.skew_ms())
+        return int(self.machine_ms() + self.skew_ms())
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class SymbolFetch:
         self.error: CrpbotError | None = None
         self.not_before = 0.0
         self.in_flight = self.done_minutes = self.requests = 0
-        self.all_minutes = span.minutes
+        self.all_minutes = Span(span.start_ms, min(span.end_ms, asking.time.machine_ms())).minutes
         self._span, self._asking = span, asking
         # None stands for the beginning: the market, the lock and the plan, before any page.
         self._left: deque[Span | None] = deque([None])
