@@ -36,4 +36,4 @@ def _place(config: RunConfig, home: Path) -> ArchivePlace:
     from tasks.adapters.s3.archive import S3Place  # noqa: PLC0415
     from tasks.adapters.s3.objects import S3Folder  # noqa: PLC0415
 
-    return S3Place(S3Folder(Aws.of(config.aws), data.uri), cache=candles_home(home) / "months")
+    return S3Place(S3Folder(Aws.of(config.aws), data.uri), copies=candles_home(home) / "months")

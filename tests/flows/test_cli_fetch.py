@@ -234,7 +234,7 @@ def test_run_trains_on_candles_of_the_exchange_and_the_next_asks_for_what_is_mis
         second = crpbot(home, "run", "--symbols", BTC, *words)
         assert second.returncode == 0, second.stderr
         assert len(exchange.requests.of(exchange=WIRE)) == 1
-        report = json.loads(next(home.glob("runs/*/BTC-USD/**/candles.json")).read_text())
+        report = json.loads(next((home / "cache" / "steps" / BTC).glob("candles-*/candles.json")).read_text())
     assert report["origin"] == f"BTC/USD of binance, kept in {home / 'candles' / WIRE}"
     checks = {check["name"]: check for check in report["fetched"]["checks"]}
     assert checks["median_deviation"]["value"] == 0.0

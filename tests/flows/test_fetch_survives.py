@@ -94,6 +94,9 @@ def test_two_years_end_bit_equal_whatever_happens(wire: str, markets: dict[str, 
         assert "1 of 3 symbols could not be brought up to date" in done.stderr
         asked = exchange.requests.of()
         # Counted: every request for candles that came, whether it was answered, spoiled, refused or its sender killed.
+        print(
+            f"{wire}: {len(asked):,} requests, {least:,} at least, {len(exchange.requests.spoiled):,} of them spoiled"
+        )
         assert least <= len(asked) <= 1.05 * least, f"{len(asked):,} requests, {least:,} were needed"
         assert not exchange.requests.impatient()
         archive = archive_of(tmp_path, wire)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from models_lib.candles.simulated import simulate_candles
+from models_lib.candles.sources import OnlyCandles
 from models_lib.config import DataSection, RunConfig
 from models_lib.errors import ConfigError, DataError, TransientError
 from models_lib.steps.plan import RunPlan, plan_run
@@ -16,7 +17,7 @@ from models_lib.steps.plan import RunPlan, plan_run
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
 
 
-class FaultySource:
+class FaultySource(OnlyCandles):
     """Answers with the given faults, one a call, then with candles."""
 
     def __init__(self, *faults: Exception) -> None:
