@@ -176,7 +176,12 @@ class SymbolFetch:
         if piece is None:
             return self._begin()
         answer = self._asking.exchange.page(self.symbol, piece)
-        self._opened.add(Page.of(self.symbol, answer, troubled=piece in self._troubled))
+        try:
+            page = Page.of(self.symbol, answer, troubled=piece in self._troubled)
+        except DataError:
+            self._bad_answers[piece] += 1
+            raise
+        self._opened.add(page)
         return []
 
     def came(self, piece: Span | None, pages: list[Span]) -> None:
@@ -197,8 +202,7 @@ class SymbolFetch:
         match error:
             case TransientError() if not isinstance(error, BusyError):
                 self._put_off(piece, error, now)
-            case DataError() if piece is not None and self._bad_answers[piece] < MOST_BAD_ANSWERS - 1:
-                self._bad_answers[piece] += 1
+            case DataError() if piece is not None and 0 < self._bad_answers[piece] < MOST_BAD_ANSWERS:
                 self._put_off(piece, error, now)
             case _:
                 self._give_up(error)
@@ -235,12 +239,13 @@ class SymbolFetch:
     def _put_off(self, piece: Span | None, error: CrpbotError, now: float) -> None:
         self._failing_since = now if self._failing_since is None else self._failing_since
         self._failures[piece] += 1
-        wait_seconds = _asked_to_wait(error)
-        if not wait_seconds:  # an exchange that says how long to wait is there
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures[piece] - 1, 10))
+        if wait_seconds := _asked_to_wait(error):
+            longest = min(longest, wait_seconds)
+        else:  # an exchange that says how long to wait is there
             self._troubled.add(piece)
         # Full jitter: many that failed together do not come back together.
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures[piece] - 1, 10))
-        until = now + max(random.uniform(0.0, longest), wait_seconds)  # noqa: S311 - no secret
+        until = now + wait_seconds + random.uniform(0.0, longest)  # noqa: S311 - no secret
         if until - self._failing_since > self._asking.section.patience_minutes * 60.0:
             self._give_up(_out_of_patience(self.symbol, self._asking, error))
             return
