@@ -106,6 +106,9 @@ def _check_bucket(config: RunConfig, home: Path) -> None:
 
 
 def _check_exchange(config: RunConfig, home: Path) -> None:
+    from tasks.adapters.archives import open_archive  # noqa: PLC0415 - pandas only where it is used
+
+    open_archive(config, home=home).record(config.symbols[0])  # a bucket that refuses does so here
     exchange = open_asked(config, home=home, longest_wait_seconds=_LONGEST_WAIT_SECONDS)
     _refuse_short_history(exchange, config.data.days)
     for symbol in config.symbols:

@@ -14,6 +14,9 @@ from flows.cli import main
 from models_lib.candles.bars import Bars, Span, floor_minute
 from models_lib.candles.schema import BAR_MS, VALUE_COLUMNS
 from models_lib.candles.simulated import simulate_candles
+from models_lib.config import load_config
+from tasks.adapters.archives import open_archive
+from tests.aws.weed import REGION
 from tests.exchange.faults import Fault
 from tests.exchange.ledger import least_requests
 from tests.exchange.local_exchange import LocalExchange
@@ -187,6 +190,7 @@ def test_hole_is_asked_for_again_on_a_later_day_and_filled(
     assert record.holes == ()
 
 
+@pytest.mark.long
 def test_interrupted_fetch_keeps_what_came(exchange: LocalExchange, since: list[str], home: Path) -> None:
     pages = least_requests(minutes_of(exchange), 300)
     exchange.script(Fault("slow", None, seconds=0.3))
@@ -209,6 +213,23 @@ def test_archive_of_another_market_is_refused(exchange: LocalExchange, since: li
     assert fetch(exchange, since, symbols=BTC) == 0
     assert fetch(exchange, since, "--set", "exchange.markets={BTC-USD: ETH/USD}", symbols=BTC) == 2
     assert "the archive holds BTC/USD of binance, the configuration asks for ETH/USD" in capsys.readouterr().err
+
+
+def test_archive_in_a_bucket_serves_two_machines(
+    exchange: LocalExchange, since: list[str], bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_s3 = (f"data.uri=s3://{bucket}/bars", "data.source=exchange", f"aws.region={REGION}")
+    words = [*since, *(word for setting in in_s3 for word in ("--set", setting))]
+    assert fetch(exchange, words, symbols=BTC) == 0
+    exchange.requests.clear()
+    monkeypatch.setenv("CRPBOT_HOME", str(tmp_path / "other home"))
+    assert fetch(exchange, words, symbols=BTC) == 0
+    assert [one.rows for one in exchange.requests.of()] == [10], "the other machine's bars are there"
+    config = load_config(None, [*in_s3, "exchange.name=binance"])
+    archive = open_archive(config, home=tmp_path / "third home")
+    start_ms = first_ms(exchange)
+    closed = Bars(*traded(1)).within(Span(start_ms, floor_minute(exchange.now_ms)))
+    assert archive.bars(BTC, Span(0, exchange.now_ms)).same_as(closed)
 
 
 @pytest.mark.long

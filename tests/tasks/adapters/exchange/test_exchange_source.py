@@ -1,0 +1,149 @@
+"""Candles of an exchange as a source: an exchange in memory, a real archive."""
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models_lib.candles.archive.archive import CandleArchive
+from models_lib.candles.archive.places import LocalPlace
+from models_lib.candles.bars import floor_minute
+from models_lib.candles.schema import BAR_MS, TIMESTAMP_DTYPE, epoch_ms
+from models_lib.candles.sources import load_candles
+from models_lib.config import DataSection, ExchangeSection, load_config
+from models_lib.errors import ConfigError, DataError, TransientError
+from tasks.adapters.exchange.source import ExchangeCandles
+from tasks.adapters.sources import check_source
+from tests.exchange.fake_exchange import FakeExchange
+from tests.exchange.sample_bars import Arrays, made_up_bars
+from tests.ports import free_port
+
+BTC = "BTC-USD"
+DAYS, DAY_BARS = 3, 1_440
+SECTION = ExchangeSection(second="binance")
+
+
+@pytest.fixture
+def bars() -> Arrays:
+    """Five days until this machine's minute, and one to come."""
+    first_ms = floor_minute(time.time_ns() // 1_000_000) - 5 * DAY_BARS * BAR_MS
+    return made_up_bars(6 * DAY_BARS, first_ms=first_ms)
+
+
+def exchange_of(bars: Arrays, name: str = "coinbase") -> FakeExchange:
+    now_ms = int(bars[0][0]) + 5 * DAY_BARS * BAR_MS + BAR_MS // 2
+    return FakeExchange({BTC: bars}, name=name, now_ms=now_ms)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> CandleArchive:
+    return CandleArchive(LocalPlace(tmp_path / "candles"), tmp_path / "staging")
+
+
+def source_of(exchange: FakeExchange, archive: CandleArchive, *, second: FakeExchange | None = None) -> ExchangeCandles:
+    return ExchangeCandles(exchange, archive, SECTION, days=DAYS, second=second)
+
+
+def test_newest_days_are_handed_over_to_the_bit(bars: Arrays, archive: CandleArchive) -> None:
+    frame = source_of(exchange_of(bars), archive).fetch(BTC)
+    assert frame["timestamp"].dtype == TIMESTAMP_DTYPE
+    stamps = epoch_ms(frame)
+    assert stamps[-1] == bars[0][5 * DAY_BARS - 1], "the newest closed one"
+    assert len(frame) in {DAYS * DAY_BARS, DAYS * DAY_BARS - 1}, "one less where this machine's minute has passed"
+    rows = np.searchsorted(bars[0], stamps)
+    np.testing.assert_array_equal(frame.iloc[:, 1:].to_numpy(), bars[1][rows])
+
+
+def test_exchange_is_asked_once_for_content_and_candles(bars: Arrays, archive: CandleArchive) -> None:
+    exchange = exchange_of(bars)
+    source = source_of(exchange, archive)
+    content = source.content(BTC)
+    asked = len(exchange.asked)
+    exchange.advance(minutes=3)
+    frame = source.fetch(BTC)
+    assert (source.content(BTC), len(exchange.asked)) == (content, asked)
+    assert epoch_ms(frame)[-1] == bars[0][5 * DAY_BARS - 1], "content and candles are of the same minutes"
+
+
+def test_content_changes_with_the_bars(bars: Arrays, archive: CandleArchive) -> None:
+    exchange = exchange_of(bars)
+    before = source_of(exchange, archive).content(BTC)
+    exchange.advance(minutes=1)
+    after = source_of(exchange, archive).content(BTC)
+    assert before is not None
+    assert after is not None
+    assert before != after
+
+
+def test_second_exchange_is_asked_for_the_newest_day_and_compared(bars: Arrays, archive: CandleArchive) -> None:
+    second = exchange_of((bars[0], bars[1] * [1.01, 1.01, 1.01, 1.01, 1.0]), name="binance")
+    source = source_of(exchange_of(bars), archive, second=second)
+    assert source.facts(BTC) is None
+    source.fetch(BTC)
+    assert sum(span.minutes for _, span in second.asked) == DAY_BARS
+    facts = source.facts(BTC)
+    assert facts is not None
+    assert facts.checks is not None
+    median = next(check for check in facts.checks.checks if check.name == "median_deviation")
+    # 1 % is 100 bp; the limit is 10. Prices are of 60,000, so their doubles make no difference.
+    assert median.value == pytest.approx(100.0, rel=1e-2)
+    assert median.alarm
+    assert median.words in source.remarks(BTC)
+
+
+def test_second_exchange_that_is_away_stops_nothing(
+    bars: Arrays, archive: CandleArchive, caplog: pytest.LogCaptureFixture
+) -> None:
+    second = exchange_of(bars, name="binance")
+    second.befall(TransientError("binance is away. Try again later."))
+    source = source_of(exchange_of(bars), archive, second=second)
+    with caplog.at_level(logging.WARNING, "models_lib.candles"):
+        assert len(source.fetch(BTC)) >= DAYS * DAY_BARS - 1
+    assert "could not be held against a second exchange: binance is away" in caplog.text
+    facts = source.facts(BTC)
+    assert facts is not None
+    assert facts.checks is not None
+    assert all(check.value is None for check in facts.checks.checks if check.name == "median_deviation")
+
+
+def test_holes_get_into_the_report_with_their_cause(bars: Arrays, archive: CandleArchive) -> None:
+    exchange = exchange_of(bars)
+    end_ms = int(bars[0][5 * DAY_BARS])
+    exchange.market_of(BTC).hide(end_ms - 300 * BAR_MS, end_ms - 200 * BAR_MS)
+    data = DataSection(source="exchange", days=DAYS)
+    frame, report = load_candles(source_of(exchange, archive), BTC, data, now=None)
+    assert report.missing_minutes == 100
+    assert report.fetched is not None
+    assert [(hole.start_ms, hole.minutes, hole.cause) for hole in report.fetched.holes] == [
+        (end_ms - 300 * BAR_MS, 100, "outage")
+    ]
+    print(report.warnings, report.fetched.remarks)
+    assert set(report.fetched.remarks) <= set(report.warnings)
+    assert any("100" in remark and "outage" in remark for remark in report.fetched.remarks)
+    assert len(frame) == len(np.unique(epoch_ms(frame)))
+
+
+def test_symbol_without_candles_is_refused(bars: Arrays, archive: CandleArchive) -> None:
+    old = (bars[0] - 400 * DAY_BARS * BAR_MS, bars[1])
+    exchange = FakeExchange({BTC: old}, name="coinbase", now_ms=int(bars[0][-1]))
+    with pytest.raises(DataError, match=r"BTC-USD: coinbase has no candles of BTC/USD in the newest 3 days"):
+        source_of(exchange, archive).fetch(BTC)
+    assert source_of(exchange, archive).content(BTC) is None
+
+
+def test_error_of_the_exchange_is_the_source_s(bars: Arrays, archive: CandleArchive) -> None:
+    exchange = exchange_of(bars)
+    exchange.befall(*[ConfigError("not from here")] * 4)
+    with pytest.raises(ConfigError, match="not from here"):
+        source_of(exchange, archive).content(BTC)
+
+
+def test_exchange_that_does_not_answer_is_worth_a_warning_at_the_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ("data.source=exchange", "symbols=[BTC-USD]", f"exchange.base_url=http://127.0.0.1:{free_port()}")
+    with caplog.at_level(logging.WARNING, "models_lib.candles"):
+        check_source(load_config(None, settings), home=tmp_path)
+    assert "coinbase" in caplog.text
