@@ -19,6 +19,7 @@ _EPILOG = """\
 examples:
   crpbot run                                  three models on the embedded market
   crpbot run --symbols BTC-USD --set data.source=parquet --set data.path=CANDLES
+  crpbot fetch --since 2y                     candles from the exchange, as far as they are missing
   crpbot data check CANDLES                   before training on them
   crpbot status                               where each symbol stands, and what needs a look
   crpbot history                              who promoted what, when and why

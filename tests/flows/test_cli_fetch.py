@@ -12,9 +12,10 @@ import pytest
 
 from flows.cli import main
 from models_lib.candles.bars import Bars, Span, floor_minute
+from models_lib.candles.exchange import Market
 from models_lib.candles.schema import BAR_MS, VALUE_COLUMNS
 from models_lib.candles.simulated import simulate_candles
-from models_lib.config import load_config
+from models_lib.config import ExchangeSection, load_config
 from tasks.adapters.archives import open_archive
 from tests.aws.weed import REGION
 from tests.exchange.faults import Fault
@@ -207,6 +208,19 @@ def test_interrupted_fetch_keeps_what_came(exchange: LocalExchange, since: list[
     # At most the four pages that were under way are asked for twice, and the minute that passed meanwhile.
     assert pages <= len(exchange.requests.of()) <= pages + 4 + 1
     assert asked < pages
+
+
+@pytest.mark.long
+def test_symbol_that_somebody_else_fetches_is_left_to_them(
+    exchange: LocalExchange, since: list[str], home: Path, capsys: Heard
+) -> None:
+    market = Market(symbol=BTC, name="BTC/USD", volume_unit="BTC")
+    with archive_of(home, WIRE).writer(BTC, market=market, exchange=ExchangeSection(name=WIRE)):
+        assert fetch(exchange, since) == 3
+    heard = capsys.readouterr()
+    assert heard.out.splitlines()[1].split()[0] == ETH
+    assert f"  {BTC} (" in heard.err
+    assert "another process fetches its candles" in heard.err
 
 
 def test_archive_of_another_market_is_refused(exchange: LocalExchange, since: list[str], capsys: Heard) -> None:
