@@ -49,7 +49,7 @@ def open_source(config: RunConfig, *, home: Path) -> "CandleSource":
             return S3Candles(S3Folder(Aws.of(config.aws), data.uri))
         case "exchange":
             from tasks.adapters.archives import open_archive  # noqa: PLC0415
-            from tasks.adapters.exchange.source import ExchangeCandles  # noqa: PLC0415
+            from tasks.adapters.exchange_candles import ExchangeCandles  # noqa: PLC0415
 
             section = config.exchange
             second = open_asked(config, home=home, second=True) if section.second else None

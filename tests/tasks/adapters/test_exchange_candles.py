@@ -15,7 +15,7 @@ from models_lib.candles.schema import BAR_MS, TIMESTAMP_DTYPE, epoch_ms
 from models_lib.candles.sources import load_candles
 from models_lib.config import DataSection, ExchangeSection, load_config
 from models_lib.errors import ConfigError, DataError, TransientError
-from tasks.adapters.exchange.source import ExchangeCandles
+from tasks.adapters.exchange_candles import ExchangeCandles
 from tasks.adapters.sources import check_source
 from tests.exchange.fake_exchange import FakeExchange
 from tests.exchange.sample_bars import Arrays, made_up_bars
