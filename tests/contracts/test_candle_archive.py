@@ -339,7 +339,7 @@ def test_of_two_homes_at_one_bucket_the_second_loses_nothing(opened: Open) -> No
     assert known(one).asked_spans == Spans((span(0, 30),))
 
 
-@pytest.mark.parametrize("every", [4, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [8, pytest.param(1, marks=pytest.mark.long)])
 def test_killed_at_any_step_of_a_settlement_the_archive_is_readable_and_nothing_is_lost(
     tmp_path: Path, every: int
 ) -> None:

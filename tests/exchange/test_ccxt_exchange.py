@@ -150,7 +150,15 @@ def test_market_that_was_struck_off_is_refused_for_itself(
         exchange.page("BTC-USD", HOUR)
 
 
-@pytest.mark.parametrize(("status", "as_date"), [(429, False), (418, False), (503, False), (418, True)])
+@pytest.mark.parametrize(
+    ("status", "as_date"),
+    [
+        (429, False),
+        (418, True),
+        pytest.param(418, False, marks=pytest.mark.long),
+        pytest.param(503, False, marks=pytest.mark.long),
+    ],
+)
 def test_exchange_is_left_alone_for_as_long_as_it_says(
     status: int, as_date: bool, local: LocalExchange, tmp_path: Path
 ) -> None:

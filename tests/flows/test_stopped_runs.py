@@ -125,7 +125,8 @@ def test_killed_training_leaves_the_champion_and_the_next_run_works(home: Path) 
     check_next_run_works(home, seed=2)
 
 
-@pytest.mark.parametrize("whom", [pytest.param("the process", marks=pytest.mark.long), "its group, as a terminal does"])
+@pytest.mark.long
+@pytest.mark.parametrize("whom", ["the process", "its group, as a terminal does"])
 def test_ctrl_c_ends_a_training_within_seconds_in_one_line(home: Path, whom: str) -> None:
     before = Standing.of(home)
     with running(home, *SETTINGS, *ENDLESS, "training.seed=2") as run:

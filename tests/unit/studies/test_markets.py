@@ -23,6 +23,7 @@ def study(tmp_path, *arguments):
     return status, json.loads(out.read_text())
 
 
+@pytest.mark.long
 def test_small_study_finds_the_planted_component_and_says_that_it_falls_short_of_the_best(tmp_path, capsys):
     """7,000 training rows and two epochs find most of it: far above chance, and below the 98 % that is claimed."""
     status, record = study(tmp_path, "--market", "planted", "--label", "forward_return", "--seeds", "1", *SMALL)
