@@ -19,6 +19,8 @@ RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
 # Several processes share the cores: one thread each, or OpenMP's spin barriers eat them.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_NUM_THREADS=2
+# Where it is set, every process that the tests start would compile all modules and asserts anew.
+unexport PYTHONDONTWRITEBYTECODE
 RUNTIME_DIST := dist/runtime
 PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
