@@ -145,14 +145,14 @@ def _deviations(symbol: str, first: Bars, second: Bars | None, section: Exchange
             "median_deviation",
             median,
             limits[0],
-            f"{both} are {median:.1f} bp apart in the median of {minutes} (at most {limits[0]:g})",
+            f"{both} are {median:,.1f} bp apart in the median of {minutes} (at most {limits[0]:g})",
             "Look whether both are the same coin in the same currency, or raise exchange.max_median_deviation_bp",
         ),
         _judged(
             "worst_deviation",
             float(apart[worst]),
             limits[1],
-            f"{both} are at most {apart[worst]:.1f} bp apart in {minutes} (at most {limits[1]:g}): "
+            f"{both} are {apart[worst]:,.1f} bp apart in the worst of {minutes} (at most {limits[1]:g}): "
             f"{closes[worst]:.10g} and {others[worst]:.10g} at {_at(int(stamps[worst]))}",
             "Look at this minute on both exchanges, or raise exchange.max_worst_deviation_bp",
         ),
@@ -242,10 +242,15 @@ def _volume(name: CheckName, first: Bars, other: Bars | None, beside: str, limit
         name,
         times,
         limit,
-        f"volume times price of a minute is, in the median, {factor:.3g} times that of {beside} "
+        f"volume times price of a minute is, in the median, {_rounded(factor)} times that of {beside} "
         f"(at most {limit:g} times more or less)",
         _likely_unit(factor, float(np.median(first.values[:, _CLOSE]))),
     )
+
+
+def _rounded(factor: float) -> str:
+    """Three digits, and no exponent where a person can read the number without one: 0.351, 1,998."""
+    return f"{factor:,.0f}" if 1_000.0 <= factor < 1e9 else f"{factor:.3g}"
 
 
 def _worth(bars: Bars) -> Floats:

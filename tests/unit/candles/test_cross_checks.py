@@ -71,6 +71,7 @@ def test_closes_beyond_the_limits_alarm_and_name_the_setting():
     assert "(at most 9)" in checks.alarms[0].words
     assert "exchange.max_median_deviation_bp" in checks.alarms[0].words
     assert "exchange.max_worst_deviation_bp" in checks.alarms[1].words
+    assert "are 100.0 bp apart in the worst of 62 common minutes (at most 99)" in checks.alarms[1].words
 
 
 def test_closes_only_minutes_that_both_have_are_compared():
@@ -141,6 +142,7 @@ def test_volume_in_the_quote_currency_is_recognised_by_the_price():
     volume = one(checked(first, bars([50_000.0] * 60, volumes=3.0)), "volume_beside_second")
     assert (volume.value, volume.alarm) == (pytest.approx(100_000 / 3), True)
     assert "counted in the quote currency instead of the base coin" in volume.words
+    assert "in the median, 33,333 times that of binance" in volume.words, "nobody reads 3.33e+04 at night"
     turned = one(checked(bars([50_000.0] * 60, volumes=3.0), first), "volume_beside_second")
     assert (turned.value, turned.alarm) == (pytest.approx(100_000 / 3), True)
     assert "the other volume is likely counted in the quote currency" in turned.words
