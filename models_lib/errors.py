@@ -14,7 +14,8 @@
     |-- NotificationError  the endpoint refuses the message: mend the channel's address, password or certificate
     |-- VerdictError       some symbols failed: read the summary, which the error names
     |-- TransientError     try again later: network, throttling, a busy lock
-    |   `-- BusyError      somebody else is at work there; nothing was begun
+    |   |-- BusyError      somebody else is at work there; nothing was begun
+    |   `-- OutOfPatienceError  tried again for as long as the configuration says; much later, not at once
     `-- StoppedError       someone stopped the run; start it again when it suits
 
 A message is one readable sentence or two: the subject, the fact with its limit, where and when, the remedy.
@@ -118,3 +119,7 @@ class TransientError(CrpbotError):
 
 class BusyError(TransientError):
     """Somebody else is at work there; nothing was begun."""
+
+
+class OutOfPatienceError(TransientError):
+    """It was tried again for as long as the configuration says: whoever hears of it does not begin anew at once."""

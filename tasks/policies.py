@@ -12,16 +12,16 @@ import httpx
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from models_lib.errors import TransientError
+from models_lib.errors import OutOfPatienceError, TransientError
 
 _PASSING = (TransientError, ConnectionError, TimeoutError, InterruptedError, httpx.TransportError)
 """httpx's own faults of the network are no ConnectionError."""
 
 
 def is_transient(_task: Any, _run: TaskRun, state: State[Any]) -> bool:
-    """True when the failure is of a kind that passes by itself."""
+    """True when the failure is of a kind that passes by itself, and nobody has waited for that already."""
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, _PASSING)
+    return isinstance(failure, _PASSING) and not isinstance(failure, OutOfPatienceError)
 
 
 NETWORK: dict[str, Any] = {

@@ -8,6 +8,7 @@ What does not belong here: how an exchange is spoken to and how fast (tasks.adap
 (archive), and what a person sees of it (flows/console.py).
 """
 
+import contextvars
 import threading
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from models_lib.candles.exchange import Exchange
 from models_lib.candles.schema import BAR_MS
 from models_lib.candles.symbol_fetch import Asking, ExchangeTime, Fetched, SymbolFetch
 from models_lib.config import ExchangeSection
-from models_lib.errors import CrpbotError, StoppedError
+from models_lib.errors import CrpbotError, StoppedError, excerpt
 from models_lib.interruption import HEARD_SECONDS, ended_by_stop
 
 DAY_MS: Final = 1_440 * BAR_MS
@@ -40,6 +41,7 @@ class Progress:
         requests: pages that were asked for, failed ones with them.
         minutes_a_second: of all symbols together since the beginning.
         seconds_left: until all symbols are done at this rate; None before the first page.
+        trouble: why the newest answer was of no use; None where it was.
     """
 
     symbol: str
@@ -48,12 +50,16 @@ class Progress:
     requests: int
     minutes_a_second: float
     seconds_left: float | None
+    trouble: str | None = None
 
     def words(self) -> str:
         """As in "12,000 of 1,051,200 minutes (1%), 9,100 a second, 1:54 left"."""
         share = self.done / self.total if self.total else 1.0
+        waits = "" if self.trouble is None else f"; tries again: {excerpt(self.trouble)}"
         left = "" if self.seconds_left is None else f", {_clock(self.seconds_left)} left"
-        return f"{self.done:,} of {self.total:,} minutes ({share:.0%}), {self.minutes_a_second:,.0f} a second{left}"
+        return (
+            f"{self.done:,} of {self.total:,} minutes ({share:.0%}), {self.minutes_a_second:,.0f} a second{left}{waits}"
+        )
 
 
 def newest_days(days: int, machine_ms: int) -> Span:
@@ -107,7 +113,12 @@ class _Round:
         self._began = time.monotonic()
 
     def run(self, connections: int) -> dict[str, Told]:
-        threads = [threading.Thread(target=self._work, name=f"fetches-{n}", daemon=True) for n in range(connections)]
+        # What is logged in them belongs to the run that asked.
+        contexts = [contextvars.copy_context() for _ in range(connections)]
+        threads = [
+            threading.Thread(target=context.run, args=[self._work], name=f"fetches-{n}", daemon=True)
+            for n, context in enumerate(contexts)
+        ]
         try:
             with ended_by_stop(self._end):
                 self._wait_for(threads)
@@ -190,6 +201,7 @@ class _Round:
             requests=part.requests,
             minutes_a_second=rate,
             seconds_left=left / rate if rate > 0.0 else None,
+            trouble=part.trouble,
         )
 
 

@@ -20,7 +20,7 @@ from models_lib.candles.exchange import Clock, Exchange
 from models_lib.candles.pages import pages_of
 from models_lib.candles.schema import BAR_MS
 from models_lib.config import ExchangeSection
-from models_lib.errors import BusyError, CrpbotError, DataError, TransientError
+from models_lib.errors import BusyError, CrpbotError, DataError, OutOfPatienceError, TransientError
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 30.0
@@ -128,11 +128,13 @@ class SymbolFetch:
         in_flight: pieces of work that were taken and are not back.
         done_minutes, all_minutes: of the pages; `all_minutes` is the whole span until the pages are known.
         requests: pages that were asked for, failed ones with them.
+        trouble: why the newest answer was of no use; None where it was.
     """
 
     def __init__(self, symbol: str, span: Span, asking: Asking) -> None:
         self.symbol = symbol
         self.error: CrpbotError | None = None
+        self.trouble: str | None = None
         self.not_before = 0.0
         self.in_flight = self.done_minutes = self.requests = 0
         self.all_minutes = Span(span.start_ms, min(span.end_ms, asking.time.machine_ms())).minutes
@@ -187,7 +189,7 @@ class SymbolFetch:
     def came(self, piece: Span | None, pages: list[Span]) -> None:
         """The piece is done."""
         self.in_flight -= 1
-        self._failing_since = None
+        self._failing_since = self.trouble = None
         if piece is None:
             self._left.extend(pages)
             self.all_minutes = sum(page.minutes for page in pages)
@@ -239,6 +241,7 @@ class SymbolFetch:
     def _put_off(self, piece: Span | None, error: CrpbotError, now: float) -> None:
         self._failing_since = now if self._failing_since is None else self._failing_since
         self._failures[piece] += 1
+        self.trouble = str(error)
         longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures[piece] - 1, 10))
         if wait_seconds := _asked_to_wait(error):
             longest = min(longest, wait_seconds)
@@ -297,7 +300,7 @@ def _asked_to_wait(error: CrpbotError) -> float:
 def _out_of_patience(symbol: str, asking: Asking, error: CrpbotError) -> CrpbotError:
     if isinstance(error, DataError):
         return error
-    return TransientError(
+    return OutOfPatienceError(
         f"{symbol}: {asking.exchange.name} gave no usable answer within {asking.section.patience_minutes:g} minutes "
         f"(exchange.patience_minutes); the last: {error} What came is kept, and the next fetch goes on from there.",
         retry_after_seconds=_asked_to_wait(error) or None,

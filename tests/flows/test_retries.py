@@ -11,7 +11,7 @@ import pytest
 from models_lib.candles.simulated import simulate_candles
 from models_lib.candles.sources import OnlyCandles
 from models_lib.config import DataSection, RunConfig
-from models_lib.errors import ConfigError, DataError, TransientError
+from models_lib.errors import ConfigError, DataError, OutOfPatienceError, TransientError
 from models_lib.steps.plan import RunPlan, plan_run
 
 pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("prefect")]
@@ -81,7 +81,10 @@ def test_passing_fault_that_stays_ends_after_four_more_tries(fetch: Callable[[Fa
     assert source.calls == 5
 
 
-@pytest.mark.parametrize("fault", [DataError("two bars a minute"), ConfigError("no such folder"), MemoryError()])
+@pytest.mark.parametrize(
+    "fault",
+    [DataError("two bars a minute"), ConfigError("no such folder"), MemoryError(), OutOfPatienceError("still away")],
+)
 def test_lasting_fault_is_not_tried_again(fetch: Callable[[FaultySource], Any], fault: Exception) -> None:
     source = FaultySource(fault)
     state = fetch(source)

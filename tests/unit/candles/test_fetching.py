@@ -1,5 +1,6 @@
 """Bringing archives up to date, against an exchange in memory and a real archive."""
 
+import contextvars
 import threading
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from models_lib.candles.fetching import Progress, Told, bring_up_to_date
 from models_lib.candles.schema import BAR_MS
 from models_lib.candles.symbol_fetch import MOST_BAD_ANSWERS, Fetched
 from models_lib.config import ExchangeSection
-from models_lib.errors import ConfigError, CrpbotError, DataError, StoppedError, TransientError
+from models_lib.errors import ConfigError, CrpbotError, DataError, OutOfPatienceError, StoppedError, TransientError
 from models_lib.interruption import allow_work, request_stop
 from tests.exchange.fake_exchange import FakeExchange
 from tests.exchange.sample_bars import FIRST_MS, made_up_bars
@@ -114,6 +115,7 @@ def test_symbol_is_given_up_when_patience_ends_and_the_next_fetch_goes_on(archiv
     assert time.monotonic() - began < 5.0
     assert isinstance(error_of(told[BTC]), TransientError)
     assert "gave no usable answer within 0.01 minutes (exchange.patience_minutes); the last: away" in str(told[BTC])
+    assert isinstance(told[BTC], OutOfPatienceError), "a step that fetches does not begin anew"
     again = fake()
     assert fetched(fetch(again, archive, BTC)[BTC]).requests == 8, "two of ten pages were kept"
 
@@ -231,3 +233,22 @@ def test_fault_of_ours_comes_out(archive: CandleArchive) -> None:
 
     with pytest.raises(ZeroDivisionError, match="a fault of ours"):
         bring_up_to_date(fake(), archive, {BTC: WHOLE}, SECTION, on_progress=broken)
+
+
+def test_threads_of_a_fetch_work_in_the_context_of_whoever_asked(archive: CandleArchive) -> None:
+    """Otherwise Prefect does not know whose log lines they are, and warns on stderr instead of showing them."""
+    run = contextvars.ContextVar("run", default="nobody's")
+    run.set("this one's")
+    seen = set()
+    bring_up_to_date(fake(), archive, {BTC: WHOLE}, SECTION, on_progress=lambda _: seen.add(run.get()))
+    assert seen == {"this one's"}
+
+
+def test_progress_says_why_nothing_comes(archive: CandleArchive) -> None:
+    exchange = fake()
+    exchange.befall(None, TransientError("coinbase answers with status 503"))
+    said: list[str] = []
+    section = ExchangeSection(connections=1)
+    bring_up_to_date(exchange, archive, {BTC: WHOLE}, section, on_progress=lambda at: said.append(at.words()))
+    told = [words.endswith("left; tries again: coinbase answers with status 503") for words in said]
+    assert told == [False, False, True, *[False] * 9], said
