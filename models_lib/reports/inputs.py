@@ -308,6 +308,11 @@ class DataWindow:
     fetched: Fetched | None = None
     """None where no exchange was asked for these candles."""
 
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """Names of the cross-checks beyond their limits."""
+        return () if self.fetched is None else tuple(check.name for check in self.fetched.checks if check.alarm)
+
     @classmethod
     def from_json(cls, candles: Mapping[str, Any], splits: Mapping[str, Any] | None) -> Self:
         """From the JSON forms of the candle report and of the splits (None: the split never happened)."""

@@ -243,7 +243,7 @@ def _by_cause(holes: Mapping[str, Mapping[str, int]] | None) -> str:
     if holes is None:
         return "not known"
     told = [
-        f"{cause}: {wording.whole(found['minutes'])} in {wording.whole(found['holes'])}"
+        f"{cause}: {wording.whole(found['minutes'])} min in {wording.plural(found['holes'], 'hole')}"
         for cause, found in holes.items()
     ]
     return ", ".join(told) or "none"

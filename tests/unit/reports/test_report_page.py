@@ -174,6 +174,15 @@ def test_page_of_fetched_candles_shows_what_the_exchange_said(samples, pages):
     assert "Fetched from" not in words(render_report(plain))
 
 
+def test_page_names_data_alarms_beside_the_verdict(samples, pages):
+    shown = words(pages["good"])
+    assert shown.index("data alarm: jump") < shown.index("Is it sound?")
+    fetched = samples["good"].data.fetched
+    calm = dataclasses.replace(fetched, checks=tuple(dataclasses.replace(one, alarm=False) for one in fetched.checks))
+    data = dataclasses.replace(samples["good"].data, fetched=calm)
+    assert "data alarm" not in words(render_report(dataclasses.replace(samples["good"], data=data)))
+
+
 def test_page_of_a_simulated_market_warns_first(samples, pages):
     shown = words(pages["broken"])
     assert shown.index("nothing on this page says anything about real prices") < shown.index("SOL-USD HELD")

@@ -169,7 +169,7 @@ def test_markdown_says_where_the_candles_end_and_every_warning_about_them(summar
     section = page.partition("## Data\n\n")[2].partition("\n\n##")[0].splitlines()
     window = "2024-11-20T00:00Z | 2026-11-20T01:59Z | 1,320 | 41"
     assert section[2:] == [
-        f"| BTC-USD | coinbase BTC/USD | {window} | no trades: 41 in 41, outage: 1,320 in 2 |",
+        f"| BTC-USD | coinbase BTC/USD | {window} | no trades: 41 min in 41 holes, outage: 1,320 min in 2 holes |",
         f"| ETH-USD | candles/ETH-USD.parquet | {window} | not known |",
         "",
         "- ETH-USD: 1 hole",
