@@ -17,6 +17,7 @@ from models_lib.config import RunConfig
 from models_lib.errors import ConfigError, DataError, TransientError
 from models_lib.preflight import Finding
 from tasks.adapters.archives import open_archive
+from tasks.adapters.exchange.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from tasks.adapters.aws.clients import Aws
@@ -81,6 +82,14 @@ def _told(config: RunConfig, home: Path, symbol: str, aws: "Aws | None") -> Find
 def _archive_finding(config: RunConfig, symbol: str, home: Path) -> Finding:
     """What is not fetched yet is unknown, as the run fetches it first; what the exchange does not have, it will not have."""
     archive, data = open_archive(config, home=home), config.data
+    # The exchange is not asked here; that it can never serve so many is known without.
+    newest_bars = CATALOGUE[config.exchange.name].newest_bars
+    if newest_bars is not None and newest_bars <= data.days * MINUTES_A_DAY:
+        fact = (
+            f"exchange.name={config.exchange.name} serves only its newest {newest_bars - 1:,} closed minutes; "
+            f"data.days={data.days} needs {data.days * MINUTES_A_DAY:,}."
+        )
+        return Finding("data", "fail", fact, "Choose another exchange for a training.", symbol)
     window = newest_days(data.days, time.time_ns() // 1_000_000)
     record = archive.record(symbol)
     rows = 0 if record is None else record.present.within(window).minutes

@@ -15,6 +15,7 @@ from models_lib.candles.schema import BAR_MS, TIMESTAMP_DTYPE, epoch_ms
 from models_lib.candles.sources import load_candles
 from models_lib.config import DataSection, ExchangeSection, load_config
 from models_lib.errors import ConfigError, DataError, TransientError
+from tasks.adapters.candle_rows import data_findings
 from tasks.adapters.exchange_candles import ExchangeCandles
 from tasks.adapters.sources import check_source
 from tests.exchange.fake_exchange import FakeExchange
@@ -144,3 +145,13 @@ def test_exchange_that_does_not_answer_is_worth_a_warning_at_the_start(
     with caplog.at_level(logging.WARNING, "models_lib.candles"):
         check_source(load_config(None, settings), home=tmp_path)
     assert "coinbase" in caplog.text
+
+
+def test_preflight_fails_where_the_exchange_can_never_serve_so_many_days(tmp_path: Path) -> None:
+    """The run refuses to start then, so a preflight that lets it pass would be no use."""
+    config = load_config(None, ("data.source=exchange", "exchange.name=kraken"))
+    (finding,) = data_findings(config, [BTC], home=tmp_path)
+    assert finding.answer == "fail"
+    assert finding.fact == (
+        "exchange.name=kraken serves only its newest 719 closed minutes; data.days=50 needs 72,000."
+    )
