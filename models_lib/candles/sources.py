@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from models_lib.candles.checks import CandleReport, check_and_fill
 from models_lib.candles.fetch_facts import FetchFacts
+from models_lib.candles.schema import BAR_MINUTES
 from models_lib.candles.simulated import MarketKind, simulate_candles
 from models_lib.config import DataSection, RunConfig
 from models_lib.errors import ConfigError, DataError
@@ -150,8 +151,11 @@ def load_candles(
     Raises:
         DataError: the symbol has no readable candles, or they break a rule.
     """
-    judged_at = None if data.source == "simulated" else now
     raw = source.fetch(symbol)
+    judged_at = None if data.source == "simulated" else now
+    if judged_at is not None and data.source == "exchange":
+        # It gives closed bars only, by its own clock; the newest ones closed while the run was under way.
+        judged_at = max(judged_at, raw["timestamp"].iloc[-1] + pd.Timedelta(minutes=BAR_MINUTES))
     frame, report = check_and_fill(raw, symbol=symbol, rules=data, where=source.origin(symbol), now=judged_at)
     facts, warnings = source.facts(symbol), (*report.warnings, *source.remarks(symbol))
     return frame, replace(report, warnings=warnings, fetched=None if facts is None else facts.to_json())

@@ -123,6 +123,17 @@ def test_holes_get_into_the_report_with_their_cause(bars: Arrays, archive: Candl
     assert len(frame) == len(np.unique(epoch_ms(frame)))
 
 
+def test_bars_that_closed_after_the_run_began_are_no_unclosed_ones(bars: Arrays, archive: CandleArchive) -> None:
+    """A run dates itself by its beginning, and two years of candles take minutes to come."""
+    data = DataSection(source="exchange", days=DAYS)
+    began = datetime.now(UTC) - timedelta(minutes=10)
+    _, report = load_candles(source_of(exchange_of(bars), archive), BTC, data, now=began)
+    assert report.last > began
+    assert report.warnings == ()
+    _, report = load_candles(source_of(exchange_of(bars), archive), BTC, data, now=began + timedelta(days=3))
+    assert report.stale is not None
+
+
 def test_symbol_without_candles_is_refused(bars: Arrays, archive: CandleArchive) -> None:
     old = (bars[0] - 400 * DAY_BARS * BAR_MS, bars[1])
     exchange = FakeExchange({BTC: old}, name="coinbase", now_ms=int(bars[0][-1]))
