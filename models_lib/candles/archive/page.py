@@ -74,11 +74,16 @@ def _table(symbol: str, answer: Answer) -> NDArray[np.float64]:
         numbers = isinstance(row, list | tuple) and len(row) >= _COLUMNS
         if not numbers or not all(isinstance(value, int | float) for value in row[:_COLUMNS]):
             raise _no_bar(symbol, row, "it must be a list of six numbers")
-    return np.array([row[:_COLUMNS] for row in answer.rows], dtype=np.float64).reshape(-1, _COLUMNS)
+    try:
+        return np.array([row[:_COLUMNS] for row in answer.rows], dtype=np.float64).reshape(-1, _COLUMNS)
+    except OverflowError as error:
+        longest = max(answer.rows, key=lambda row: len(str(row)))
+        raise _no_bar(symbol, longest, "its numbers must fit into 64 bits") from error
 
 
 def _stamps(symbol: str, span: Span, times: NDArray[np.float64]) -> NDArray[np.int64]:
-    off = ~np.isfinite(times) | (times % BAR_MS != 0.0)
+    off = ~np.isfinite(times)
+    off[~off] = times[~off] % BAR_MS != 0.0
     if off.any():
         raise _no_bar(symbol, times[off][0], "its time must be a whole minute in milliseconds since 1970")
     beside = _BESIDE_MINUTES * BAR_MS
