@@ -80,7 +80,10 @@ class Writer:
         """
         with self._lock:
             manifest = self._manifest
-            asked = manifest.asked_spans.union(_union(page.answered for page in self._pending))
+            # Before the first bar there is no hole. So an exchange that for once had nothing of anything would never be asked for
+            # it again: where no bar ever came, what was answered does not count.
+            known = manifest.asked_spans if manifest.months else Spans()
+            asked = known.union(_union(page.answered for page in self._pending))
             closed = Span(span.start_ms, min(span.end_ms, floor_minute(now_ms)))
             holes = due(manifest.holes, now_ms=now_ms, hole_nights=self._section.hole_nights, page_minutes=page_minutes)
             again = manifest.young_spans.union(holes)

@@ -155,6 +155,28 @@ def test_exchange_with_a_short_memory_is_asked_for_what_it_has(archive: CandleAr
     assert (told.rows, told.requests) == (720, 3)
 
 
+def test_exchange_that_had_nothing_of_anything_is_asked_for_all_of_it_again(archive: CandleArchive) -> None:
+    """Nothing before the first bar is a hole, so nothing else would ever ask for it."""
+    exchange = fake()
+    exchange.market_of(BTC).hide(*WHOLE)
+    assert fetched(fetch(exchange, archive, BTC)[BTC]).requests == 10
+    exchange.market_of(BTC).show(*WHOLE)
+    told = fetched(fetch(exchange, archive, BTC)[BTC])
+    assert (told.rows, told.requests) == (1_000, 10)
+    assert archive.bars(BTC, WHOLE).same_as(Bars(*BARS))
+
+
+def test_symbol_listed_late_is_not_asked_for_what_was_before(archive: CandleArchive) -> None:
+    exchange = fake()
+    exchange.market_of(BTC).hide(WHOLE.start_ms, WHOLE.start_ms + 500 * BAR_MS)
+    assert fetched(fetch(exchange, archive, BTC)[BTC]).rows == 500
+    exchange.advance(minutes=1_440)
+    told = fetched(fetch(exchange, archive, BTC)[BTC])
+    assert (told.rows, told.requests, told.hole_minutes) == (500, 1, {}), (
+        "the newest minutes once more, and nothing else"
+    )
+
+
 def test_progress_ends_with_everything_done(archive: CandleArchive) -> None:
     seen: list[Progress] = []
     bring_up_to_date(fake(), archive, {BTC: WHOLE}, SECTION, on_progress=seen.append)
