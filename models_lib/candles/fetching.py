@@ -14,18 +14,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from models_lib.candles.archive.archive import CandleArchive
 from models_lib.candles.bars import Span, floor_minute
 from models_lib.candles.exchange import Exchange
-from models_lib.candles.schema import BAR_MS
+from models_lib.candles.schema import DAY_MS
 from models_lib.candles.symbol_fetch import Asking, ExchangeTime, Fetched, SymbolFetch
 from models_lib.config import ExchangeSection
 from models_lib.errors import CrpbotError, StoppedError, excerpt
 from models_lib.interruption import HEARD_SECONDS, ended_by_stop
 
-DAY_MS: Final = 1_440 * BAR_MS
 Told: TypeAlias = Fetched | CrpbotError
 """What a symbol came to: its figures, or why it was given up."""
 

@@ -26,6 +26,8 @@ BAR_MINUTES: Final = 1
 """Length of a bar."""
 BAR_MS: Final = BAR_MINUTES * 60_000
 """Length of a bar in milliseconds."""
+DAY_MS: Final = 86_400_000
+"""Length of a day in milliseconds."""
 
 
 def epoch_ms(frame: pd.DataFrame) -> NDArray[np.int64]:

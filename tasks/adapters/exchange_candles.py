@@ -20,12 +20,11 @@ from models_lib.candles.exchange import Exchange
 from models_lib.candles.fetch_facts import FetchFacts, KnownHole
 from models_lib.candles.fetching import Progress, bring_up_to_date, newest_days
 from models_lib.candles.pages import pages_of
-from models_lib.candles.schema import BAR_MS
+from models_lib.candles.schema import BAR_MS, DAY_MS
 from models_lib.candles.symbol_fetch import Fetched
 from models_lib.config import ExchangeSection
 from models_lib.errors import ConfigError, CrpbotError, DataError, TransientError
 
-_DAY_MS: Final = 1_440 * BAR_MS
 _PAST_DAYS: Final = 28
 """What the newest day is held against."""
 _TOLD_EVERY_SECONDS: Final = 5.0
@@ -121,8 +120,8 @@ class ExchangeCandles:
         )
 
     def _checked(self, symbol: str, fetched: Fetched) -> Checks:
-        day = Span(max(fetched.span.start_ms, fetched.span.end_ms - _DAY_MS), fetched.span.end_ms)
-        past = Span(day.start_ms - _PAST_DAYS * _DAY_MS, day.start_ms)
+        day = Span(max(fetched.span.start_ms, fetched.span.end_ms - DAY_MS), fetched.span.end_ms)
+        past = Span(day.start_ms - _PAST_DAYS * DAY_MS, day.start_ms)
         return cross_check(
             symbol,
             self._archive.bars(symbol, day),

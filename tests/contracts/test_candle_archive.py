@@ -153,12 +153,12 @@ def test_the_newest_minutes_are_wanted_once_more_and_then_are_final(archive: Can
 
 
 def test_a_hole_is_wanted_on_the_next_day_and_gone_when_it_was_filled(archive: CandleArchive) -> None:
-    filled(archive, page(0, 100, [*range(40), *range(43, 100)], received=10_000))
+    filled(archive, page(0, 100, [*range(40), *range(43, 100)], closed=10_000))
     next_day = 10_000 + 1_440
     with archive.writer(SYMBOL, market=MARKET, exchange=EXCHANGE) as writer:
         assert not writer.wanted(span(0, 100), now_ms=at(10_001), page_minutes=300)
         assert writer.wanted(span(0, 100), now_ms=at(next_day), page_minutes=300) == Spans((span(40, 43),))
-        writer.add(page(40, 43, [41], received=next_day))
+        writer.add(page(40, 43, [41], closed=next_day))
     holes = [(hole.span, hole.cause, hole.times_asked) for hole in known(archive).holes]
     assert holes == [(span(40, 41), "no trades", 2), (span(42, 43), "no trades", 2)]
     filled(archive, page(40, 43))

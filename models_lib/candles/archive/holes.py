@@ -1,7 +1,7 @@
 """Which minutes are missing, why as far as that can be known, and when they are asked for again.
 
 A hole lies between the first and the last bar: before the first one the symbol was not listed, after the last one nothing is
-known yet. It is asked for again once a day (UTC), as exchanges mend their history at night.
+known yet. It is asked for again once a day (UTC, by the exchange's clock), as exchanges mend their history at night.
 
 What does not belong here: minutes that were never asked for; they are no hole but work to be done.
 """
@@ -9,14 +9,13 @@ What does not belong here: minutes that were never asked for; they are no hole b
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from models_lib.candles.archive.manifest import Hole
 from models_lib.candles.archive.page import Page
 from models_lib.candles.bars import Span, Spans
-from models_lib.candles.schema import BAR_MS
+from models_lib.candles.schema import BAR_MS, DAY_MS
 
-_DAY_MS: Final = 86_400_000
 Told = TypeVar("Told")
 
 
@@ -49,11 +48,11 @@ def due(holes: Iterable[Hole], *, now_ms: int, hole_nights: int, page_minutes: i
 
     Holes that one page can hold are joined, with the bars between them, as that is one request instead of many.
     """
-    today = now_ms // _DAY_MS
+    today = now_ms // DAY_MS
     wanted = [
         hole.span
         for hole in holes
-        if hole.times_asked <= hole_nights and (hole.last_asked_ms is None or hole.last_asked_ms // _DAY_MS < today)
+        if hole.times_asked <= hole_nights and (hole.last_asked_ms is None or hole.last_asked_ms // DAY_MS != today)
     ]
     joined: list[Span] = []
     for span in sorted(wanted):
@@ -70,8 +69,8 @@ def _hole(span: Span, before: Sequence[Hole], since: Sequence[Page], outage_minu
         return before[0]  # a coin that trades seldom has many, and a settlement touches few
     times = min((hole.times_asked for hole in before), default=0)
     last_ms = max((hole.last_asked_ms for hole in before if hole.last_asked_ms is not None), default=None)
-    last_day = -1 if last_ms is None else last_ms // _DAY_MS
-    days = {page.received_ms // _DAY_MS for page in since}
+    last_day = -1 if last_ms is None else last_ms // DAY_MS
+    days = {page.closed_ms // DAY_MS for page in since}
     outage = span.minutes >= outage_minutes or any(page.troubled for page in since)
     outage = outage or any(hole.cause == "outage" for hole in before)
     return Hole(
@@ -79,7 +78,7 @@ def _hole(span: Span, before: Sequence[Hole], since: Sequence[Page], outage_minu
         minutes=span.minutes,
         cause="outage" if outage else "no trades",
         times_asked=times + sum(day > last_day for day in days),
-        last_asked_ms=max((page.received_ms for page in since), default=last_ms),
+        last_asked_ms=max((page.closed_ms for page in since), default=last_ms),
     )
 
 

@@ -69,6 +69,7 @@ class Hole(_Part):
     times_asked: Annotated[int, Field(ge=0)] = 0
     """On so many days (UTC)."""
     last_asked_ms: int | None = None
+    """By the exchange's clock."""
 
     @property
     def span(self) -> Span:

@@ -53,7 +53,7 @@ def test_a_hole_is_asked_once_a_day_however_often_it_is_asked() -> None:
     asked, present = Spans((span(0, 20),)), Spans((span(0, 5), span(8, 20)))
 
     def again(known: Sequence[Hole], minute: float) -> tuple[Hole, ...]:
-        return holes(asked, present, known=known, pages=[page(0, 20, [], received=minute)])
+        return holes(asked, present, known=known, pages=[page(0, 20, [], closed=minute)])
 
     first = again((), 101)  # 00:01 of the new year
     assert (first[0].times_asked, first[0].last_asked_ms) == (1, at(101))
@@ -61,6 +61,21 @@ def test_a_hole_is_asked_once_a_day_however_often_it_is_asked() -> None:
     assert (same_day[0].times_asked, same_day[0].last_asked_ms) == (1, at(101 + 23 * 60))
     assert again(same_day, 100 + 24 * 60)[0].times_asked == 2
     assert again(first, 101) == first
+
+
+@pytest.mark.parametrize("machine_days", [-3, 3])
+def test_the_day_is_the_exchanges_whatever_this_machines_clock_says(machine_days: int) -> None:
+    """Else a machine that is behind asks in every fetch, and one that is ahead not for days."""
+    asked, present = Spans((span(0, 20),)), Spans((span(0, 5), span(8, 20)))
+    answer = page(0, 20, [], closed=101, received=101 + machine_days * 1_440)
+    (found,) = holes(asked, present, pages=[answer])
+    assert not due([found], now_ms=at(200), hole_nights=7, page_minutes=300)
+    assert due([found], now_ms=at(101) + NIGHT_MS, hole_nights=7, page_minutes=300)
+
+
+def test_a_hole_asked_for_while_the_exchange_was_in_another_year_is_due() -> None:
+    early = hole(5, 2, last_ms=NOON_MS + 400 * NIGHT_MS)
+    assert due([early], now_ms=NOON_MS, hole_nights=7, page_minutes=300) == Spans((span(5, 7),))
 
 
 def test_what_is_left_of_a_hole_remembers_how_often_it_was_asked() -> None:
@@ -93,12 +108,12 @@ def test_a_hole_is_due_again_on_the_next_day(now_ms: int, is_due: bool) -> None:
 
 def test_a_hole_is_asked_for_on_so_many_later_days_and_no_more() -> None:
     asked, present = Spans((span(0, 20),)), Spans((span(0, 5), span(8, 20)))
-    nights, known = [], holes(asked, present, pages=[page(0, 20, [], received=101)])
+    nights, known = [], holes(asked, present, pages=[page(0, 20, [], closed=101)])
     for night in range(1, 12):
         now_ms = at(101) + night * NIGHT_MS
         if due(known, now_ms=now_ms, hole_nights=7, page_minutes=300):
             nights.append(night)
-            again = page(0, 20, [], received=101 + night * 1_440)
+            again = page(0, 20, [], closed=101 + night * 1_440)
             known = holes(asked, present, known=known, pages=[again])
     assert nights == [1, 2, 3, 4, 5, 6, 7]
     assert not due([hole(5, 2)], now_ms=NOON_MS + NIGHT_MS, hole_nights=0, page_minutes=300)
