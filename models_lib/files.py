@@ -99,9 +99,19 @@ def _fresh_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An error of the body that names no file, as that of a full disk, names this one; the body does nothing but write it."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes `data` to `path`, whole or not at all."""
-    with whole_file(path) as fresh:
+    with naming(path), whole_file(path) as fresh:
         fresh.write_bytes(data)
 
 

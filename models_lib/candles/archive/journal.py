@@ -20,7 +20,7 @@ import numpy as np
 from models_lib.candles.archive.page import Page
 from models_lib.candles.bars import Bars, Span
 from models_lib.candles.schema import VALUE_COLUMNS
-from models_lib.files import fsync_folder
+from models_lib.files import fsync_folder, naming
 
 _MAGIC: Final = b"crpB"
 _HEAD: Final = struct.Struct("<4sII")
@@ -102,9 +102,10 @@ class Journal:
     def _write(self, record: bytes) -> None:
         """The file is opened for appending."""
         rest = memoryview(record)
-        while rest:
-            rest = rest[self._file.write(rest) :]
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
 
 
 def _record(body: bytes) -> bytes:

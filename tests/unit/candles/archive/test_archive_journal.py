@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from models_lib.candles.archive.journal import Journal
 from models_lib.candles.archive.page import Page
+from models_lib.files import write_bytes
 from tests.archived import page
 
 PAGES = [page(0, 5), page(5, 5, []), page(3, 9, troubled=True, received=7), page(20, 300)]
@@ -109,11 +110,14 @@ def test_a_page_that_finds_no_room_leaves_the_journal_as_it_was(tmp_path: Path) 
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 100, limits[1]))
-        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as full:
             journal.append(PAGES[3])
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)) as full_too:
+            write_bytes(tmp_path / "month", bytes(len(before) + 200))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, previous)
+    assert (full.value.filename, full_too.value.filename) == (str(path), str(tmp_path / "month"))
     assert path.read_bytes() == before
     journal.append(PAGES[2])
     journal.close()
