@@ -21,7 +21,7 @@ from models_lib.candles.bars import Spans
 from models_lib.candles.exchange import Market
 from models_lib.candles.schema import CANDLE_COLUMNS, TIMESTAMP_DTYPE
 from models_lib.config import ExchangeSection
-from models_lib.errors import BusyError, ConfigError, DataError, TransientError
+from models_lib.errors import BusyError, ConfigError, DataError
 from tasks.adapters.aws.clients import Aws
 from tasks.adapters.s3.archive import S3Place
 from tasks.adapters.s3.objects import S3Folder
@@ -243,6 +243,17 @@ def test_what_a_killed_writer_left_unnamed_goes_with_the_next_one(
     assert f"2025-12.{'0' * 16}.parquet" not in files()
 
 
+def test_what_a_killed_writer_left_half_written_goes_with_the_next_one(tmp_path: Path) -> None:
+    """Also outside of the home, where `crpbot clean` never comes."""
+    half = tmp_path / "shared" / SYMBOL / f".2025-12.{'0' * 16}.parquet.4711-0123abcd.partial"
+    archive = CandleArchive(LocalPlace(tmp_path / "shared"), tmp_path / "staging")
+    filled(archive, page(0, 10))
+    half.write_bytes(b"half")
+    filled(archive, page(10, 20))
+    assert not half.exists()
+    assert everything(archive).same_as(bars(range(20)))
+
+
 def test_a_reader_at_work_while_others_write_sees_one_state_or_the_next(opened: Open) -> None:
     writer, reader = opened("writer"), opened("reader")
     filled(writer, page(0, 100))
@@ -331,7 +342,7 @@ def test_of_two_homes_at_one_bucket_the_second_loses_nothing(opened: Open) -> No
             slower.add(page(20, 30))
             filled(one, page(10, 20))
 
-    with pytest.raises(TransientError, match="another machine wrote to the archive meanwhile"):
+    with pytest.raises(BusyError, match="another machine wrote to the archive meanwhile"):
         write_while_the_first_one_writes()
     assert everything(other).same_as(bars(range(20)))
     filled(other)

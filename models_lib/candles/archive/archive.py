@@ -91,10 +91,10 @@ class CandleArchive:
         When the body raises, what came is settled as far as that is possible; the rest waits for the next writer.
 
         Raises:
-            BusyError: another process writes.
+            BusyError: another process writes, or somebody else wrote to the same bucket; nothing that came is lost.
             ConfigError: the archive holds another exchange or another market.
             DataError: the manifest is damaged.
-            TransientError: somebody else wrote to the same bucket; nothing that came is lost.
+            TransientError: the bucket does not answer; nothing that came is lost.
         """
         staging = self._staging / exchange.name
         staging.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from models_lib.errors import ConfigError, TransientError
+from models_lib.errors import BusyError, ConfigError
 from models_lib.files import sha256_bytes, write_bytes
 from models_lib.locks import locked
 
@@ -51,7 +51,7 @@ class ArchivePlace(Protocol):
         """Writes the manifest, whole or not at all.
 
         Raises:
-            TransientError: another one lies there than `over`: somebody else wrote meanwhile; nothing was changed.
+            BusyError: another one lies there than `over`: somebody else wrote meanwhile; nothing was changed.
         """
 
     def month(self, symbol: str, file: str, sha256: str) -> bytes | None:
@@ -102,7 +102,7 @@ class LocalPlace:
     def replace_record(self, symbol: str, content: bytes, *, over: Record | None) -> Record:
         """As ArchivePlace; whoever writes holds `exclusive`."""
         if self.record(symbol) != over:
-            raise TransientError(f"{symbol} ({self.name}): somebody else wrote to the archive. Fetch again.")
+            raise BusyError(f"{symbol} ({self.name}): somebody else wrote to the archive. Fetch again.")
         write_bytes(self.root / symbol / MANIFEST_FILE, content)
         return Record(content, sha256_bytes(content))
 
@@ -126,8 +126,10 @@ class LocalPlace:
             (self.root / symbol / file).unlink(missing_ok=True)
 
     def strays(self, symbol: str, *, named: set[str]) -> Sequence[str]:
-        """As ArchivePlace; within `exclusive` every file without a name in a manifest is one."""
-        return sorted({path.name for path in (self.root / symbol).glob("[!.]*.parquet")} - named)
+        """As ArchivePlace; within `exclusive` every file without a name in a manifest is one, and every half-written one."""
+        folder = self.root / symbol
+        halves = {path.name for path in folder.glob(".*.partial")}
+        return sorted(halves | {path.name for path in folder.glob("[!.]*.parquet")} - named)
 
     @contextlib.contextmanager
     def exclusive(self, symbol: str) -> Iterator[None]:

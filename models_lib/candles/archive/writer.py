@@ -94,7 +94,8 @@ class Writer:
 
         Raises:
             OSError: the disk is full or broken.
-            TransientError: somebody else wrote to the same bucket; the page is safe.
+            BusyError: somebody else wrote to the same bucket; the page is safe.
+            TransientError: the bucket does not answer; the page is safe.
         """
         with self._lock:
             self._journal.append(page)
@@ -117,7 +118,8 @@ class Writer:
         """Puts the pages of the journal into the months; the journal is empty then.
 
         Raises:
-            TransientError: somebody else wrote to the same bucket, or it does not answer; the journal stays as it is.
+            BusyError: somebody else wrote to the same bucket: only a new writer can go on. The journal stays as it is.
+            TransientError: the bucket does not answer; the journal stays as it is.
         """
         with self._lock:
             if not self._pending and self._manifest is self._on_record:

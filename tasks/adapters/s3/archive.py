@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from models_lib.candles.archive.places import MANIFEST_FILE, Record
-from models_lib.errors import DataError, TransientError
+from models_lib.errors import BusyError, DataError
 from models_lib.files import sha256_bytes, write_bytes
 from tasks.adapters.s3.objects import S3Folder
 
@@ -58,7 +58,7 @@ class S3Place:
             f"{symbol}/{MANIFEST_FILE}", content, if_absent=over is None, if_match=None if over is None else over.tag
         )
         if tag is None:
-            raise TransientError(
+            raise BusyError(
                 f"{symbol} ({self.name}): another machine wrote to the archive meanwhile. What was fetched here is kept; "
                 f"fetch again."
             )

@@ -19,7 +19,15 @@ from models_lib.candles.fetching import Progress, Told, bring_up_to_date
 from models_lib.candles.schema import BAR_MS
 from models_lib.candles.symbol_fetch import MOST_BAD_ANSWERS, Fetched
 from models_lib.config import ExchangeSection
-from models_lib.errors import ConfigError, CrpbotError, DataError, OutOfPatienceError, StoppedError, TransientError
+from models_lib.errors import (
+    BusyError,
+    ConfigError,
+    CrpbotError,
+    DataError,
+    OutOfPatienceError,
+    StoppedError,
+    TransientError,
+)
 from models_lib.interruption import allow_work, request_stop
 from tests.exchange.fake_exchange import FakeExchange
 from tests.exchange.sample_bars import FIRST_MS, made_up_bars
@@ -118,6 +126,28 @@ def test_symbol_is_given_up_when_patience_ends_and_the_next_fetch_goes_on(archiv
     assert isinstance(told[BTC], OutOfPatienceError), "a step that fetches does not begin anew"
     again = fake()
     assert fetched(fetch(again, archive, BTC)[BTC]).requests == 8, "two of ten pages were kept"
+
+
+def test_symbol_that_somebody_else_writes_to_is_left_to_them_at_once(
+    archive: CandleArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two homes at one bucket: their manifest is newer than the one this fetch began with, and it stays so."""
+    monkeypatch.setattr("models_lib.candles.archive.writer.SETTLE_BARS", 300)
+    theirs = CandleArchive(LocalPlace(tmp_path / "theirs"), tmp_path / "their-staging")
+    fetch(fake(), theirs, BTC, span=Span(FIRST_MS, FIRST_MS + 10 * BAR_MS))
+    begun = fake()
+
+    class Meanwhile(FakeExchange):
+        def page(self, symbol: str, span: Span) -> Answer:
+            manifest = (tmp_path / "theirs" / BTC / "manifest.json").read_bytes()
+            (tmp_path / "candles" / BTC / "manifest.json").write_bytes(manifest)
+            return begun.page(symbol, span)
+
+    exchange = Meanwhile({BTC: BARS}, name="coinbase", page_bars=100, now_ms=NOW_MS)
+    error = error_of(fetch(exchange, archive, BTC, section=ExchangeSection(connections=1, patience_minutes=0.02))[BTC])
+    assert isinstance(error, BusyError)
+    assert "somebody else wrote to the archive" in str(error)
+    assert len(begun.asked) == 3, "the third page was to be settled"
 
 
 def test_wait_beyond_patience_is_not_waited_for(archive: CandleArchive) -> None:
