@@ -49,11 +49,7 @@ def due(holes: Iterable[Hole], *, now_ms: int, hole_nights: int, page_minutes: i
     Holes that one page can hold are joined, with the bars between them, as that is one request instead of many.
     """
     today = now_ms // DAY_MS
-    wanted = [
-        hole.span
-        for hole in holes
-        if hole.times_asked <= hole_nights and (hole.last_asked_ms is None or hole.last_asked_ms // DAY_MS != today)
-    ]
+    wanted = [hole.span for hole in holes if hole.times_asked <= hole_nights and not _asked_today(hole, today)]
     joined: list[Span] = []
     for span in sorted(wanted):
         if joined and span.end_ms - joined[-1].start_ms <= page_minutes * BAR_MS:
@@ -61,6 +57,11 @@ def due(holes: Iterable[Hole], *, now_ms: int, hole_nights: int, page_minutes: i
         else:
             joined.append(span)
     return Spans.of(joined)
+
+
+def _asked_today(hole: Hole, today: int) -> bool:
+    """Also when it was at the beginning of tomorrow: right after midnight the clock is known to some milliseconds only."""
+    return hole.last_asked_ms is not None and hole.last_asked_ms // DAY_MS in {today, today + 1}
 
 
 def _hole(span: Span, before: Sequence[Hole], since: Sequence[Page], outage_minutes: int) -> Hole:
