@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import ssl
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from models_lib.errors import ConfigError, DataError, StoppedError, TransientErr
 from models_lib.interruption import allow_work, request_stop
 from tasks.adapters.exchange.catalogue import CATALOGUE
 from tasks.adapters.exchange.ccxt_exchange import CcxtExchange, open_exchange
+from tasks.adapters.exchange.waiting import answered_within
 from tests.contracts.endpoints import make_authority, trust
 from tests.exchange.faults import Fault, FaultKind
 from tests.exchange.listed import MINUTE_MS
@@ -333,6 +335,22 @@ def test_stop_ends_a_question_at_once(local: LocalExchange, tmp_path: Path) -> N
         assert len(outcome) == 1
     finally:
         allow_work()
+
+
+def test_signal_whose_handler_is_slow_does_not_lengthen_the_limit() -> None:
+    """It outlasts what is left of the limit; a SimpleQueue then waits for the answer itself, five seconds here."""
+    over = threading.Event()
+    before = signal.signal(signal.SIGALRM, lambda *_: time.sleep(0.06))  # it is the subject of the test
+    signal.setitimer(signal.ITIMER_REAL, 0.28, 0.08)
+    began = time.monotonic()
+    try:
+        with pytest.raises(TimeoutError):
+            answered_within(0.3, lambda: over.wait(5.0))
+        assert time.monotonic() - began < 2.0
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+        over.set()
 
 
 def test_server_that_is_gone_is_worth_another_try(tmp_path: Path) -> None:

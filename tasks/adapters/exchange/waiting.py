@@ -7,7 +7,7 @@ What does not belong here: the pace.
 """
 
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue
 from threading import Thread
 from time import monotonic
 from typing import TypeVar
@@ -25,7 +25,8 @@ def answered_within(seconds: float, call: Callable[[], Answer]) -> Answer:
         StoppedError: a stop was asked for meanwhile.
         Exception: what `call` raised.
     """
-    outcomes: SimpleQueue[Callable[[], Answer]] = SimpleQueue()
+    # No SimpleQueue: a signal whose handler outlasts the time limit of its `get` makes that wait for ever (CPython 3.11).
+    outcomes: Queue[Callable[[], Answer]] = Queue()
 
     def stopped() -> Answer:
         raise TimeoutError
@@ -35,7 +36,7 @@ def answered_within(seconds: float, call: Callable[[], Answer]) -> Answer:
         return _first(outcomes, monotonic() + seconds)()
 
 
-def _first(outcomes: "SimpleQueue[Callable[[], Answer]]", ends: float) -> Callable[[], Answer]:
+def _first(outcomes: "Queue[Callable[[], Answer]]", ends: float) -> Callable[[], Answer]:
     while (left := ends - monotonic()) > 0.0:
         try:
             return outcomes.get(timeout=min(left, HEARD_SECONDS))
