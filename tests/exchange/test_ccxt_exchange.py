@@ -21,6 +21,7 @@ from models_lib.errors import ConfigError, DataError, StoppedError, TransientErr
 from models_lib.interruption import allow_work, request_stop
 from tasks.adapters.exchange.catalogue import CATALOGUE
 from tasks.adapters.exchange.ccxt_exchange import CcxtExchange, open_exchange
+from tasks.adapters.exchange.speaker import Speaker
 from tasks.adapters.exchange.waiting import answered_within
 from tests.contracts.endpoints import make_authority, trust
 from tests.exchange.faults import Fault, FaultKind
@@ -288,7 +289,10 @@ def test_answer_that_drips_is_given_up_in_time(tmp_path: Path) -> None:
 
 
 def tell_the_time(handler: BaseHTTPRequestHandler) -> None:
-    body = b'{"serverTime":1767225600000}'
+    answer_with(handler, b'{"serverTime":1767225600000}')
+
+
+def answer_with(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
@@ -308,6 +312,59 @@ def test_certificate_must_be_signed_by_somebody_whom_the_machine_trusts(
         assert opened(f"https://localhost:{port}", tmp_path).clock().skew_ms < 0.0
         with pytest.raises(ConfigError, match=r"Check exchange\.base_url"):
             opened(f"https://127.0.0.1:{port}", tmp_path).clock()  # another name than the certificate's
+
+
+class _SlowToStart(CcxtExchange):
+    """As where ccxt is imported for the first time, on a small machine."""
+
+    def _new_speaker(self) -> Speaker:
+        time.sleep(1.0)
+        return super()._new_speaker()
+
+
+def test_import_of_ccxt_is_no_uncertainty_of_the_clock(local: LocalExchange, tmp_path: Path) -> None:
+    section = ExchangeSection(name="binance", base_url=local.url, requests_per_second=1000.0)
+    exchange = _SlowToStart(section, pace_folder=tmp_path, second=False, longest_wait_seconds=1.0)
+    assert exchange.clock().uncertain_ms < 400.0  # half a second and more with the import
+
+
+def test_clock_that_cannot_be_asked_any_more_costs_no_page(
+    local: LocalExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exchange = opened(local.url, tmp_path)
+    before = exchange.page("BTC-USD", HOUR)
+    began = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: began + 7200.0)
+    local.script(Fault("error", times=None, asking="time"))
+    for _ in range(3):
+        answer = exchange.page("BTC-USD", HOUR)
+        assert len(answer.rows) == 60
+        assert answer.asked_ms - before.asked_ms <= 7200_000 * (1 - 5e-5)  # a little too early, if anything
+    assert [request.kind for request in local.requests].count("time") == 2, "it is not asked at every page"
+
+
+@pytest.mark.parametrize("told", ["0", "-5", "1e30", "9999999999999999999", "true"])
+def test_time_that_cannot_be_is_not_believed(told: str, tmp_path: Path) -> None:
+    body = b'{"serverTime":%s}' % told.encode()
+
+    with (
+        serving(lambda handler: answer_with(handler, body)) as port,
+        pytest.raises(TransientError, match=r"^binance gives no usable answer \(the time is told as "),
+    ):
+        opened(f"http://127.0.0.1:{port}", tmp_path).clock()
+
+
+def test_bar_that_leaves_the_newest_ones_while_it_is_asked_for_is_no_hole(local: LocalExchange, tmp_path: Path) -> None:
+    """Kraken's clock is known to a second at best, and a minute may pass until the answer is made."""
+    local.be_at(END_MS - 10 * MINUTE_MS)
+    exchange = opened(local.url, tmp_path, "kraken")
+    exchange.market("BTC-USD")
+    exchange.clock()
+    local.be_at(END_MS - 8 * MINUTE_MS)
+    end_ms = END_MS - 10 * MINUTE_MS
+    answer = exchange.page("BTC-USD", Span(end_ms - 720 * MINUTE_MS, end_ms))
+    assert answer.span == Span(int(str(answer.rows[0][0])), end_ms)
+    assert answer.span.minutes == 717
 
 
 def test_stop_ends_a_question_at_once(local: LocalExchange, tmp_path: Path) -> None:

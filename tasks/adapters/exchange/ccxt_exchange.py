@@ -31,6 +31,8 @@ _LIST_TIMES: Final = 6
 """A list of all markets has megabytes: it may take so many times as long as another answer."""
 _CLOCK_SECONDS: Final = 3600.0
 """So long the exchange's clock is counted on by this machine's; then it is asked again."""
+_CLOCK_AGAIN_SECONDS: Final = 60.0
+"""And so long after a question for it that failed."""
 _DRIFT: Final = 1e-4
 """By how much a machine's clock may gain or lose: quartz stays within 50 in a million, and twice that is allowed for."""
 
@@ -42,6 +44,18 @@ class _Compared(NamedTuple):
     """When it was asked, by the monotonic clock."""
     ahead_ms: float
     """What to add to the monotonic clock for a time that the exchange's had certainly reached."""
+
+
+class _Timed(NamedTuple):
+    """The exchange's time, and when it was asked for and told by this machine's clocks, in milliseconds."""
+
+    time_ms: int
+    sent_at_ms: float
+    """Since 1970 UTC."""
+    sent_ms: float
+    """By the monotonic clock."""
+    received_ms: float
+    """By the monotonic clock."""
 
 
 def open_exchange(
@@ -84,6 +98,7 @@ class CcxtExchange:
         self._idle: list[Speaker] = []
         self._comparing = Lock()
         self._compared: _Compared | None = None
+        self._compare_again_ms = 0.0
 
     @property
     def name(self) -> str:
@@ -117,25 +132,31 @@ class CcxtExchange:
         asked_ms = self._exchange_ms()
         served = self._served(symbol, span, asked_ms)
         rows = self._asked(f"{symbol}: {self.name}", lambda speaker: speaker.rows(market, served), of_symbol=True)
+        served = self._told_of(served, rows)
         return Answer(span=served, rows=rows, asked_ms=asked_ms, received_ms=round(time.time() * 1000))
 
     def clock(self) -> Clock:
         """Its clock, by one request; what is asked from now on is dated by it."""
         self._pace.wait()
-        sent_ms, sent_monotonic_ms = time.time() * 1000, _monotonic_ms()
-        told_ms = self._asked(self.name, lambda speaker: speaker.time_ms(), of_symbol=False)
-        monotonic_ms = _monotonic_ms()
-        took_ms = monotonic_ms - sent_monotonic_ms
+        told = self._asked(self.name, _timed, of_symbol=False)
+        took_ms = told.received_ms - told.sent_ms
         # It read its clock at some moment between, and told the time rounded down: later than told, by less than a step.
-        self._compared = _Compared(monotonic_ms, told_ms - monotonic_ms)
+        self._compared = _Compared(told.received_ms, told.time_ms - told.received_ms)
+        self._compare_again_ms = told.received_ms + _CLOCK_SECONDS * 1000
         uncertain_ms = (took_ms + self._listing.clock_step_ms) / 2
-        return Clock(skew_ms=told_ms - sent_ms - took_ms + uncertain_ms, uncertain_ms=uncertain_ms)
+        return Clock(skew_ms=told.time_ms - told.sent_at_ms - took_ms + uncertain_ms, uncertain_ms=uncertain_ms)
 
     def _keep_time(self) -> None:
         with self._comparing:
-            compared = self._compared
-            if compared is None or _monotonic_ms() - compared.asked_ms > _CLOCK_SECONDS * 1000:
+            if self._compared is not None and _monotonic_ms() < self._compare_again_ms:
+                return
+            try:
                 self.clock()
+            except (TransientError, ConfigError):
+                if self._compared is None:
+                    raise
+                # The bars are what counts, and the drift is allowed for however long ago the clock was read.
+                self._compare_again_ms = _monotonic_ms() + _CLOCK_AGAIN_SECONDS * 1000
 
     def _exchange_ms(self) -> int:
         """A time that the exchange's clock has certainly reached: a bar is taken for closed a little too late, if anything."""
@@ -155,6 +176,16 @@ class CcxtExchange:
                 f"exchange.name for a longer history."
             )
         return Span(max(span.start_ms, oldest_ms), span.end_ms)
+
+    def _told_of(self, span: Span, rows: list[list[object]]) -> Span:
+        """The span without what had left the newest bars when the answer was made: the clock may have gone on since it was read.
+
+        As many rows as there are newest bars say where these begin; that the bars before are missing there is no hole.
+        """
+        stamps = [row[0] for row in rows if isinstance(row[0], int)]
+        if self._listing.newest_bars is None or len(stamps) < self._listing.newest_bars:
+            return span
+        return Span(min(max(span.start_ms, floor_minute(min(stamps))), span.end_ms), span.end_ms)
 
     def _ask_markets(self) -> list[dict[str, object]]:
         self._pace.wait()
@@ -206,6 +237,13 @@ def _faults() -> tuple[type[Exception], ...]:
     from tasks.adapters.exchange.speaker import CcxtError  # noqa: PLC0415 - as above; by now it is there
 
     return (CcxtError, *DAMAGED)
+
+
+def _timed(speaker: "Speaker") -> _Timed:
+    """Timed where it is asked, so that neither ccxt's import nor the start of a thread counts."""
+    sent_at_ms, sent_ms = time.time() * 1000, _monotonic_ms()
+    time_ms = speaker.time_ms()
+    return _Timed(time_ms, sent_at_ms, sent_ms, _monotonic_ms())
 
 
 def _monotonic_ms() -> float:

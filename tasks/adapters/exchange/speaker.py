@@ -23,6 +23,8 @@ from tasks.adapters.exchange.faults import Heard
 CcxtError: Final[type[Exception]] = ccxt.BaseError
 LARGEST_ANSWER_BYTES: Final = 64 * 2**20
 """The list of all markets of Binance has about a quarter of it."""
+_EARLIEST_MS: Final = 1_230_940_800_000  # 2009-01-03, the first block of Bitcoin, as in candles/checks.py
+_LATEST_MS: Final = 4_102_444_800_000  # 2100-01-01
 _PIECE_BYTES: Final = 2**16
 _HOST: Final = re.compile(r"^[a-z]+://[^/]+")
 
@@ -120,7 +122,10 @@ class Speaker:
     def time_ms(self) -> int:
         """The exchange's time, rounded down to its step."""
         self._api.heard = Heard()
-        return self._listing.time_ms(self._api)
+        time_ms = self._listing.time_ms(self._api)
+        if not _EARLIEST_MS <= time_ms < _LATEST_MS:
+            raise ccxt.BadResponse(f"the time is told as {time_ms:.3g} ms since 1970")
+        return time_ms
 
     def rows(self, market: Tree, span: Span) -> list[list[object]]:
         """The bars of a span, unchecked, in the order in which they came."""
