@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -365,6 +366,53 @@ def test_bar_that_leaves_the_newest_ones_while_it_is_asked_for_is_no_hole(local:
     answer = exchange.page("BTC-USD", Span(end_ms - 720 * MINUTE_MS, end_ms))
     assert answer.span == Span(int(str(answer.rows[0][0])), end_ms)
     assert answer.span.minutes == 717
+
+
+def test_handshake_that_is_broken_off_is_worth_another_try(tmp_path: Path) -> None:
+    """No certificate was seen, so none was refused; a busy server does so."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+
+        hanging_up = threading.Thread(target=hang_up)
+        hanging_up.start()
+        with pytest.raises(TransientError, match=r"Try again later\.$"):
+            opened(f"https://127.0.0.1:{server.getsockname()[1]}", tmp_path).clock()
+        hanging_up.join()
+
+
+def test_missing_file_of_certificates_is_a_mistake_of_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere/ca.pem")
+    with pytest.raises(ConfigError, match=r"invalid path: /nowhere/ca\.pem\)\. .* the certificates\.$"):
+        opened(f"https://127.0.0.1:{free_port()}", tmp_path).clock()
+
+
+def test_redirection_to_nowhere_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
+    def redirect(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", "http://[bad")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    with serving(redirect) as port, pytest.raises(ConfigError, match=r"Check exchange\.base_url"):
+        opened(f"http://127.0.0.1:{port}", tmp_path).clock()
+
+
+@pytest.mark.parametrize("proxy", ["http://me:SEC/RET@proxy:80", "http://me:SECRET@proxy:port", "me:SECRET@"])
+def test_password_of_an_unreadable_proxy_is_not_told(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.lower() in ("no_proxy", "http_proxy", "all_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("http_proxy", proxy)
+    with pytest.raises(ConfigError, match="the proxy") as told:
+        opened("http://exchange.invalid", tmp_path).clock()
+    assert "SEC" not in str(told.value)
 
 
 def test_stop_ends_a_question_at_once(local: LocalExchange, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ _UNKNOWN: Final = "Unknown asset pair"
 """Kraken's words for an unknown market, for which ccxt has no class."""
 _WRONG_ADDRESS: Final = frozenset({"InvalidSchema", "InvalidURL", "MissingSchema", "SSLError", "TooManyRedirects"})
 """Classes of `requests`."""
+_BROKEN_OFF: Final = ("EOF occurred in violation of protocol", "ALERT_INTERNAL_ERROR")
+"""What OpenSSL says of a server that ends the connection before it shows a certificate, as busy ones do."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +132,10 @@ def _of_status(subject: str, status: int, words: str, heard: Heard, *, of_symbol
 
 def _of_kind(subject: str, error: Exception, words: str, *, of_symbol: bool) -> CrpbotError:
     kinds = _kinds(error)
-    if _WRONG_ADDRESS & _kinds(error.__cause__):
-        cause = excerpt(error.__cause__)
+    cause_kinds = _kinds(error.__cause__)
+    if _WRONG_ADDRESS & cause_kinds and not any(said in str(error.__cause__) for said in _BROKEN_OFF):
+        # An address that cannot be read may be a proxy's, and a piece of it that of a password.
+        cause = type(error.__cause__).__name__ if "InvalidURL" in cause_kinds else excerpt(error.__cause__)
         return ConfigError(
             f"{subject} cannot be asked at its address ({cause}). Check exchange.base_url, the proxy and the certificates."
         )

@@ -66,6 +66,19 @@ class _Session(requests.Session):
         self._longest_seconds = longest_seconds
         self.hooks["response"].append(self._read)
 
+    def request(self, *question: Any, **settings: Any) -> requests.Response:  # type: ignore[override]
+        """The answer; what `requests` raises besides its own errors becomes one of them."""
+        try:
+            return super().request(*question, **settings)
+        except requests.exceptions.RequestException:
+            raise
+        except OSError as error:
+            if type(error) is OSError and error.errno is None:  # REQUESTS_CA_BUNDLE names a file that is not there
+                raise requests.exceptions.SSLError(str(error)) from error
+            raise requests.exceptions.ConnectionError(f"Connection broken: {error}") from error
+        except ValueError as error:  # a redirection to what is no address
+            raise requests.exceptions.InvalidURL(type(error).__name__) from error
+
     def _read(self, response: requests.Response, *_: Any, **__: Any) -> None:
         ends, content = monotonic() + self._longest_seconds, bytearray()
         try:
