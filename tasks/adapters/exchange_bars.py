@@ -102,8 +102,10 @@ class _ExchangeClock:
         except CrpbotError:
             if self._measured is None:
                 raise
-            # The bars are what counts, and the clock of ten minutes ago is still a good one.
-            self._measured = replace(self._measured, due_seconds=self._machine.seconds() + _VAGUE_CLOCK_SECONDS)
+            # The bars are what counts, and the clock of ten minutes ago is still a good one. Where this machine's was set,
+            # that is taken for seen: otherwise every question would wait for this one.
+            due_seconds = self._machine.seconds() + _VAGUE_CLOCK_SECONDS
+            self._measured = replace(self._measured, set_ms=self._set_ms(), due_seconds=due_seconds)
             return
         good_for = _CLOCK_SECONDS if clock.uncertain_ms <= _VAGUE_MS else _VAGUE_CLOCK_SECONDS
         self._measured = _Measured(

@@ -14,6 +14,7 @@ from threading import Event, Thread
 from typing import Final, NamedTuple, Protocol
 
 from models_lib.errors import CrpbotError, TransientError
+from models_lib.interruption import HEARD_SECONDS
 from models_lib.runtime.sources import Given, Reached, Trouble
 
 _LOG = logging.getLogger(__name__)
@@ -47,8 +48,10 @@ class MachineTime:
         return time.time() * 1e3
 
     def wait(self, stop: Event, seconds: float) -> None:
-        """Sleeps on the event."""
-        stop.wait(max(0.0, seconds))
+        """Sleeps on the event, with a look around now and then: a signal may just miss the beginning of a sleep."""
+        ends = time.monotonic() + seconds
+        while not stop.is_set() and (left := ends - time.monotonic()) > 0.0:
+            stop.wait(min(left, HEARD_SECONDS))
 
 
 MACHINE_TIME: Final = MachineTime()

@@ -10,9 +10,11 @@ import pytest
 
 from models_lib.config.exchange_section import ExchangeSection
 from models_lib.errors import DataError, TransientError
+from models_lib.interruption import HEARD_SECONDS
 from models_lib.runtime.sources import Trouble
 from tasks.adapters.exchange.ccxt_exchange import open_exchange
 from tasks.adapters.exchange_bars import ExchangeBars
+from tasks.adapters.polling import MACHINE_TIME
 from tests.contracts.live_bars import MINUTE, BinanceWorld, ExchangeWorld, Served, run_until
 from tests.exchange.faults import Fault
 from tests.exchange.sample_bars import FIRST_MS
@@ -200,6 +202,37 @@ def test_signal_whose_handler_is_slow_keeps_nobody_from_ending(tmp_path: Path) -
             signal.setitimer(signal.ITIMER_REAL, 0.0)
             signal.signal(signal.SIGALRM, before)
         assert time.monotonic() - told[0] < 2.0
+
+
+def test_main_thread_looks_around_while_it_waits_for_the_next_minute() -> None:
+    """A signal that comes just before it falls asleep does not wake it."""
+
+    class Watched(Event):
+        def __init__(self) -> None:
+            super().__init__()
+            self.waits: list[float | None] = []
+
+        def wait(self, timeout: float | None = None) -> bool:
+            self.waits.append(timeout)
+            if len(self.waits) == 3:
+                self.set()
+            return self.is_set()
+
+    stop = Watched()
+    MACHINE_TIME.wait(stop, 60.0)
+    assert stop.waits == [HEARD_SECONDS] * 3
+
+
+def test_clock_that_was_set_and_cannot_be_measured_does_not_hold_up_every_question(
+    world: ExchangeWorld, tmp_path: Path
+) -> None:
+    served = Served(world.source(), tmp_path, symbols=("BTC-USD", "ETH-USD"))
+    served.poll()
+    before = len(world.exchange.requests.of("time"))
+    world.exchange.script(Fault("error", times=None, asking="time"))
+    world.machine.set_seconds = 90.0
+    run_until(world, served, 15)
+    assert 1 <= len(world.exchange.requests.of("time")) - before <= 7, "once a minute, whatever the number of symbols"
 
 
 def test_no_symbols_are_nothing_to_ask_about(world: ExchangeWorld) -> None:
