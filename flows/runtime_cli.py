@@ -8,6 +8,7 @@ Imports are light until the command line was read: a wrong option must not wait 
 What does not belong here: what happens to a bar (models_lib.runtime).
 """
 
+import _thread
 import argparse
 import contextlib
 import os
@@ -265,10 +266,15 @@ def _print_summary(engine: "Engine") -> None:
 
 @contextlib.contextmanager
 def _ended_by_signals(stop: Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set `stop`: the bar at hand is finished, then the process ends."""
+    """SIGTERM and SIGINT set `stop`: the bar at hand is finished, then the process ends.
+
+    On another thread: a handler runs between two instructions of the main thread, which may hold the event's own lock there,
+    at the beginning and the end of each wait; setting it there would then wait for itself. Nor is it a Thread, whose start
+    takes locks that the main thread may hold as well.
+    """
 
     def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
+        _thread.start_new_thread(stop.set, ())
 
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

@@ -254,6 +254,21 @@ def closing() -> Iterator[Closing]:
         yield Closing(exchange, closes_ms)
 
 
+SIGNALLED = """
+import signal, sys, threading
+from flows.runtime_cli import _ended_by_signals
+stop = threading.Event()
+with _ended_by_signals(stop):
+    with stop._cond:  # as in every wait for it, at its beginning and its end
+        signal.raise_signal(signal.SIGTERM)
+    sys.exit(0 if stop.wait(5.0) else 1)
+"""
+
+
+def test_signal_ends_it_also_where_the_main_thread_is_about_to_wait_for_the_end() -> None:
+    subprocess.run([sys.executable, "-c", SIGNALLED], cwd=ROOT, timeout=20.0, check=True)
+
+
 @pytest.mark.long
 @pytest.mark.timeout(90)
 def test_live_runtime_gets_an_exchanges_bar_within_seconds_of_its_close(folder: Path, closing: Closing) -> None:
