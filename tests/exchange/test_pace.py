@@ -1,5 +1,6 @@
 """The pace is one for all processes of a machine, whatever happens to them, to the file and to the machine."""
 
+import fcntl
 import subprocess
 import sys
 import threading
@@ -182,6 +183,21 @@ def test_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"cannot be written \(.*\)\. Give its folder to this user\.$"):
         pace_of(tmp_path / "file" / "pace")
+
+
+def test_holder_of_the_lock_that_is_suspended_is_trouble_that_may_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a BusyError: a fetch leaves a symbol for good to whoever causes one."""
+    monkeypatch.setattr(rooms, "_BUSY_SECONDS", 0.1)
+    path = tmp_path / "pace"
+    pace = pace_of(path)
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(TransientError, match=r"has been locked for 0\.1 s, maybe by .* Try again later\.$") as told:
+            pace.wait()
+        assert type(told.value) is TransientError
+    assert pace.wait() is None
 
 
 def test_stop_ends_the_wait_at_once(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from threading import Event
 from time import monotonic_ns
 from typing import Final, NamedTuple
 
-from models_lib.errors import ConfigError, TransientError
+from models_lib.errors import BusyError, ConfigError, TransientError
 from models_lib.interruption import HEARD_SECONDS, ended_by_stop
 from models_lib.locks import locked
 
@@ -101,9 +101,15 @@ class Pace:
 
     @contextmanager
     def _moments(self) -> Iterator[_Moments]:
-        busy = f"{self._name}: {self._path} has been locked for {_BUSY_SECONDS:g} s. Try again later."
-        with locked(self._path, within_seconds=_BUSY_SECONDS, otherwise=busy):
-            yield self._read()
+        busy = (
+            f"{self._name}: {self._path} has been locked for {_BUSY_SECONDS:g} s, maybe by a process that is suspended: lslocks "
+            f"names it. Try again later."
+        )
+        try:
+            with locked(self._path, within_seconds=_BUSY_SECONDS, otherwise=busy):
+                yield self._read()
+        except BusyError as error:  # nobody else does our work, so it is worth another try
+            raise TransientError(busy) from error
 
     def _read(self) -> _Moments:
         content = self._path.read_bytes()
