@@ -509,6 +509,27 @@ def test_unknown_symbol_is_looked_for_in_a_new_list_once(local: LocalExchange, t
     assert len(local.requests.of("markets")) == 2
 
 
+def test_symbol_that_is_listed_later_is_found_without_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trading host's process lives for months."""
+    lists = iter(["ETH", "BTC"])
+
+    def describe(handler: BaseHTTPRequestHandler) -> None:
+        base = next(lists)
+        market = {"symbol": f"{base}USD", "status": "TRADING", "baseAsset": base, "quoteAsset": "USD", "filters": []}
+        answer_with(handler, json.dumps({"symbols": [{**market, "permissionSets": [["SPOT"]]}]}).encode())
+
+    with serving(describe) as port:
+        exchange = opened(f"http://127.0.0.1:{port}", tmp_path)
+        for _ in range(2):
+            with pytest.raises(DataError):
+                exchange.market("BTC-USD")
+        tomorrow = time.monotonic() + 86_401.0
+        monkeypatch.setattr(time, "monotonic", lambda: tomorrow)
+        assert exchange.market("BTC-USD").name == "BTC/USD"
+
+
 def test_market_of_another_name_is_asked_for(local: LocalExchange, tmp_path: Path) -> None:
     exchange = opened(local.url, tmp_path, markets={"XBT-EUR": "BTC/USD"})
     assert exchange.market("XBT-EUR").name == "BTC/USD"

@@ -5,6 +5,7 @@ What does not belong here: how the exchange is asked.
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -41,10 +42,11 @@ class MarketList:
         self._ask = ask
         self._loading = Lock()
         self._markets: dict[str, Tree] = {}
-        self._is_fresh = False
+        self._asked_seconds = -math.inf
+        """When this process asked for the list, by the monotonic clock."""
 
     def market(self, symbol: str, name: str) -> Tree:
-        """One market; a list that does not name it and is not of this process is asked for anew, once.
+        """One market; a list that does not name it is asked for anew, by one process once a day.
 
         Raises:
             DataError: the exchange has no such market.
@@ -65,11 +67,11 @@ class MarketList:
     def _load(self, name: str) -> None:
         if not self._markets:
             self._markets = self._stored()
-        if name not in self._markets and not self._is_fresh:
+        if name not in self._markets and time.monotonic() - self._asked_seconds >= _DAY_SECONDS:
             asked = {market["symbol"]: _trimmed(market) for market in self._ask() if market.get("spot")}
             if not asked:
                 raise TransientError(f"{self._exchange} gives a list of markets that names none. Try again later.")
-            self._markets, self._is_fresh = asked, True
+            self._markets, self._asked_seconds = asked, time.monotonic()
             self._store()
 
     def _stored(self) -> dict[str, Tree]:
