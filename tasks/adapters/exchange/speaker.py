@@ -66,7 +66,7 @@ class _Session(requests.Session):
         self._longest_seconds = longest_seconds
         self.hooks["response"].append(self._read)
 
-    def request(self, *question: Any, **settings: Any) -> requests.Response:  # type: ignore[override]
+    def request(self, *question: Any, **settings: Any) -> requests.Response:
         """The answer; what `requests` raises besides its own errors becomes one of them."""
         try:
             return super().request(*question, **settings)
