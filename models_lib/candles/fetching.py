@@ -19,7 +19,7 @@ from typing import TypeAlias
 from models_lib.candles.archive.archive import CandleArchive
 from models_lib.candles.bars import Span, floor_minute
 from models_lib.candles.exchange import Exchange
-from models_lib.candles.schema import DAY_MS
+from models_lib.candles.schema import BAR_MS, DAY_MS
 from models_lib.candles.symbol_fetch import Asking, ExchangeTime, Fetched, SymbolFetch
 from models_lib.config import ExchangeSection
 from models_lib.errors import CrpbotError, StoppedError, excerpt
@@ -61,9 +61,12 @@ class Progress:
         )
 
 
-def newest_days(days: int, machine_ms: int) -> Span:
-    """The newest days by this machine's clock, and on to whatever has closed by the exchange's."""
-    return until_now(floor_minute(machine_ms) - days * DAY_MS, machine_ms)
+def newest_days(days: int, machine_ms: int, *, round_minutes: int = 1) -> Span:
+    """What is wanted for the newest days, which end less than `round_minutes` ago, by this machine's clock.
+
+    It goes on to whatever has closed by the exchange's.
+    """
+    return until_now(floor_minute(machine_ms) - days * DAY_MS - (round_minutes - 1) * BAR_MS, machine_ms)
 
 
 def until_now(start_ms: int, machine_ms: int) -> Span:

@@ -59,6 +59,9 @@ class DataSection(Section):
     days: Annotated[int, Field(ge=1, le=3650)] = 50
     """Length of the simulated market in days of 1,440 minutes, and of the newest candles of an exchange (two years: 730).
     Other sources use every row of their files; before a paid training these must cover at least 90 % of so many days."""
+    round_minutes: Annotated[int, Field(ge=1, le=1440)] = 60
+    """The candles of an exchange end at a whole multiple of so many minutes (UTC), so that a run that was killed works on
+    the same ones when it is started again before the next multiple. 1440 where a training costs money; 1: the newest."""
     fill_no_trade_minutes: Annotated[int, Field(ge=0, le=60)] = 5
     """Longest run of missing minutes that is filled with the last close and zero volume; 0 fills nothing."""
     max_missing_share: Share = 1.0

@@ -35,12 +35,15 @@ class ExchangeCandles:
     """The newest days of one exchange; a CandleSource.
 
     The exchange is asked once for each symbol, by whatever comes first: `content` and `fetch` speak of the same minutes.
+    These end at a whole multiple of `round_minutes`, so that they are the same for whoever asks before the next one: the
+    steps of a run that was killed are taken over, and a paid training is not paid again.
 
     Args:
         exchange: is asked for what the archive does not have.
         archive: keeps what came.
         section: of the exchange.
         days: so many are handed over.
+        round_minutes: they end at a whole multiple of so many minutes by the exchange's clock (UTC).
         second: whose newest day is held against the first one's; None: nobody's.
     """
 
@@ -51,10 +54,11 @@ class ExchangeCandles:
         section: ExchangeSection,
         *,
         days: int,
+        round_minutes: int,
         second: Exchange | None = None,
     ) -> None:
         self._exchange, self._archive, self._section, self._second = exchange, archive, section, second
-        self._days = days
+        self._days, self._round_minutes = days, round_minutes
         self._fetched: dict[str, Fetched] = {}
         self._facts: dict[str, FetchFacts] = {}
         self._asking = threading.Lock()
@@ -68,7 +72,7 @@ class ExchangeCandles:
             TransientError: one of them gives no usable answer now.
         """
         fetched = self._up_to_date(symbol)
-        frame = self._archive.frame(symbol, fetched.span)
+        frame = self._archive.frame(symbol, self._handed_over(fetched))
         if frame.empty:
             raise DataError(
                 f"{symbol}: {self._exchange.name} has no candles of {fetched.market} in the newest {self._days} days. Correct "
@@ -87,7 +91,7 @@ class ExchangeCandles:
         Raises:
             DataError, ConfigError, TransientError: as `fetch`.
         """
-        return self._archive.content(symbol, self._up_to_date(symbol).span)
+        return self._archive.content(symbol, self._handed_over(self._up_to_date(symbol)))
 
     def facts(self, symbol: str) -> FetchFacts | None:
         """What is known beside the candles; None before `fetch`."""
@@ -101,10 +105,16 @@ class ExchangeCandles:
     def _up_to_date(self, symbol: str) -> Fetched:
         with self._asking:
             if symbol not in self._fetched:
-                wanted = {symbol: newest_days(self._days, time.time_ns() // 1_000_000)}
+                wanted = {
+                    symbol: newest_days(self._days, time.time_ns() // 1_000_000, round_minutes=self._round_minutes)
+                }
                 told = bring_up_to_date(self._exchange, self._archive, wanted, self._section, on_progress=_Teller())
                 self._fetched[symbol] = _or_raise(told[symbol])
             return self._fetched[symbol]
+
+    def _handed_over(self, fetched: Fetched) -> Span:
+        end_ms = fetched.span.end_ms - fetched.span.end_ms % (self._round_minutes * BAR_MS)
+        return Span(max(fetched.span.start_ms, end_ms - self._days * DAY_MS), max(fetched.span.start_ms, end_ms))
 
     def _look(self, symbol: str, fetched: Fetched) -> FetchFacts:
         manifest = self._archive.record(symbol)
@@ -113,7 +123,9 @@ class ExchangeCandles:
             exchange=manifest.exchange,
             market=manifest.market,
             volume_unit=manifest.volume_unit,
-            holes=tuple(KnownHole(one.start_ms, one.minutes, one.cause) for one in manifest.missing(fetched.span)),
+            holes=tuple(
+                KnownHole(one.start_ms, one.minutes, one.cause) for one in manifest.missing(self._handed_over(fetched))
+            ),
             checks=self._checked(symbol, fetched),
             corrections=fetched.corrections,
             skew_ms=fetched.skew_ms,

@@ -1,7 +1,7 @@
 """The source of candles that a configuration names, local or not, and whether a run may count on it.
 
 What does not belong here: what a source is and what candles must satisfy (models_lib.candles), how a bucket is read
-(s3/candles.py) and how an exchange is asked (exchange/source.py).
+(s3/candles.py) and how an exchange is asked (exchange_candles.py).
 """
 
 import logging
@@ -54,7 +54,12 @@ def open_source(config: RunConfig, *, home: Path) -> "CandleSource":
             section = config.exchange
             second = open_asked(config, home=home, second=True) if section.second else None
             return ExchangeCandles(
-                open_asked(config, home=home), open_archive(config, home=home), section, days=data.days, second=second
+                open_asked(config, home=home),
+                open_archive(config, home=home),
+                section,
+                days=data.days,
+                round_minutes=data.round_minutes,
+                second=second,
             )
 
 

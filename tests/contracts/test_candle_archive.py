@@ -176,6 +176,9 @@ def test_the_content_changes_with_what_a_read_would_give_and_not_otherwise(archi
     filled(archive, page(50, 60))
     assert archive.content(SYMBOL, span(0, 60)) != before
     assert archive.content(SYMBOL, span(100, 200)) is None
+    begun = archive.content(SYMBOL, span(0, 60))
+    filled(archive, page(60, 80))
+    assert archive.content(SYMBOL, span(0, 60)) == begun, "bars after the span are no part of it"
 
 
 def test_another_exchange_or_market_is_refused_by_name(archive: CandleArchive) -> None:

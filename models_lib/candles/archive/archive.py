@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models_lib.candles.archive.journal import Journal
 from models_lib.candles.archive.manifest import Manifest, Month
-from models_lib.candles.archive.months import decode_into, decoded
+from models_lib.candles.archive.months import decode_into, decoded, month_span
 from models_lib.candles.archive.places import LOCK_SECONDS, ArchivePlace, busy
 from models_lib.candles.archive.writer import Writer
 from models_lib.candles.bars import Bars, Span
@@ -75,14 +75,17 @@ class CandleArchive:
         return frame
 
     def content(self, symbol: str, span: Span) -> str | None:
-        """A hash over what reading the span would give now, from the manifest alone; None without bars there.
+        """A hash over what reading the span would give now; None without bars there.
+
+        Of months that lie in the span as a whole the manifest knows enough. Of the others the bars are read and hashed:
+        their files change with bars outside of the span.
 
         Raises:
-            DataError: the manifest is damaged.
+            DataError: the manifest or a file is damaged.
         """
         manifest = self.record(symbol)
         parts = [] if manifest is None else _parts(manifest, span)
-        return sha256_bytes(canonical_json([[part.month.sha256, *part.read] for part in parts])) if parts else None
+        return sha256_bytes(canonical_json([self._content(symbol, part, span) for part in parts])) if parts else None
 
     @contextlib.contextmanager
     def writer(self, symbol: str, *, market: Market, exchange: ExchangeSection) -> Iterator[Writer]:
@@ -127,6 +130,13 @@ class CandleArchive:
                 f"{self._where(manifest.symbol)}: the archive holds {held[1]} of {held[0]}, the configuration asks for "
                 f"{asked[1]} of {asked[0]}. Choose another data.path or data.uri for them, or correct the section exchange."
             )
+
+    def _content(self, symbol: str, part: "_Part", span: Span) -> list[str]:
+        month = month_span(part.name)
+        if span.start_ms <= month.start_ms and month.end_ms <= span.end_ms:
+            return [part.name, part.month.sha256]
+        bars = self.bars(symbol, part.read)
+        return [part.name, sha256_bytes(bars.stamps.tobytes()), sha256_bytes(bars.values.tobytes())]
 
     def _columns(self, symbol: str, span: Span) -> "_Columns":
         manifest = self.record(symbol)
@@ -177,11 +187,13 @@ class _Part:
     """What is read of one month.
 
     Attributes:
+        name: as in 2024-04.
         month: its entry in the manifest.
         read: from the first bar to the end of the last one that is read.
         rows: how many.
     """
 
+    name: str
     month: Month
     read: Span
     rows: int
@@ -211,9 +223,9 @@ class _Columns:
 def _parts(manifest: Manifest, span: Span) -> list[_Part]:
     """In order of time; months without a bar in the span are left out."""
     parts = []
-    for _, month in sorted(manifest.months.items()):
+    for name, month in sorted(manifest.months.items()):
         inside = month.spans.within(span)
         if inside:
             read = Span(inside.spans[0].start_ms, inside.spans[-1].end_ms)
-            parts.append(_Part(month, read, inside.minutes))
+            parts.append(_Part(name, month, read, inside.minutes))
     return parts

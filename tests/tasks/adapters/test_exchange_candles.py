@@ -44,8 +44,10 @@ def archive(tmp_path: Path) -> CandleArchive:
     return CandleArchive(LocalPlace(tmp_path / "candles"), tmp_path / "staging")
 
 
-def source_of(exchange: FakeExchange, archive: CandleArchive, *, second: FakeExchange | None = None) -> ExchangeCandles:
-    return ExchangeCandles(exchange, archive, SECTION, days=DAYS, second=second)
+def source_of(
+    exchange: FakeExchange, archive: CandleArchive, *, second: FakeExchange | None = None, round_minutes: int = 1
+) -> ExchangeCandles:
+    return ExchangeCandles(exchange, archive, SECTION, days=DAYS, round_minutes=round_minutes, second=second)
 
 
 def test_newest_days_are_handed_over_to_the_bit(bars: Arrays, archive: CandleArchive) -> None:
@@ -77,6 +79,25 @@ def test_content_changes_with_the_bars(bars: Arrays, archive: CandleArchive) -> 
     assert before is not None
     assert after is not None
     assert before != after
+
+
+def test_whoever_asks_before_the_next_whole_hour_gets_the_same_candles(archive: CandleArchive) -> None:
+    """A run that was killed and started again goes on with its steps, though the archive has newer bars."""
+    hour_ms = 60 * BAR_MS
+    # The hour after this machine's: it may go on while the test runs.
+    first_ms = (time.time_ns() // 1_000_000 // hour_ms + 1) * hour_ms - 5 * DAY_BARS * BAR_MS
+    bars = made_up_bars(6 * DAY_BARS, first_ms=first_ms)
+    exchange = FakeExchange({BTC: bars}, name="coinbase", now_ms=first_ms + 5 * DAY_BARS * BAR_MS + BAR_MS // 2)
+    contents, ends = [], []
+    for _ in range(3):  # at the whole hour, 59 minutes later, and at the next one
+        source = source_of(exchange, archive, round_minutes=60)
+        contents.append(source.content(BTC))
+        stamps = epoch_ms(source.fetch(BTC))
+        assert len(stamps) == DAYS * DAY_BARS
+        ends.append(int(stamps[-1]) + BAR_MS)
+        exchange.advance(minutes=59 if len(ends) == 1 else 1)
+    assert contents[0] == contents[1] != contents[2]
+    assert ends == [first_ms + 5 * DAY_BARS * BAR_MS] * 2 + [first_ms + 5 * DAY_BARS * BAR_MS + hour_ms]
 
 
 def test_second_exchange_is_asked_for_the_newest_day_and_compared(bars: Arrays, archive: CandleArchive) -> None:
