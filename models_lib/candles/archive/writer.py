@@ -19,6 +19,7 @@ from models_lib.candles.archive.months import decoded, encoded, month_span, mont
 from models_lib.candles.archive.page import Page
 from models_lib.candles.archive.places import ArchivePlace, Record
 from models_lib.candles.bars import Bars, Span, Spans, floor_minute
+from models_lib.candles.schema import BAR_MS
 from models_lib.config import ExchangeSection
 from models_lib.files import sha256_bytes
 
@@ -71,7 +72,7 @@ class Writer:
         return self._manifest
 
     def wanted(self, span: Span, *, now_ms: int, page_minutes: int) -> Spans:
-        """What to ask the exchange for: never answered minutes, young ones, and holes that are due.
+        """What to ask the exchange for: never answered minutes, young ones, holes that are due, the page before the first bar.
 
         Args:
             span: nothing outside of it.
@@ -86,7 +87,7 @@ class Writer:
             asked = known.union(_union(page.answered for page in self._pending))
             closed = Span(span.start_ms, min(span.end_ms, floor_minute(now_ms)))
             holes = due(manifest.holes, now_ms=now_ms, hole_nights=self._section.hole_nights, page_minutes=page_minutes)
-            again = manifest.young_spans.union(holes)
+            again = manifest.young_spans.union(holes).union(_before_first_bar(manifest, page_minutes))
             return Spans.of([closed]).minus(asked).union(again.within(closed))
 
     def add(self, page: Page) -> None:
@@ -164,7 +165,7 @@ class Writer:
     def _described(self, manifest: Manifest, pages: Sequence[Page], merged: Sequence[Merged]) -> Manifest:
         """The manifest with all but its months as the pages leave it."""
         revise_minutes, outage_minutes = self._section.revise_minutes, self._section.outage_minutes
-        asked = manifest.asked_spans.union(_union(page.answered for page in pages))
+        asked = _believed(self._manifest, manifest.present).union(_union(page.answered for page in pages))
         final = manifest.asked_spans.minus(manifest.young_spans).union(
             _union(page.final(revise_minutes) for page in pages)
         )
@@ -228,6 +229,27 @@ class Writer:
                     month.rows,
                 )
                 self._manifest = self._manifest.without_month(name, month_span(name))
+
+
+def _before_first_bar(manifest: Manifest, page_minutes: int) -> Spans:
+    """The answered minutes of the page before the first bar.
+
+    They are no hole, as the symbol was not listed then: unless the exchange had for once nothing of what was old. One request
+    a fetch shows that.
+    """
+    if not manifest.months:
+        return Spans()
+    first_ms = manifest.present.spans[0].start_ms
+    return manifest.asked_spans.within(Span(first_ms - page_minutes * BAR_MS, first_ms))
+
+
+def _believed(before: Manifest, present: Spans) -> Spans:
+    """The minutes that count as answered: none before a first bar that lies where the exchange had said there was none."""
+    asked = before.asked_spans
+    if not before.months:
+        return asked
+    listed = Span(present.spans[0].start_ms, before.present.spans[0].start_ms)
+    return asked.minus(Spans.of([Span(0, listed.start_ms)])) if asked.within(listed) else asked
 
 
 def _union(spans: Iterable[Iterable[Span]]) -> Spans:

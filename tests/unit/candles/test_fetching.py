@@ -196,15 +196,27 @@ def test_exchange_that_had_nothing_of_anything_is_asked_for_all_of_it_again(arch
     assert archive.bars(BTC, WHOLE).same_as(Bars(*BARS))
 
 
-def test_symbol_listed_late_is_not_asked_for_what_was_before(archive: CandleArchive) -> None:
+def test_symbol_listed_late_is_asked_for_one_page_of_what_was_before(archive: CandleArchive) -> None:
     exchange = fake()
     exchange.market_of(BTC).hide(WHOLE.start_ms, WHOLE.start_ms + 500 * BAR_MS)
     assert fetched(fetch(exchange, archive, BTC)[BTC]).rows == 500
     exchange.advance(minutes=1_440)
     told = fetched(fetch(exchange, archive, BTC)[BTC])
-    assert (told.rows, told.requests, told.hole_minutes) == (500, 1, {}), (
-        "the newest minutes once more, and nothing else"
-    )
+    assert (told.rows, told.requests, told.hole_minutes) == (500, 2, {}), "that one, and the newest minutes once more"
+
+
+def test_exchange_that_for_once_had_nothing_of_what_is_old_is_found_out_and_asked_again(archive: CandleArchive) -> None:
+    """Else the symbol would be taken for one that was listed later, for ever."""
+    exchange = fake()
+    exchange.market_of(BTC).hide(WHOLE.start_ms, WHOLE.start_ms + 500 * BAR_MS)
+    assert fetched(fetch(exchange, archive, BTC)[BTC]).rows == 500
+    exchange.market_of(BTC).show(WHOLE.start_ms, WHOLE.start_ms + 500 * BAR_MS)
+    exchange.advance(minutes=1_440)
+    assert fetched(fetch(exchange, archive, BTC)[BTC]).rows == 600, "the page before the first bar"
+    told = fetched(fetch(exchange, archive, BTC)[BTC])
+    assert (told.rows, told.requests) == (1_000, 4), "and now that it was wrong, the 400 minutes before"
+    assert archive.bars(BTC, WHOLE).same_as(Bars(*BARS))
+    assert fetched(fetch(exchange, archive, BTC)[BTC]).requests == 0
 
 
 def test_progress_ends_with_everything_done(archive: CandleArchive) -> None:
