@@ -252,7 +252,8 @@ def test_run_trains_on_candles_of_the_exchange_and_the_next_asks_for_what_is_mis
 ) -> None:
     frame = simulate_candles(BTC, market="default", seed=7, days=DAYS + 1)
     now_ms = floor_minute(time.time_ns() // 1_000_000)
-    stamps = now_ms + (np.arange(len(frame), dtype=np.int64) - DAYS * DAY_BARS) * BAR_MS
+    # An hour more than is handed over: that ends with a whole one.
+    stamps = now_ms + (np.arange(len(frame), dtype=np.int64) - DAYS * DAY_BARS - 60) * BAR_MS
     values = np.column_stack([frame[name].to_numpy() for name in VALUE_COLUMNS])
     with LocalExchange({BTC: (stamps, values)}, now_ms=now_ms + BAR_MS // 2) as exchange:
         more = ("data.source=exchange", f"data.days={DAYS}", "exchange.second=coinbase", *QUICK, *LENIENT)
@@ -261,7 +262,7 @@ def test_run_trains_on_candles_of_the_exchange_and_the_next_asks_for_what_is_mis
         assert first.returncode == 0, first.stderr
         outcome = json.loads(first.stdout)["symbols"][BTC]
         assert outcome["outcome"] in {"promoted", "held"}, outcome
-        assert len(exchange.requests.of(exchange=WIRE)) == least_requests(DAYS * DAY_BARS, PAGE_BARS)
+        assert len(exchange.requests.of(exchange=WIRE)) == least_requests(DAYS * DAY_BARS + 59, PAGE_BARS)
         assert len(exchange.requests.of(exchange="coinbase")) == least_requests(DAY_BARS, 300), "the newest day"
         exchange.requests.clear()
 
