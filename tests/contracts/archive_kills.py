@@ -4,18 +4,17 @@ Prints a line of JSON for each kill: what another home reads after it, and after
 """
 
 import json
-import os
-import signal
 import sys
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from models_lib.candles.archive.archive import CandleArchive
 from tasks.adapters.aws.clients import Aws
 from tasks.adapters.s3.archive import S3Place
 from tasks.adapters.s3.objects import S3Folder
 from tests.archived import bars, everything, filled, page
+from tests.aws.killed_requests import is_killed_before
 from tests.aws.weed import REGION
 
 
@@ -23,30 +22,9 @@ def opened(aws: Aws, uri: str, home: Path) -> CandleArchive:
     return CandleArchive(S3Place(S3Folder(aws, uri), home / "copies", strays_after=timedelta(0)), home / "staging")
 
 
-def add_and_die(uri: str, home: Path, at_request: int) -> None:
-    aws = Aws(REGION)
-    asked = 0
-
-    def count(**_: Any) -> None:
-        nonlocal asked
-        if asked == at_request:
-            os.kill(os.getpid(), signal.SIGKILL)
-        asked += 1
-
-    archive = opened(aws, uri, home)
-    aws.client("s3").meta.events.register("before-send.s3", count)
-    filled(archive, page(90, 130))
-
-
 def killed(uri: str, home: Path, at_request: int) -> bool:
     """Whether it was; False when it came to its end before."""
-    child = os.fork()
-    if child == 0:
-        add_and_die(uri, home, at_request)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
+    return is_killed_before(at_request, lambda aws: partial(filled, opened(aws, uri, home), page(90, 130)))
 
 
 def seen(uri: str, home: Path) -> int:

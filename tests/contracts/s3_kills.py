@@ -4,9 +4,8 @@ The bundle is SCRATCH/candidate. Prints a line of JSON for each kill: what anoth
 """
 
 import json
-import os
-import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +14,13 @@ from models_lib.errors import BundleError
 from tasks.adapters.aws.clients import Aws
 from tasks.adapters.s3.objects import S3Folder
 from tasks.adapters.s3.store import S3Store
+from tests.aws.killed_requests import is_killed_before
 from tests.aws.weed import REGION
-
-
-def put_and_die(uri: str, home: Path, candidate: Path, at_request: int) -> None:
-    aws = Aws(REGION)
-    asked = 0
-
-    def count(**_: Any) -> None:
-        nonlocal asked
-        if asked == at_request:
-            os.kill(os.getpid(), signal.SIGKILL)
-        asked += 1
-
-    store = S3Store(S3Folder(aws, uri), home)
-    aws.client("s3").meta.events.register("before-send.s3", count)
-    store.put(candidate)
 
 
 def killed(uri: str, home: Path, candidate: Path, at_request: int) -> bool:
     """Whether it was; False when it came to its end before."""
-    child = os.fork()
-    if child == 0:
-        put_and_die(uri, home, candidate, at_request)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
-    return os.WIFSIGNALED(status)
+    return is_killed_before(at_request, lambda aws: partial(S3Store(S3Folder(aws, uri), home).put, candidate))
 
 
 def seen(store: S3Store, bundle: str) -> dict[str, Any]:

@@ -2,9 +2,6 @@
 
 import json
 import multiprocessing
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -26,6 +23,7 @@ from tasks.adapters.aws.clients import Aws
 from tasks.adapters.s3.archive import S3Place
 from tasks.adapters.s3.objects import S3Folder
 from tests.archived import EXCHANGE, MARKET, SYMBOL, at, bars, everything, filled, page, span
+from tests.aws.killed_requests import kills_told_by
 from tests.aws.weed import REGION, Weed
 from tests.killed import killed_at_each
 
@@ -386,16 +384,7 @@ def test_killed_at_any_step_of_a_settlement_the_archive_is_readable_and_nothing_
 def test_killed_before_any_request_to_a_bucket_the_archive_is_readable_and_nothing_is_lost(
     weed: Weed, bucket: str, tmp_path: Path
 ) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", "tests.contracts.archive_kills", bucket, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=os.environ | weed.environment(),
-        timeout=120,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    told = [json.loads(line) for line in answer.stdout.splitlines()]
+    told = kills_told_by("tests.contracts.archive_kills", weed, bucket, tmp_path)
     assert [kill["killed"] for kill in told] == [True] * (len(told) - 1) + [False]
     states = [(kill["after"], kill["again"]) for kill in told]
     # opening; the page is in the journal; the manifest names it

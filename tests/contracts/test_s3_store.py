@@ -1,9 +1,6 @@
 """What only the store in S3 must do: kills and races, copies, damage in the bucket, cleaning, careless servers."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +21,7 @@ from models_lib.retention import Cleaned, Item, clean_home
 from tasks.adapters.aws.clients import Aws
 from tasks.adapters.s3.objects import S3Folder
 from tasks.adapters.s3.store import S3Store
+from tests.aws.killed_requests import kills_told_by
 from tests.aws.weed import REGION, Weed
 from tests.contracts.s3_stores import PREFIX, damage_in_s3, keys, s3_store
 from tests.judged import at, judged
@@ -118,16 +116,7 @@ def test_put_that_is_killed_anywhere_leaves_nothing_visible_and_the_next_one_com
     weed: Weed, bucket: str, tmp_path: Path
 ) -> None:
     bundle = judged("A", tmp_path / "candidate")
-    answer = subprocess.run(
-        [sys.executable, "-m", "tests.contracts.s3_kills", bucket, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=os.environ | weed.environment(),
-        timeout=120,
-        check=False,
-    )
-    assert answer.returncode == 0, answer.stderr
-    told = [json.loads(line) for line in answer.stdout.splitlines()]
+    told = kills_told_by("tests.contracts.s3_kills", weed, bucket, tmp_path)
     whole = {"found": [bundle], "sound": True, "verdicts": 1}
     assert all(kill["again"] == whole for kill in told)
     seen = [(kill["after"]["found"], kill["after"]["sound"]) for kill in told]
