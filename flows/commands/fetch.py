@@ -70,7 +70,7 @@ def _print_table(told: "dict[str, Told]") -> None:
 
 
 def _cells(one: "Told") -> tuple[str, ...]:
-    from models_lib.candles.archive.page import moment
+    from models_lib.candles.bars import moment
 
     assert not isinstance(one, CrpbotError)
     return (

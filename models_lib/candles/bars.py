@@ -8,6 +8,7 @@ What does not belong here: frames of pandas (schema.py), and what is done about 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -31,6 +32,11 @@ class Span(NamedTuple):
 def floor_minute(time_ms: int) -> int:
     """The open time of the minute that `time_ms` lies in."""
     return time_ms - time_ms % BAR_MS
+
+
+def moment(time_ms: float) -> str:
+    """As in 2026-01-02T00:00Z."""
+    return f"{datetime.fromtimestamp(time_ms / 1000.0, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 @dataclass(frozen=True)

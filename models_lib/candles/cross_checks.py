@@ -8,13 +8,12 @@ What does not belong here: the rules that candles must satisfy (checks.py), and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models_lib.candles.bars import Bars
+from models_lib.candles.bars import Bars, moment
 from models_lib.candles.schema import BAR_MS, PRICE_COLUMNS, VALUE_COLUMNS
 from models_lib.config import ExchangeSection
 
@@ -153,7 +152,7 @@ def _deviations(symbol: str, first: Bars, second: Bars | None, section: Exchange
             float(apart[worst]),
             limits[1],
             f"{both} are {apart[worst]:,.1f} bp apart in the worst of {minutes} (at most {limits[1]:g}): "
-            f"{closes[worst]:.10g} and {others[worst]:.10g} at {_at(int(stamps[worst]))}",
+            f"{closes[worst]:.10g} and {others[worst]:.10g} at {moment(int(stamps[worst]))}",
             "Look at this minute on both exchanges, or raise exchange.max_worst_deviation_bp",
         ),
     )
@@ -190,7 +189,7 @@ def _stuck_price(first: Bars, limit: int) -> Check:
     starts = np.append(0, np.flatnonzero(ends) + 1)
     lengths = np.diff(np.append(starts, stamps.size)) * flat[starts]
     minutes, start = int(lengths.max()), starts[lengths.argmax()]
-    where = f": {prices[start, 0]:.10g} from {_at(int(stamps[start]))}" if minutes else ""
+    where = f": {prices[start, 0]:.10g} from {moment(int(stamps[start]))}" if minutes else ""
     return _judged(
         "stuck_price",
         minutes,
@@ -215,7 +214,7 @@ def _jump(first: Bars, past: Bars, second: Bars | None, section: ExchangeSection
         largest,
         limit,
         f"the largest change from close to close is {largest:,.0f} bp (at most {limit:,.0f}): {closes[row]:.10g} to "
-        f"{closes[row + 1]:.10g} at {_at(int(stamps[row + 1]))}{_said_by_second(int(stamps[row + 1]), second, section)}",
+        f"{closes[row + 1]:.10g} at {moment(int(stamps[row + 1]))}{_said_by_second(int(stamps[row + 1]), second, section)}",
         f"So in {beyond:,} minutes; the bars are kept. Look at them on the exchange, or raise exchange.max_jump_bp",
     )
 
@@ -280,7 +279,7 @@ def _changed(changed: Sequence[int] | None) -> Check:
     what = "bars beside those of the previous fetch"
     if changed is None:
         return _not_measured("changed", 0.0, what, "nothing was fetched twice")
-    where = f", the first at {_at(min(changed))}" if changed else ""
+    where = f", the first at {moment(min(changed))}" if changed else ""
     return _judged(
         "changed",
         float(len(changed)),
@@ -294,7 +293,3 @@ def _judged(name: CheckName, value: float, limit: float, fact: str, remedy: str)
     """A figure that alarms above its limit, and then says what to do."""
     alarm = value > limit
     return Check(name=name, value=value, limit=limit, alarm=alarm, words=f"{fact}. {remedy}." if alarm else fact)
-
-
-def _at(stamp_ms: int) -> str:
-    return f"{datetime.fromtimestamp(stamp_ms / 1_000, UTC):%Y-%m-%dT%H:%MZ}"

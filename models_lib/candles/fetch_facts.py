@@ -4,12 +4,11 @@ What does not belong here: finding any of it out (archive, fetching.py, cross_ch
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from models_lib.candles.archive.manifest import Cause
+from models_lib.candles.bars import moment
 from models_lib.candles.cross_checks import Checks
-
-HoleCause = Literal["no trades", "outage", "not fetched"]
 
 
 @dataclass(frozen=True)
@@ -24,12 +23,11 @@ class KnownHole:
 
     start_ms: int
     minutes: int
-    cause: HoleCause
+    cause: Cause
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values, the time as ISO 8601 with Z."""
-        start = datetime.fromtimestamp(self.start_ms / 1_000, UTC)
-        return {"start": f"{start:%Y-%m-%dT%H:%MZ}", "minutes": self.minutes, "cause": self.cause}
+        return {"start": moment(self.start_ms), "minutes": self.minutes, "cause": self.cause}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +61,7 @@ class FetchFacts:
     @property
     def holes_by_cause(self) -> dict[str, dict[str, int]]:
         """How many holes each cause has, and their minutes."""
-        kinds = {cause: [hole.minutes for hole in self.holes if hole.cause == cause] for cause in get_args(HoleCause)}
+        kinds = {cause: [hole.minutes for hole in self.holes if hole.cause == cause] for cause in get_args(Cause)}
         return {cause: {"holes": len(found), "minutes": sum(found)} for cause, found in kinds.items() if found}
 
     def _told_holes(self) -> tuple[str, ...]:

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from models_lib.candles.archive.archive import CandleArchive
-from models_lib.candles.archive.manifest import Flag, Manifest
-from models_lib.candles.archive.page import Page, moment
+from models_lib.candles.archive.page import Page
 from models_lib.candles.archive.writer import Writer
-from models_lib.candles.bars import Span, floor_minute
+from models_lib.candles.bars import Span, floor_minute, moment
 from models_lib.candles.exchange import Clock, Exchange
 from models_lib.candles.pages import pages_of
 from models_lib.candles.schema import BAR_MS
@@ -148,7 +147,6 @@ class SymbolFetch:
         self._open = contextlib.ExitStack()
         self._writer: Writer | None = None
         self._rows_before = 0
-        self._flags_before: frozenset[Flag] = frozenset()
         self._began: float | None = None
 
     @property
@@ -233,9 +231,8 @@ class SymbolFetch:
         now_ms = self._asking.time.now_ms()
         self._span = _to_be_had(self._span, exchange, now_ms)
         writer = self._open.enter_context(archive.writer(self.symbol, market=market, exchange=section))
-        writer.note(skew_ms=self._asking.time.skew_ms())
+        writer.note_skew(self._asking.time.skew_ms())
         self._writer, self._rows_before = writer, writer.manifest.present.within(self._span).minutes
-        self._flags_before = frozenset(writer.manifest.flags)
         return pages_of(writer.wanted(self._span, now_ms=now_ms, page_minutes=exchange.page_bars), exchange.page_bars)
 
     def _put_off(self, piece: Span | None, error: CrpbotError, now: float) -> None:
@@ -273,16 +270,12 @@ class SymbolFetch:
             rows=rows,
             new_rows=rows - self._rows_before,
             corrections=self._opened.num_corrections,
-            changed=_changed(manifest, self._flags_before) if self._rows_before else None,
+            changed=tuple(sorted(self._opened.changed)) if self._rows_before else None,
             hole_minutes=dict(holes),
             requests=self.requests,
             seconds=now - self._began,
             skew_ms=self._asking.time.skew_ms(),
         )
-
-
-def _changed(manifest: Manifest, before: frozenset[Flag]) -> tuple[int, ...]:
-    return tuple(flag.stamp_ms for flag in manifest.flags if flag.kind == "changed" and flag not in before)
 
 
 def _to_be_had(span: Span, exchange: Exchange, now_ms: int) -> Span:

@@ -12,7 +12,7 @@ import pytest
 
 from models_lib.candles.archive import places
 from models_lib.candles.archive.archive import CandleArchive
-from models_lib.candles.archive.manifest import Flag, Manifest
+from models_lib.candles.archive.manifest import Manifest
 from models_lib.candles.archive.places import LocalPlace
 from models_lib.candles.bars import Spans
 from models_lib.candles.exchange import Market
@@ -300,13 +300,12 @@ def test_what_the_body_added_before_it_failed_is_kept(archive: CandleArchive) ->
     assert everything(archive).same_as(bars(range(10)))
 
 
-def test_notes_are_kept_with_the_bars(archive: CandleArchive) -> None:
-    flag = Flag(kind="jump", stamp_ms=at(3), words="2,000 bp")
+def test_skew_is_kept_with_the_bars(archive: CandleArchive) -> None:
     with archive.writer(SYMBOL, market=MARKET, exchange=EXCHANGE) as writer:
         writer.add(page(0, 10))
-        writer.note(flags=[flag], skew_ms=-12.5)
+        writer.note_skew(-12.5)
     filled(archive, page(10, 20))
-    assert (known(archive).flags, known(archive).skew_ms) == ((flag,), -12.5)
+    assert known(archive).skew_ms == -12.5
 
 
 def test_a_second_writer_of_the_same_home_is_told_to_wait(

@@ -91,7 +91,7 @@ class Flag(_Part):
     """Something about a bar that a person should look at; the bar stays as it is."""
 
     kind: str
-    """`changed`: an exchange said something else about a minute long closed; others come from the cross-checks."""
+    """`changed`: the exchange said something else about a minute long closed."""
     stamp_ms: int
     words: str
 

@@ -4,13 +4,12 @@ What does not belong here: what happens to bars that are stored already (merge.p
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models_lib.candles.bars import Bars, Span, Spans, floor_minute
+from models_lib.candles.bars import Bars, Span, Spans, floor_minute, moment
 from models_lib.candles.exchange import Answer
 from models_lib.candles.schema import BAR_MS, VALUE_COLUMNS
 from models_lib.errors import DataError, excerpt
@@ -61,11 +60,6 @@ class Page:
         """Those of its minutes that had been closed for `revise_minutes`: the exchange corrects them no more."""
         end_ms = floor_minute(self.closed_ms) - revise_minutes * BAR_MS
         return Spans.of([Span(self.span.start_ms, min(self.span.end_ms, end_ms))])
-
-
-def moment(time_ms: float) -> str:
-    """As in 2026-01-02T00:00Z."""
-    return f"{datetime.fromtimestamp(time_ms / 1000.0, UTC):%Y-%m-%dT%H:%MZ}"
 
 
 def _table(symbol: str, answer: Answer) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from models_lib.candles.archive.holes import due, find_holes
 from models_lib.candles.archive.journal import Journal
-from models_lib.candles.archive.manifest import Flag, Manifest, Month, minutes_of, newest, newest_flags
+from models_lib.candles.archive.manifest import Manifest, Month, minutes_of, newest, newest_flags
 from models_lib.candles.archive.merge import Merged, merge
 from models_lib.candles.archive.months import decoded, encoded, month_span, months_in
 from models_lib.candles.archive.page import Page
@@ -41,7 +41,8 @@ class Writer:
 
     Attributes:
         num_corrections: values that gave way to newer ones, through this writer.
-        num_changed: final values that the exchange told differently, through this writer.
+        changed: open times of the bars long closed that the exchange told differently, through this writer: all of them,
+            but for those of which the manifest, which keeps the newest, knew it already.
     """
 
     def __init__(
@@ -62,7 +63,8 @@ class Writer:
         self._manifest = manifest
         self._on_record = None if record is None else manifest
         self.num_corrections = 0
-        self.num_changed = 0
+        self.changed: set[int] = set()
+        self._flags_before = frozenset(manifest.flags)
         self._sweep()
         self._drop_damaged()
 
@@ -104,16 +106,10 @@ class Writer:
             if sum(len(one.bars) for one in self._pending) >= SETTLE_BARS or len(self._pending) >= SETTLE_PAGES:
                 self.settle()
 
-    def note(self, *, flags: Sequence[Flag] = (), skew_ms: float | None = None) -> None:
-        """Adds to the record what was found about the bars and the exchange's clock; written by the next settlement."""
+    def note_skew(self, skew_ms: float) -> None:
+        """Puts the exchange's clock minus this machine's into the record; written by the next settlement."""
         with self._lock:
-            manifest = self._manifest
-            self._manifest = manifest.model_copy(
-                update={
-                    "flags": newest_flags(manifest.flags, flags),
-                    "skew_ms": manifest.skew_ms if skew_ms is None else skew_ms,
-                }
-            )
+            self._manifest = self._manifest.model_copy(update={"skew_ms": skew_ms})
 
     def settle(self) -> None:
         """Puts the pages of the journal into the months; the journal is empty then.
@@ -130,7 +126,7 @@ class Writer:
             merged, manifest = fresh
             self._replace_record(manifest)
             self.num_corrections += sum(len(one.corrections) for one in merged)
-            self.num_changed += sum(len(one.flags) for one in merged)
+            self.changed.update(flag.stamp_ms for one in merged for flag in one.flags if flag not in self._flags_before)
             if self._pending:
                 self._pending.clear()
                 self._journal.empty()

@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models_lib.candles.archive.archive import CandleArchive
+from models_lib.candles.archive.manifest import NEWEST_KEPT
 from models_lib.candles.archive.places import LocalPlace
 from models_lib.candles.bars import Bars, Span
 from models_lib.candles.exchange import Answer
 from models_lib.candles.fetching import Progress, Told, bring_up_to_date
-from models_lib.candles.schema import BAR_MS
+from models_lib.candles.schema import BAR_MS, DAY_MS
 from models_lib.candles.symbol_fetch import MOST_BAD_ANSWERS, Fetched
 from models_lib.config import ExchangeSection
 from models_lib.errors import (
@@ -217,6 +219,22 @@ def test_exchange_that_for_once_had_nothing_of_what_is_old_is_found_out_and_aske
     assert (told.rows, told.requests) == (1_000, 4), "and now that it was wrong, the 400 minutes before"
     assert archive.bars(BTC, WHOLE).same_as(Bars(*BARS))
     assert fetched(fetch(exchange, archive, BTC)[BTC]).requests == 0
+
+
+def test_every_bar_that_is_told_differently_is_counted(archive: CandleArchive) -> None:
+    """More of them than the manifest keeps: a fetch says how many there are, and not how many are remembered."""
+    now_ms, told = NOW_MS, []
+    for values in (BARS[1], BARS[1] * 1.01, BARS[1] * 1.01):
+        exchange = FakeExchange({BTC: (BARS[0], values)}, name="coinbase", page_bars=400, now_ms=now_ms)
+        for minute in (300, 698):  # asked for again by one page, which has the 397 bars between them, too
+            exchange.market_of(BTC).hide(FIRST_MS + minute * BAR_MS, FIRST_MS + (minute + 1) * BAR_MS)
+        told.append(fetched(fetch(exchange, archive, BTC)[BTC]).changed)
+        now_ms += DAY_MS
+    assert told[0] is None
+    assert told[1] == tuple(FIRST_MS + minute * BAR_MS for minute in range(301, 698))
+    assert told[2] == told[1][:-NEWEST_KEPT], "the same again is no news, as far as it is remembered"
+    kept = archive.bars(BTC, Span(FIRST_MS, FIRST_MS + 900 * BAR_MS))
+    np.testing.assert_array_equal(kept.values, np.delete(BARS[1][:900], [300, 698], axis=0))
 
 
 def test_progress_ends_with_everything_done(archive: CandleArchive) -> None:
