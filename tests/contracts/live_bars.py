@@ -10,7 +10,7 @@ import json
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -195,8 +195,30 @@ class PlayedTime:
 # Closed bars over HTTP
 
 
-class _Server(http.server.ThreadingHTTPServer):
+class CandleServer(http.server.ThreadingHTTPServer):
+    """Answers questions for closed bars, in the form of our own.
+
+    Args:
+        port: on loopback.
+        answer: status and body for a symbol, the open time after which bars are wanted, and the most of them.
+    """
+
     daemon_threads = True
+
+    def __init__(self, port: int, answer: Callable[[str, int, int], tuple[int, bytes]]) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
+                status, body = answer(query["symbol"][0], int(query["after"][0]), int(query["limit"][0]))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        super().__init__(("127.0.0.1", port), Handler)
 
     def handle_error(self, *_: object) -> None:
         """A client that went away is what some tests are about."""
@@ -213,22 +235,8 @@ class HttpWorld:
         self._away_until = -1
         self._hang = False
         self._ended = Event()
-        world = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-                status, body = world.answer(query["symbol"][0], int(query["after"][0]), int(query["limit"][0]))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
         self._port = free_port()
-        self._server = _Server(("127.0.0.1", self._port), Handler)
+        self._server = CandleServer(self._port, self.answer)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     def answer(self, symbol: str, after_ms: int, limit: int) -> tuple[int, bytes]:

@@ -1,11 +1,9 @@
 """Live candles over HTTP, against a real server on loopback."""
 
-import http.server
 import json
 import re
 import socketserver
 import threading
-import urllib.parse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from models_lib.errors import TransientError
 from models_lib.runtime.served_symbol import ServedSymbol
 from models_lib.runtime.sources import Given, Trouble
 from tasks.adapters.http_candles import HttpCandles
-from tests.contracts.live_bars import Poll, Served
+from tests.contracts.live_bars import CandleServer, Poll, Served
 from tests.ports import free_port
 
 T0 = 1_767_225_600_000
@@ -28,11 +26,6 @@ def bar(minute: int) -> list[float]:
     return [T0 + minute * MINUTE, 100.0, 101.0, 99.0, 100.5, 3.0]
 
 
-class Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, *_: object) -> None:
-        """A client that went away is what some tests are about."""
-
-
 class Exchange:
     """A server with closed bars, and with faults that are planted."""
 
@@ -40,22 +33,8 @@ class Exchange:
         self.candles: list[list[float]] = [bar(minute) for minute in range(10)]
         self.faults: list[tuple[int, bytes]] = []
         self.asked: list[tuple[str, int, int]] = []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                query = urllib.parse.parse_qs(urllib.parse.urlsplit(self.path).query)
-                status, body = outer.answer(query["symbol"][0], int(query["after"][0]), int(query["limit"][0]))
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
         self.port = free_port()
-        self._server = Server(("127.0.0.1", self.port), Handler)
+        self._server = CandleServer(self.port, lambda *asked: self.answer(*asked))  # noqa: PLW0108 - tests replace it
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def answer(self, symbol: str, after: int, limit: int) -> tuple[int, bytes]:
