@@ -1,10 +1,12 @@
 """Each check against numbers worked by hand."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 
 from models_lib.candles.bars import Bars, Span
-from models_lib.candles.cross_checks import Checks, cross_check
+from models_lib.candles.cross_checks import CheckName, Checks, cross_check
 from models_lib.candles.schema import BAR_MS, VALUE_COLUMNS, epoch_ms
 from models_lib.candles.sources import read_parquet
 from models_lib.config import ExchangeSection
@@ -14,15 +16,6 @@ NINE = 1_767_258_000_000
 DAY_MS = 1_440 * BAR_MS
 ALONE = ExchangeSection()
 BESIDE_BINANCE = ExchangeSection(second="binance", second_markets={"BTC-USD": "BTC/USDT"})
-NAMES = (
-    "median_deviation",
-    "worst_deviation",
-    "stuck_price",
-    "jump",
-    "volume_beside_second",
-    "volume_beside_past",
-    "changed",
-)
 
 
 def bars(closes, *, volumes=2.0, start=NINE, minutes=None, wick=0.5) -> Bars:
@@ -45,7 +38,7 @@ def one(checks: Checks, name: str):
 
 def test_every_check_is_always_there_and_says_why_it_was_not_measured():
     checks = checked(Bars.none(), section=ALONE)
-    assert tuple(check.name for check in checks.checks) == NAMES
+    assert tuple(check.name for check in checks.checks) == get_args(CheckName)
     assert all(check.value is None and not check.alarm and "not measured" in check.words for check in checks.checks)
     assert "no second exchange is configured" in checks.checks[0].words
     assert checks.alarms == ()

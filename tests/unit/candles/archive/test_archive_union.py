@@ -153,17 +153,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @settings(max_examples=30, deadline=None)
 @given(story=stories(), order=st.randoms(use_true_random=False))
 def test_the_archive_is_the_union_of_the_safe_pages(story: list[Action], order: Any, folders: Path) -> None:
-    _tell(story, order, folders)
+    _assert_the_union_is_held(story, order, folders)
 
 
 @pytest.mark.long
 @settings(max_examples=600, deadline=None)
 @given(story=stories(), order=st.randoms(use_true_random=False))
 def test_many_times_the_archive_is_the_union_of_the_safe_pages(story: list[Action], order: Any, folders: Path) -> None:
-    _tell(story, order, folders)
+    _assert_the_union_is_held(story, order, folders)
 
 
-def _tell(story: list[Action], order: Any, folders: Path) -> None:
+def _assert_the_union_is_held(story: list[Action], order: Any, folders: Path) -> None:
     scratch = folders / f"{len(list(folders.iterdir()))}"
     process = Process(scratch)
     for name, what in story:
