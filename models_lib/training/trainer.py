@@ -4,12 +4,11 @@ Plain torch on whole arrays: the scaled training rows are made once and stay in 
 epoch is one permutation cut into batches; no loader, no worker threads. With the same seed, data and machine the
 weights are the same bit for bit.
 
-What does not belong here: processes and time limits (worker.py, models_lib.backends), and the files that outlive the call
-(checkpoints.py).
+What does not belong here: a step (stepping.py), processes and time limits (worker.py, models_lib.backends), and the files
+that outlive the call (checkpoints.py).
 """
 
 import functools
-import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,7 +26,6 @@ from models_lib.errors import ConfigError, DataError, TrainingError
 from models_lib.evaluation.gates import epoch_gates
 from models_lib.networks import DirectionNetwork, build_network, loss_function, network_from_tensors, state_tensors
 from models_lib.networks.dropout import MaskPool
-from models_lib.networks.losses import Loss
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoint import read_weights, write_weights
 from models_lib.training.checkpoints import Checkpoint, Checkpoints, Moving
@@ -35,6 +33,7 @@ from models_lib.training.data import TrainingData
 from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory, epoch_from_json
 from models_lib.training.schedules import average_decay_at, learning_rate_at
 from models_lib.training.spec import TrainingSpec
+from models_lib.training.stepping import Rows, Stepper, TorchStepper
 from models_lib.training.streams import Streams
 
 Listener = Callable[[EpochRecord | StepProgress], None]
@@ -148,14 +147,6 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Rows as the first layer sees them: inputs float32 [N, F] and classes int64 [N], on the device."""
-
-    inputs: Tensor
-    classes: Tensor
-
-
 @dataclass(frozen=True)
 class _Steps:
     """What the steps of one epoch say."""
@@ -173,8 +164,7 @@ class _Fit:
     network: DirectionNetwork
     average: WeightAverage
     optimizer: torch.optim.Optimizer
-    loss: Loss
-    masks: MaskPool | None
+    stepper: Stepper
     streams: Streams
     training: TrainingSection
     steps_done: int = 0
@@ -188,16 +178,18 @@ class _Fit:
         num_features = data.features.shape[1]
         live = build_network(network, num_features=num_features, scaler=data.scaler, generator=streams.weights)
         live = live.to(device).train()
+        average = WeightAverage(live, decay=training.weight_average_decay)
+        optimizer = _optimizer(live, training)
         drops = network.family != "v6" and network.dropout > 0.0
-        return cls(
-            network=live,
-            average=WeightAverage(live, decay=training.weight_average_decay),
-            optimizer=_optimizer(live, training),
+        stepper = TorchStepper(
+            live,
+            average=average,
+            optimizer=optimizer,
             loss=loss_function(training, classes=data.classes[data.train_rows], device=device),
             masks=MaskPool(network.dropout, generator=streams.dropout, device=device) if drops else None,
-            streams=streams,
             training=training,
         )
+        return cls(live, average, optimizer, stepper, streams, training)
 
     @property
     def _moving(self) -> Moving:
@@ -222,61 +214,36 @@ class _Fit:
         best = _Judged(epochs[newest.values["best_epoch"] - 1], kept, newest.tensors["best_logits"])
         return epochs, best
 
-    def one_epoch(self, rows: _Rows, *, epoch: int, listener: Listener) -> _Steps:
+    def one_epoch(self, rows: Rows, *, epoch: int, listener: Listener) -> _Steps:
         """One pass over the rows in a fresh order; rows that do not fill the last batch wait for the next order."""
         num_rows = len(rows.classes)
         batch = min(self.training.batch_size, num_rows)
         steps = num_rows // batch
         told_every = max(1, steps // _TOLD_PER_EPOCH)
         order_N = torch.randperm(num_rows, generator=self.streams.order).to(rows.inputs.device)
-        if self.masks is not None:
-            self.masks.refill()
-        self.network.train()
-        loss_sum = norm_sum = 0.0
+        self.stepper.begin_epoch(epoch)
+        learning_rate = self.training.learning_rate
         for step in range(steps):
-            chosen_B = order_N[step * batch : (step + 1) * batch]
-            learning_rate = self._set_learning_rate(steps)
-            inputs_BF = rows.inputs.index_select(0, chosen_B)
-            loss, norm = self._step(inputs_BF, rows.classes.index_select(0, chosen_B), where=(epoch, step))
-            loss_sum, norm_sum = loss_sum + loss, norm_sum + norm
+            learning_rate = self._learning_rate(steps)
+            self.stepper.step(
+                rows,
+                order_N[step * batch : (step + 1) * batch],
+                learning_rate=learning_rate,
+                average_decay=average_decay_at(self.steps_done, decay=self.training.weight_average_decay),
+            )
+            self.steps_done += 1
             if (step + 1) % told_every == 0:
                 listener(StepProgress(epoch, self.training.max_epochs, steps_done=step + 1, steps=steps))
-        return _Steps(epoch, loss_sum / steps, norm_sum / steps, learning_rate)
+        means = self.stepper.end_epoch()
+        return _Steps(epoch, means.loss, means.gradient_norm, learning_rate)
 
-    def _set_learning_rate(self, steps_per_epoch: int) -> float:
-        learning_rate = learning_rate_at(
+    def _learning_rate(self, steps_per_epoch: int) -> float:
+        return learning_rate_at(
             self.steps_done,
             steps=steps_per_epoch * self.training.max_epochs,
             start=self.training.learning_rate,
             schedule=self.training.schedule,
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        return learning_rate
-
-    def _step(self, inputs_BF: Tensor, classes_B: Tensor, *, where: tuple[int, int]) -> tuple[float, float]:
-        """Loss and gradient norm of one step; the weights move only when both are finite."""
-        raw_BC = self.network.logits_of_inputs(inputs_BF, self.masks)
-        loss = self.loss(self.network.tempered(raw_BC), classes_B)
-        loss_value = loss.item()
-        self._require_finite(loss_value, "loss", where)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        largest = self.training.gradient_clip_norm or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), largest).item()
-        self._require_finite(norm, "gradient norm", where)
-        self.optimizer.step()
-        self.average.follow(average_decay_at(self.steps_done, decay=self.training.weight_average_decay))
-        self.steps_done += 1
-        return loss_value, norm
-
-    def _require_finite(self, value: float, what: str, where: tuple[int, int]) -> None:
-        if not math.isfinite(value):
-            epoch, step = where
-            raise TrainingError(
-                f"the {what} is {value} in epoch {epoch}, step {step + 1} (it must be finite); the weights were not "
-                "moved by it. Lower training.learning_rate, or set training.gradient_clip_norm."
-            )
 
 
 def _optimizer(network: DirectionNetwork, training: TrainingSection) -> torch.optim.Optimizer:
@@ -295,7 +262,7 @@ def _optimizer(network: DirectionNetwork, training: TrainingSection) -> torch.op
 @torch.no_grad()
 def _rows_on_device(
     data: TrainingData, rows: NDArray[np.int64], network: DirectionNetwork, *, part: str, device: torch.device
-) -> _Rows:
+) -> Rows:
     """The rows, gathered once and already scaled and clipped; piece by piece, so that memory holds them once."""
     inputs_NF = torch.empty((len(rows), data.features.shape[1]), device=device)
     for start in range(0, len(rows), _PREPARED_ROWS):
@@ -308,7 +275,7 @@ def _rows_on_device(
             "Leave rows without features out of the split."
         )
     classes_N = torch.from_numpy(data.classes[rows].astype(np.int64)).to(device)
-    return _Rows(inputs_NF, classes_N)
+    return Rows(inputs_NF, classes_N)
 
 
 @dataclass(frozen=True, eq=False)
@@ -326,7 +293,7 @@ class _Judge:
 
     network: NetworkSection
     gates: GatesSection
-    rows: _Rows
+    rows: Rows
 
     def epoch(self, network: DirectionNetwork, *, steps: _Steps, started: float) -> _Judged:
         """Logits of the validation rows, their temperature, the NLL after it and the gates."""

@@ -8,7 +8,7 @@ import torch
 
 from models_lib.calibration import fit_temperature
 from models_lib.config import GatesSection, NetworkSection, TrainingSection
-from models_lib.errors import ConfigError, DataError, TrainingError
+from models_lib.errors import ConfigError, DataError
 from models_lib.networks import network_from_tensors
 from models_lib.training import StepProgress, TrainingData, TrainingHistory
 from models_lib.training import trainer as trainer_module
@@ -156,32 +156,6 @@ def test_failed_advisory_gates_stop_nothing(learnable):
     training = RECIPE.model_copy(update={"gate_warm_up_epochs": 0, "gate_stop_epochs": 1})
     history = train(learnable(), training=training, gates=advisory).history
     assert (history.stop, history.epochs[0].failed_gates) == ("max_epochs", ())
-
-
-@pytest.mark.parametrize(("poison", "what"), [(float("nan"), "loss is nan"), (float("inf"), "loss is inf")])
-def test_non_finite_loss_stops_before_the_weights_move(learnable, poison, what):
-    data = learnable(rows=400)
-    fit = trainer_module._Fit.start(data, network=NetworkSection(), training=RECIPE, seed=1, device=torch.device("cpu"))
-    healthy = fit.loss
-    fit.loss = lambda logits, classes: healthy(logits, classes) * poison
-    before = {name: tensor.clone() for name, tensor in fit.network.named_parameters()}
-    inputs = fit.network.inputs(torch.from_numpy(data.features[:64]))
-    with pytest.raises(TrainingError, match=f"{what} in epoch 2, step 8.*Lower training.learning_rate"):
-        fit._step(inputs, torch.from_numpy(data.classes[:64].astype(np.int64)), where=(2, 7))
-    for name, tensor in fit.network.named_parameters():
-        assert torch.equal(tensor, before[name]), name
-
-
-def test_non_finite_gradient_stops_before_the_weights_move(learnable):
-    data = learnable(rows=400)
-    fit = trainer_module._Fit.start(data, network=NetworkSection(), training=RECIPE, seed=1, device=torch.device("cpu"))
-    fit.loss = lambda logits, _: (logits * 0).clamp_min(0).sqrt().sum()  # 0, with the slope of a root at 0
-    before = {name: tensor.clone() for name, tensor in fit.network.named_parameters()}
-    inputs = fit.network.inputs(torch.from_numpy(data.features[:64]))
-    with pytest.raises(TrainingError, match="gradient norm is nan"):
-        fit._step(inputs, torch.from_numpy(data.classes[:64].astype(np.int64)), where=(1, 0))
-    for name, tensor in fit.network.named_parameters():
-        assert torch.equal(tensor, before[name]), name
 
 
 @pytest.mark.parametrize("part", ["training", "validation"])
