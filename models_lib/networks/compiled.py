@@ -1,124 +1,333 @@
-"""The loops of the fused step, compiled by numba: forward statistics, activations, and the way back.
+"""The loops of a training step on the CPU, compiled by numba: all that stands between the matrix products.
 
-What does not belong here: tensors and gradients as torch has them (fused.py). This module alone of the networks needs
-numba; a training on CUDA never loads it.
+The arithmetic is that of norms.py, losses.py and torch's optimisers, which remain the definition. Rows of float32 in,
+float32 out; a row stays in the cache while all is done to it.
+
+    forward    column_moments, then mixed_activations (v7, v8) or plain_activations (v6)
+    loss       loss_and_gradient
+    backward   mixed_backward or plain_backward
+    update     squared_norm, adam, lerp
+
+What does not belong here: matrix products and tensors (models_lib.training.fused_stepper). This module alone of the
+networks needs numba; a training on CUDA never loads it.
 """
+
+import math
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from models_lib.networks.norms import EPSILON
+from models_lib.networks.norms import EPSILON, MOMENTUM
 
 Floats = NDArray[np.float32]
-_EPSILON = np.float32(EPSILON)
-_REORDER_SUMS = {"reassoc", "contract", "nsz"}  # lets sums use vectors; the order is fixed when the code is compiled
+Doubles = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+_ONE, _ZERO = np.float32(1.0), np.float32(0.0)
+_EPSILON, _MOMENTUM = np.float32(EPSILON), np.float32(MOMENTUM)
+# Sums may use vectors: their order is fixed when the code is compiled. A division by 0 is infinity, as torch has it.
+_compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+# A loop over more than about five vectors stays scalar (the compiler would have to compare too many places), so the long ones
+# below are cut in two: their row is in the cache.
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER_SUMS)
-def moments(x: Floats, of_columns: Floats, of_rows: Floats, statistics: Floats) -> None:
-    """Fills (mean, 1 / deviation) of columns [2, W] and rows [B, 2], and mean and biased variance of columns [2, W]."""
-    rows, width = x.shape
-    mean, variance = statistics[0], statistics[1]
-    mean[:] = 0.0
-    variance[:] = 0.0
-    for i in range(rows):
-        row = x[i]
-        total = np.float32(0.0)
-        for j in range(width):
-            mean[j] += row[j]
-            total += row[j]
-        of_rows[i, 0] = total / np.float32(width)
-    for j in range(width):
-        mean[j] /= np.float32(rows)
-    for i in range(rows):
-        row = x[i]
-        row_mean = of_rows[i, 0]
-        squares = np.float32(0.0)
-        for j in range(width):
-            variance[j] += (row[j] - mean[j]) * (row[j] - mean[j])
-            squares += (row[j] - row_mean) * (row[j] - row_mean)
-        of_rows[i, 1] = np.float32(1.0) / np.sqrt(squares / np.float32(width) + _EPSILON)
-    column_mean, column_scale = of_columns[0], of_columns[1]
-    for j in range(width):
-        variance[j] /= np.float32(rows)
-        column_mean[j] = mean[j]
-        column_scale[j] = np.float32(1.0) / np.sqrt(variance[j] + _EPSILON)
+@_compiled
+def _relu(value: np.float32) -> np.float32:
+    """The value, or 0 below it; NaN stays NaN, so that the loss tells."""
+    return _ZERO if value < _ZERO else value  # noqa: FURB136 - max() takes the 0 beside a NaN
 
 
-@njit(cache=True, nogil=True, fastmath=_REORDER_SUMS)
-def activations(  # noqa: PLR0917  compiled calls take positions
-    x: Floats,
-    batch_weight: Floats,
-    layer_weight: Floats,
-    bias: Floats,
-    mask: Floats,
-    of_columns: Floats,
-    of_rows: Floats,
-    h: Floats,
-) -> None:
-    """Fills h [B, W] = relu(batch_weight b + layer_weight l + bias) * mask; b and l are normalised over column and row."""
-    rows, width = x.shape
-    column_mean = of_columns[0]
-    slope = batch_weight * of_columns[1]
-    for i in range(rows):
-        row, out, kept = x[i], h[i], mask[i]
-        row_mean, row_scale = of_rows[i, 0], of_rows[i, 1]
-        for j in range(width):
-            value = slope[j] * (row[j] - column_mean[j]) + layer_weight[j] * ((row[j] - row_mean) * row_scale) + bias[j]
-            out[j] = max(value, np.float32(0.0)) * kept[j]
+@_compiled
+def column_moments(x: Floats, mean: Floats, scale: Floats, running_mean: Floats, running_variance: Floats) -> None:
+    """Fills mean and 1 / deviation [W] of the columns, and moves the running statistics, by the unbiased variance.
 
-
-@njit(cache=True, nogil=True, fastmath=_REORDER_SUMS)
-def backward(  # noqa: PLR0917  as above
-    dh: Floats,
-    x: Floats,
-    h: Floats,
-    mask: Floats,
-    batch_weight: Floats,
-    layer_weight: Floats,
-    of_columns: Floats,
-    of_rows: Floats,
-    dx: Floats,
-    sums: Floats,
-) -> None:
-    """Fills dx [B, W] and the sums over the batch [3, W] that are the gradients of the two weights and the bias.
-
-    With g the gradient before the ReLU, b and l the normalised values over column and row:
-    dx = batch_weight / s_b (g - mean_B(g) - b mean_B(g b)) + (u - mean_W(u) - l mean_W(u l)) / s_l, u = layer_weight g.
+    One pass: the sums are of distances from the first row, which lies among the others, so that far from zero they keep the
+    digits that a sum of plain squares loses.
     """
     rows, width = x.shape
-    column_mean, column_scale = of_columns[0], of_columns[1]
-    d_batch, d_layer, d_bias = sums[0], sums[1], sums[2]
-    sums[:] = 0.0
-    row_sums = np.empty((rows, 2), np.float32)
-    for i in range(rows):
-        row, grad, out, kept, upstream = x[i], dx[i], h[i], mask[i], dh[i]
-        row_mean, row_scale = of_rows[i, 0], of_rows[i, 1]
+    first = x[0]
+    mean[:] = _ZERO
+    scale[:] = _ZERO
+    for i in range(1, rows):
+        row = x[i]
         for j in range(width):
-            grad[j] = upstream[j] * kept[j] if out[j] > 0.0 else np.float32(0.0)
-        first = np.float32(0.0)
-        second = np.float32(0.0)
+            distance = row[j] - first[j]
+            mean[j] += distance
+            scale[j] += distance * distance
+    share, unbiased = _ONE / np.float32(rows), np.float32(rows / (rows - 1))
+    for j in range(width):
+        shift = mean[j] * share
+        variance = scale[j] * share - shift * shift
+        variance = _relu(variance)
+        mean[j] = first[j] + shift
+        scale[j] = _ONE / np.sqrt(variance + _EPSILON)
+        running_mean[j] += _MOMENTUM * (mean[j] - running_mean[j])
+        running_variance[j] += _MOMENTUM * (variance * unbiased - running_variance[j])
+
+
+@_compiled
+def _batch_share(mix_logit: Floats) -> np.float32:
+    """The share of the value normalised over the batch: 1 where there is no mix."""
+    return _ONE if len(mix_logit) == 0 else _ONE / (_ONE + np.exp(-mix_logit[0]))
+
+
+@_compiled
+def mixed_activations(  # noqa: PLR0917  compiled calls take positions
+    x: Floats,
+    mean: Floats,
+    scale: Floats,
+    weight: Floats,
+    bias: Floats,
+    mix_logit: Floats,
+    mask: Floats,
+    of_rows: Floats,
+    h: Floats,
+) -> None:
+    """Fills h [B, W] = relu(weight (m b + (1 - m) l) + bias) * mask; b and l are normalised over column and row.
+
+    With a mix_logit [1] it also fills (mean, 1 / deviation) of each row [B, 2]; with [0], m is 1 and there is no l.
+    """
+    rows, width = x.shape
+    share = _batch_share(mix_logit)
+    slope, row_weight = weight * share * scale, weight * (_ONE - share)
+    for i in range(rows):
+        row, out, kept = x[i], h[i], mask[i]
+        if len(mix_logit) > 0:
+            total = _ZERO
+            for j in range(width):
+                total += row[j]
+            row_mean = total / np.float32(width)
+            squares = _ZERO
+            for j in range(width):
+                squares += (row[j] - row_mean) * (row[j] - row_mean)
+            row_scale = _ONE / np.sqrt(squares / np.float32(width) + _EPSILON)
+            of_rows[i, 0], of_rows[i, 1] = row_mean, row_scale
+            for j in range(width):
+                over_row = row_weight[j] * ((row[j] - row_mean) * row_scale)
+                value = slope[j] * (row[j] - mean[j]) + over_row + bias[j]
+                out[j] = _relu(value) * kept[j]
+        else:
+            for j in range(width):
+                value = slope[j] * (row[j] - mean[j]) + bias[j]
+                out[j] = _relu(value) * kept[j]
+
+
+@_compiled
+def mixed_backward(  # noqa: PLR0917, C901  as above; the branches are two forms of one formula
+    gradient: Floats,
+    x: Floats,
+    h: Floats,
+    kept: float,
+    mean: Floats,
+    scale: Floats,
+    of_rows: Floats,
+    weight: Floats,
+    mix_logit: Floats,
+    d_weight: Floats,
+    d_bias: Floats,
+    d_mix_logit: Floats,
+    d_before: Floats,
+) -> None:
+    """Turns the gradient by h [B, W] into that by x; fills those by weight, bias and mix_logit, and its sum over the batch.
+
+    With g the gradient before the ReLU (dh * kept where h is above 0: a dropped unit is 0), b and l the values normalised
+    over column and row, s_b and s_l what they were divided by, v = m weight and u = (1 - m) weight:
+    dx = v / s_b (g - mean_B(g) - b mean_B(g b)) + (u g - mean_W(u g) - l mean_W(u g l)) / s_l.
+    Over the batch the first part sums to 0: it is left out of the sum, where autograd has its rounding instead.
+    """
+    rows, width = x.shape
+    factor = np.float32(kept)
+    d_bias[:] = _ZERO
+    d_weight[:] = _ZERO
+    d_before[:] = _ZERO
+    for i in range(rows):
+        row, grad, out = x[i], gradient[i], h[i]
+        for j in range(width):
+            grad[j] = grad[j] * factor if out[j] > _ZERO else _ZERO
         for j in range(width):
             d_bias[j] += grad[j]
-            d_batch[j] += grad[j] * (row[j] - column_mean[j])
-        for j in range(width):
-            over_row = grad[j] * ((row[j] - row_mean) * row_scale)
-            d_layer[j] += over_row
-            first += layer_weight[j] * grad[j]
-            second += layer_weight[j] * over_row
-        row_sums[i, 0] = first / np.float32(width)
-        row_sums[i, 1] = second / np.float32(width)
-    for j in range(width):
-        d_batch[j] *= column_scale[j]
-    slope = batch_weight * column_scale
-    shift = d_bias / np.float32(rows)
-    tilt = d_batch * column_scale / np.float32(rows)
+            d_weight[j] += grad[j] * (row[j] - mean[j])
+    share = _batch_share(mix_logit)
+    by_batch = d_weight * scale
+    by_row = np.zeros(width, np.float32)
+    slope, row_weight = weight * share * scale, weight * (_ONE - share)
+    shift, tilt = d_bias / np.float32(rows), by_batch * scale / np.float32(rows)
     for i in range(rows):
-        row, grad = x[i], dx[i]
-        row_mean, row_scale = of_rows[i, 0], of_rows[i, 1]
-        first, second = row_sums[i, 0], row_sums[i, 1]
+        row, grad = x[i], gradient[i]
+        if len(mix_logit) > 0:
+            row_mean, row_scale = of_rows[i, 0], of_rows[i, 1]
+            first = _ZERO
+            second = _ZERO
+            for j in range(width):
+                over_row = grad[j] * ((row[j] - row_mean) * row_scale)
+                by_row[j] += over_row
+                first += row_weight[j] * grad[j]
+                second += row_weight[j] * over_row
+            first /= np.float32(width)
+            second = second / np.float32(width) * row_scale
+            for j in range(width):
+                d_before[j] += row_scale * (row_weight[j] * grad[j] - first - (row[j] - row_mean) * second)
+            for j in range(width):
+                over_row = row_scale * (row_weight[j] * grad[j] - first - (row[j] - row_mean) * second)
+                grad[j] = slope[j] * (grad[j] - shift[j] - (row[j] - mean[j]) * tilt[j]) + over_row
+        else:
+            for j in range(width):
+                grad[j] = slope[j] * (grad[j] - shift[j] - (row[j] - mean[j]) * tilt[j])
+    d_weight[:] = share * by_batch + (_ONE - share) * by_row
+    if len(mix_logit) > 0:
+        d_mix_logit[0] = (weight * (by_batch - by_row)).sum() * share * (_ONE - share)
+
+
+@_compiled
+def plain_activations(x: Floats, mask: Floats, h: Floats) -> None:
+    """Fills h [B, W] = relu(x) * mask."""
+    rows, width = x.shape
+    for i in range(rows):
+        row, out, kept = x[i], h[i], mask[i]
         for j in range(width):
-            over_batch = slope[j] * (grad[j] - shift[j] - (row[j] - column_mean[j]) * tilt[j])
-            over_row = row_scale * (layer_weight[j] * grad[j] - first - (row[j] - row_mean) * row_scale * second)
-            grad[j] = over_batch + over_row
+            out[j] = _relu(row[j]) * kept[j]
+
+
+@_compiled
+def plain_backward(gradient: Floats, h: Floats, kept: float, d_before: Floats) -> None:
+    """Turns the gradient by h [B, W] into that by x, which is kept where h is above 0; fills its sum over the batch."""
+    rows, width = h.shape
+    factor = np.float32(kept)
+    d_before[:] = _ZERO
+    for i in range(rows):
+        grad, out = gradient[i], h[i]
+        for j in range(width):
+            grad[j] = grad[j] * factor if out[j] > _ZERO else _ZERO
+            d_before[j] += grad[j]
+
+
+@_compiled
+def loss_and_gradient(  # noqa: PLR0917, C901  as above; the loops are sums over three classes
+    logits: Floats,
+    log_temperature: Floats,
+    classes: Integers,
+    chosen: Integers,
+    targets: Doubles,
+    weights: Doubles,
+    alpha: float,
+    gamma: float,
+    d_logits: Floats,
+    d_bias: Floats,
+    d_log_temperature: Floats,
+) -> float:
+    """The mean loss; fills its gradients by the raw logits [B, 3], by their bias [3] and by log_temperature.
+
+    In double precision: a batch has few logits.
+
+    Args:
+        logits: raw, [B, 3].
+        log_temperature: [1], or [0] where the network has none.
+        classes: of all rows [N].
+        chosen: the rows of the batch [B].
+        targets: target table [3, 3], row c for class c.
+        weights: of the classes [3].
+        alpha: a row's loss is multiplied by alpha (1 - p)^gamma, p = exp(-loss); 1 and 0 for plain cross-entropy.
+        gamma: as alpha.
+        d_logits: filled.
+        d_bias: filled.
+        d_log_temperature: filled.
+    """
+    factor = 1.0 if len(log_temperature) == 0 else math.exp(-log_temperature[0])
+    rows, num_classes = logits.shape
+    total = 0.0
+    slope_of_factor = 0.0
+    sums = np.zeros(num_classes)
+    tempered = np.empty(num_classes)
+    chances = np.empty(num_classes)
+    for i in range(rows):
+        target = targets[classes[chosen[i]]]
+        highest = -np.inf
+        for c in range(num_classes):
+            tempered[c] = logits[i, c] * factor
+            highest = max(highest, tempered[c])
+        mass = 0.0
+        for c in range(num_classes):
+            chances[c] = math.exp(tempered[c] - highest)
+            mass += chances[c]
+        log_mass = math.log(mass) + highest
+        loss = 0.0
+        target_mass = 0.0
+        for c in range(num_classes):
+            loss -= target[c] * (tempered[c] - log_mass)
+            target_mass += target[c]
+        slope = 1.0
+        if gamma > 0.0:
+            missed = -math.expm1(-loss)
+            slope = missed**gamma + gamma * missed ** (gamma - 1.0) * math.exp(-loss) * loss
+            loss *= missed**gamma
+        weight = alpha * weights[classes[chosen[i]]] / rows
+        total += weight * loss
+        slope *= weight
+        for c in range(num_classes):
+            by_tempered = slope * (chances[c] / mass * target_mass - target[c])
+            slope_of_factor -= by_tempered * tempered[c]
+            sums[c] += by_tempered * factor
+            d_logits[i, c] = by_tempered * factor
+    for c in range(num_classes):
+        d_bias[c] = sums[c]
+    if len(log_temperature) > 0:
+        d_log_temperature[0] = slope_of_factor
+    return total
+
+
+@_compiled
+def squared_norm(gradient: Floats) -> float:
+    """The sum of squares of a vector."""
+    total = _ZERO
+    for j in range(len(gradient)):
+        total += gradient[j] * gradient[j]
+    return float(total)
+
+
+@_compiled
+def adam(  # noqa: PLR0917  as above
+    weights: Floats,
+    gradient: Floats,
+    first: Floats,
+    second: Floats,
+    shrink: float,
+    keep: float,
+    step_size: float,
+    beta_1: float,
+    beta_2: float,
+    root_of_correction: float,
+    epsilon: float,
+) -> None:
+    """One step of Adam or AdamW in place (Kingma and Ba 2015, Loshchilov and Hutter 2019).
+
+    Args:
+        weights: float32 [P].
+        gradient: before it is clipped; read only.
+        first: moment.
+        second: moment.
+        shrink: what the gradient is multiplied by to clip it.
+        keep: what the weights are multiplied by first: 1 - learning rate * weight decay.
+        step_size: learning rate / (1 - beta_1^t).
+        beta_1: decay of the first moment.
+        beta_2: decay of the second moment.
+        root_of_correction: sqrt(1 - beta_2^t).
+        epsilon: added to the root of the second moment.
+    """
+    factor, kept, size = np.float32(shrink), np.float32(keep), np.float32(step_size)
+    new_1, old_2, new_2 = np.float32(1.0 - beta_1), np.float32(beta_2), np.float32(1.0 - beta_2)
+    root, small = np.float32(1.0 / root_of_correction), np.float32(epsilon)
+    for j in range(len(weights)):
+        slope = gradient[j] * factor
+        moment = first[j] + (slope - first[j]) * new_1
+        square = second[j] * old_2 + slope * slope * new_2
+        first[j], second[j] = moment, square
+        weights[j] = weights[j] * kept - size * moment / (np.sqrt(square) * root + small)
+
+
+@_compiled
+def lerp(shadow: Floats, live: Floats, share: float) -> None:
+    """Moves the shadow by that share of the way to the live vector."""
+    way = np.float32(share)
+    for j in range(len(shadow)):
+        shadow[j] += (live[j] - shadow[j]) * way

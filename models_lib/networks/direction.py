@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models_lib.networks.dropout import MaskPool
-from models_lib.networks.fused import norm_relu_dropout
 from models_lib.networks.norms import AdaptiveNorm, BatchNorm
 
 HIDDEN_WIDTHS = (256, 128, 64)
@@ -83,11 +82,7 @@ class DirectionNetwork(nn.Module):
 
     def _hidden(self, index: int, h_BW: Tensor, mask_BW: Tensor | None) -> Tensor:
         """What a hidden layer hands on: normalised where the family does, ReLU, dropped where there is a mask."""
-        if self.norms:
-            norm = self.norms[index]
-            assert isinstance(norm, BatchNorm)
-            return norm_relu_dropout(norm, h_BW, mask_BW)
-        h_BW = functional.relu(h_BW)
+        h_BW = functional.relu(self.norms[index](h_BW) if self.norms else h_BW)
         return h_BW if mask_BW is None else h_BW * mask_BW
 
 

@@ -28,6 +28,11 @@ class MaskPool:
         self._device = device
         self._pool = torch.empty(0)
 
+    @property
+    def kept(self) -> float:
+        """What a unit that stays is multiplied by."""
+        return 1.0 / (1.0 - self._share)
+
     def refill(self) -> None:
         """Draws the pool anew; called at the start of each epoch."""
         self._pool = self._drawn(_POOL_ENTRIES)

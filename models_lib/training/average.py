@@ -18,9 +18,14 @@ class WeightAverage:
 
     def __init__(self, live: DirectionNetwork, *, decay: float) -> None:
         self.network = live if decay == 0.0 else copy.deepcopy(live)
-        self._shadow = list(self.network.state_dict().values())
-        self._live = list(live.state_dict().values())
+        self._live_network = live
         self._decays = decay > 0.0
+        self.bind()
+
+    def bind(self) -> None:
+        """Takes the tensors of both networks as they lie now; called again by whoever gives them another place."""
+        self._shadow = list(self.network.state_dict().values())
+        self._live = list(self._live_network.state_dict().values())
 
     @torch.no_grad()
     def follow(self, decay: float) -> None:

@@ -19,10 +19,10 @@ import torch
 
 from models_lib.errors import ConfigError
 from models_lib.files import sha256_bytes, sha256_file, write_bytes, write_json
-from models_lib.networks.fused import kernels
 from models_lib.training.channel import read_channel
 from models_lib.training.checkpoint import encode_weights
 from models_lib.training.checkpoints import Checkpoints
+from models_lib.training.choice import kernels
 from models_lib.training.container import FACTS_FILE, FIGURES, Options, Places
 from models_lib.training.history import EpochRecord, StepProgress
 from models_lib.training.progress import message_of

@@ -24,16 +24,17 @@ from models_lib.calibration import TemperatureFit, fit_temperature, negative_log
 from models_lib.config import GatesSection, NetworkSection, TrainingSection
 from models_lib.errors import ConfigError, DataError, TrainingError
 from models_lib.evaluation.gates import epoch_gates
-from models_lib.networks import DirectionNetwork, build_network, loss_function, network_from_tensors, state_tensors
+from models_lib.networks import DirectionNetwork, build_network, network_from_tensors, state_tensors
 from models_lib.networks.dropout import MaskPool
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoint import read_weights, write_weights
 from models_lib.training.checkpoints import Checkpoint, Checkpoints, Moving
+from models_lib.training.choice import choose_stepper
 from models_lib.training.data import TrainingData
 from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory, epoch_from_json
 from models_lib.training.schedules import average_decay_at, learning_rate_at
 from models_lib.training.spec import TrainingSpec
-from models_lib.training.stepping import Rows, Stepper, TorchStepper
+from models_lib.training.stepping import Rows, Stepper
 from models_lib.training.streams import Streams
 
 Listener = Callable[[EpochRecord | StepProgress], None]
@@ -181,13 +182,14 @@ class _Fit:
         average = WeightAverage(live, decay=training.weight_average_decay)
         optimizer = _optimizer(live, training)
         drops = network.family != "v6" and network.dropout > 0.0
-        stepper = TorchStepper(
+        stepper = choose_stepper(
             live,
             average=average,
             optimizer=optimizer,
-            loss=loss_function(training, classes=data.classes[data.train_rows], device=device),
             masks=MaskPool(network.dropout, generator=streams.dropout, device=device) if drops else None,
             training=training,
+            classes=data.classes[data.train_rows],
+            device=device,
         )
         return cls(live, average, optimizer, stepper, streams, training)
 
