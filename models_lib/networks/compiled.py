@@ -26,6 +26,9 @@ Integers = NDArray[np.int64]
 
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 _EPSILON, _MOMENTUM = np.float32(EPSILON), np.float32(MOMENTUM)
+# Rows are summed in blocks, and the blocks then: the error of a float32 sum grows with the number of its terms.
+_BLOCK = 64
+
 # Sums may use vectors: their order is fixed when the code is compiled. A division by 0 is infinity, as torch has it.
 _compiled = njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 # A loop over more than about five vectors stays scalar (the compiler would have to compare too many places), so the long ones
@@ -39,6 +42,20 @@ def _relu(value: np.float32) -> np.float32:
 
 
 @_compiled
+def _distances(x: Floats, origin: Floats, distances: Floats, squares: Floats) -> None:
+    """Fills the sums over the rows of their distances from the origin, and of the squares of these."""
+    rows, width = x.shape
+    distances[:] = _ZERO
+    squares[:] = _ZERO
+    for i in range(rows):
+        row = x[i]
+        for j in range(width):
+            distance = row[j] - origin[j]
+            distances[j] += distance
+            squares[j] += distance * distance
+
+
+@_compiled
 def column_moments(x: Floats, mean: Floats, scale: Floats, running_mean: Floats, running_variance: Floats) -> None:
     """Fills mean and 1 / deviation [W] of the columns, and moves the running statistics, by the unbiased variance.
 
@@ -49,12 +66,11 @@ def column_moments(x: Floats, mean: Floats, scale: Floats, running_mean: Floats,
     first = x[0]
     mean[:] = _ZERO
     scale[:] = _ZERO
-    for i in range(1, rows):
-        row = x[i]
-        for j in range(width):
-            distance = row[j] - first[j]
-            mean[j] += distance
-            scale[j] += distance * distance
+    part = np.empty((2, width), np.float32)
+    for start in range(0, rows, _BLOCK):
+        _distances(x[start : start + _BLOCK], first, part[0], part[1])
+        mean += part[0]
+        scale += part[1]
     share, unbiased = _ONE / np.float32(rows), np.float32(rows / (rows - 1))
     for j in range(width):
         shift = mean[j] * share
@@ -114,7 +130,71 @@ def mixed_activations(  # noqa: PLR0917  compiled calls take positions
 
 
 @_compiled
-def mixed_backward(  # noqa: PLR0917, C901  as above; the branches are two forms of one formula
+def _before_relu(  # noqa: PLR0917  as above
+    gradient: Floats, x: Floats, h: Floats, factor: np.float32, mean: Floats, sums: Floats
+) -> None:
+    """Turns the gradient by h into that before the ReLU; fills its sum over the rows, and that of its product with x - mean."""
+    rows, width = x.shape
+    d_bias, d_slope = sums[0], sums[1]
+    sums[:] = _ZERO
+    for i in range(rows):
+        row, grad, out = x[i], gradient[i], h[i]
+        for j in range(width):
+            grad[j] = grad[j] * factor if out[j] > _ZERO else _ZERO
+        for j in range(width):
+            d_bias[j] += grad[j]
+            d_slope[j] += grad[j] * (row[j] - mean[j])
+
+
+@_compiled
+def _before_batch_norm(  # noqa: PLR0917  as above
+    gradient: Floats, x: Floats, mean: Floats, slope: Floats, shift: Floats, tilt: Floats
+) -> None:
+    """Turns the gradient by a value normalised over the batch into that by the value before."""
+    rows, width = x.shape
+    for i in range(rows):
+        row, grad = x[i], gradient[i]
+        for j in range(width):
+            grad[j] = slope[j] * (grad[j] - shift[j] - (row[j] - mean[j]) * tilt[j])
+
+
+@_compiled
+def _before_mixed_norm(  # noqa: PLR0917  as above
+    gradient: Floats,
+    x: Floats,
+    mean: Floats,
+    slope: Floats,
+    shift: Floats,
+    tilt: Floats,
+    of_rows: Floats,
+    row_weight: Floats,
+    sums: Floats,
+) -> None:
+    """As above, with the part over the row; fills the sums over the rows of the gradient by its weight, and by x of it alone."""
+    rows, width = x.shape
+    d_row_weight, d_before = sums[0], sums[1]
+    sums[:] = _ZERO
+    for i in range(rows):
+        row, grad = x[i], gradient[i]
+        row_mean, row_scale = of_rows[i, 0], of_rows[i, 1]
+        first = _ZERO
+        second = _ZERO
+        for j in range(width):
+            over_row = grad[j] * ((row[j] - row_mean) * row_scale)
+            d_row_weight[j] += over_row
+            first += row_weight[j] * grad[j]
+            second += row_weight[j] * over_row
+        first /= np.float32(width)
+        second = second / np.float32(width) * row_scale
+        for j in range(width):
+            d_before[j] += row_scale * (row_weight[j] * grad[j] - first - (row[j] - row_mean) * second)
+        for j in range(width):
+            over_row = row_scale * (row_weight[j] * grad[j] - first - (row[j] - row_mean) * second)
+            grad[j] = slope[j] * (grad[j] - shift[j] - (row[j] - mean[j]) * tilt[j]) + over_row
+
+
+@_compiled
+def mixed_backward(  # noqa: PLR0917  as above
     gradient: Floats,
     x: Floats,
     h: Floats,
@@ -137,46 +217,29 @@ def mixed_backward(  # noqa: PLR0917, C901  as above; the branches are two forms
     Over the batch the first part sums to 0: it is left out of the sum, where autograd has its rounding instead.
     """
     rows, width = x.shape
-    factor = np.float32(kept)
-    d_bias[:] = _ZERO
-    d_weight[:] = _ZERO
-    d_before[:] = _ZERO
-    for i in range(rows):
-        row, grad, out = x[i], gradient[i], h[i]
-        for j in range(width):
-            grad[j] = grad[j] * factor if out[j] > _ZERO else _ZERO
-        for j in range(width):
-            d_bias[j] += grad[j]
-            d_weight[j] += grad[j] * (row[j] - mean[j])
+    sums = np.zeros((4, width), np.float32)
+    part = np.empty((2, width), np.float32)
+    for start in range(0, rows, _BLOCK):
+        end = start + _BLOCK
+        _before_relu(gradient[start:end], x[start:end], h[start:end], np.float32(kept), mean, part)
+        sums[:2] += part
     share = _batch_share(mix_logit)
-    by_batch = d_weight * scale
-    by_row = np.zeros(width, np.float32)
+    d_bias[:] = sums[0]
+    by_batch = sums[1] * scale
     slope, row_weight = weight * share * scale, weight * (_ONE - share)
     shift, tilt = d_bias / np.float32(rows), by_batch * scale / np.float32(rows)
-    for i in range(rows):
-        row, grad = x[i], gradient[i]
-        if len(mix_logit) > 0:
-            row_mean, row_scale = of_rows[i, 0], of_rows[i, 1]
-            first = _ZERO
-            second = _ZERO
-            for j in range(width):
-                over_row = grad[j] * ((row[j] - row_mean) * row_scale)
-                by_row[j] += over_row
-                first += row_weight[j] * grad[j]
-                second += row_weight[j] * over_row
-            first /= np.float32(width)
-            second = second / np.float32(width) * row_scale
-            for j in range(width):
-                d_before[j] += row_scale * (row_weight[j] * grad[j] - first - (row[j] - row_mean) * second)
-            for j in range(width):
-                over_row = row_scale * (row_weight[j] * grad[j] - first - (row[j] - row_mean) * second)
-                grad[j] = slope[j] * (grad[j] - shift[j] - (row[j] - mean[j]) * tilt[j]) + over_row
-        else:
-            for j in range(width):
-                grad[j] = slope[j] * (grad[j] - shift[j] - (row[j] - mean[j]) * tilt[j])
-    d_weight[:] = share * by_batch + (_ONE - share) * by_row
-    if len(mix_logit) > 0:
-        d_mix_logit[0] = (weight * (by_batch - by_row)).sum() * share * (_ONE - share)
+    if len(mix_logit) == 0:
+        _before_batch_norm(gradient, x, mean, slope, shift, tilt)
+    else:
+        for start in range(0, rows, _BLOCK):
+            end = start + _BLOCK
+            _before_mixed_norm(
+                gradient[start:end], x[start:end], mean, slope, shift, tilt, of_rows[start:end], row_weight, part
+            )  # fmt: skip
+            sums[2:] += part
+        d_mix_logit[0] = (weight * (by_batch - sums[2])).sum() * share * (_ONE - share)
+    d_weight[:] = share * by_batch + (_ONE - share) * sums[2]
+    d_before[:] = sums[3]
 
 
 @_compiled
@@ -190,16 +253,15 @@ def plain_activations(x: Floats, mask: Floats, h: Floats) -> None:
 
 
 @_compiled
-def plain_backward(gradient: Floats, h: Floats, kept: float, d_before: Floats) -> None:
+def plain_backward(gradient: Floats, x: Floats, h: Floats, kept: float, d_before: Floats) -> None:
     """Turns the gradient by h [B, W] into that by x, which is kept where h is above 0; fills its sum over the batch."""
-    rows, width = h.shape
-    factor = np.float32(kept)
+    rows, width = x.shape
     d_before[:] = _ZERO
-    for i in range(rows):
-        grad, out = gradient[i], h[i]
-        for j in range(width):
-            grad[j] = grad[j] * factor if out[j] > _ZERO else _ZERO
-            d_before[j] += grad[j]
+    part = np.empty((2, width), np.float32)
+    for start in range(0, rows, _BLOCK):
+        end = start + _BLOCK
+        _before_relu(gradient[start:end], x[start:end], h[start:end], np.float32(kept), d_before, part)
+        d_before += part[0]
 
 
 @_compiled

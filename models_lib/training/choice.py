@@ -1,17 +1,19 @@
-"""Who does the work on this device: the stepper of a training.
+"""Who does the work on this device: the steps of a training, and the forward pass of its judgement.
 
 Where numba is not installed (a container that has only what a training on CUDA needs), torch does it on the CPU as well:
 slower, and with other rounding. `kernels` says which it is, so that a training can tell.
 
-What does not belong here: the steps themselves (stepping.py, fused_stepper.py).
+What does not belong here: the work itself (stepping.py, fused_stepper.py, fused_forward.py).
 """
 
 import importlib.util
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models_lib.config import TrainingSection
 from models_lib.networks import DirectionNetwork, loss_function
@@ -52,3 +54,12 @@ def choose_stepper(
         masks=masks,
         training=training,
     )
+
+
+def choose_forward(network: DirectionNetwork, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The fastest way of the device from what `inputs` gave to the raw logits of a network in evaluation mode."""
+    if kernels(device) == "fused":
+        from models_lib.training.fused_forward import FusedForward  # noqa: PLC0415 - numba, only where it is used
+
+        return FusedForward(network)
+    return network.logits_of_inputs

@@ -19,14 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models_lib.config import TrainingSection
-from models_lib.networks import AdaptiveNorm, BatchNorm, DirectionNetwork, class_weights, compiled
+from models_lib.networks import DirectionNetwork, class_weights, compiled
 from models_lib.networks.direction import NUM_CLASSES
 from models_lib.networks.dropout import MaskPool
 from models_lib.networks.losses import smoothed_targets
 from models_lib.training.average import WeightAverage
+from models_lib.training.fused_forward import Floats, Hidden, Layer, Parameter, activate
 from models_lib.training.stepping import Rows, StepMeans, not_finite
-
-Floats = NDArray[np.float32]
 
 _ALIGNED = 16
 """Floats in a line of the cache, at whose start each tensor begins."""
@@ -63,8 +62,8 @@ class FusedStepper:
         self._loss = _Loss(training, classes)
         self._largest = training.gradient_clip_norm or math.inf
         self._update = _Update(network, average=average, optimizer=optimizer)
-        self._layers = [_Layer(network, index) for index in range(len(network.linears))]
-        self._log_temperature = _Parameter(getattr(network, "log_temperature", None))
+        self._layers = [Layer(network, index) for index in range(len(network.linears))]
+        self._log_temperature = Parameter(getattr(network, "log_temperature", None))
         self._batch = _Batch(0, self._layers)
         self._epoch = self._steps = 0
         self._loss_sum = self._norm_sum = 0.0
@@ -117,24 +116,19 @@ class FusedStepper:
         torch.mm(slope.t(), batch.inputs, out=self._layers[0].weight.slope)
         return loss
 
-    def _activate(self, layer: "_Layer", hidden: "_Hidden") -> None:
-        """What the layer hands on."""
+    def _activate(self, layer: Layer, hidden: Hidden) -> None:
+        """What the layer hands on, by the statistics of the batch."""
         mask = hidden.ones if self._masks is None else self._masks.mask(*hidden.x.shape).numpy()
         norm = layer.norm
-        if norm is None:
-            compiled.plain_activations(hidden.x, mask, hidden.h)
-            return
-        compiled.column_moments(hidden.x, hidden.mean, hidden.scale, norm.running_mean, norm.running_var)
-        compiled.mixed_activations(
-            hidden.x, hidden.mean, hidden.scale, norm.weight.array, norm.bias.array, norm.mix_logit.array, mask,
-            hidden.of_rows, hidden.h,
-        )  # fmt: skip
+        if norm is not None:
+            compiled.column_moments(hidden.x, hidden.mean, hidden.scale, norm.running_mean, norm.running_var)
+        activate(layer, hidden, mask)
 
-    def _back(self, layer: "_Layer", hidden: "_Hidden") -> None:
+    def _back(self, layer: Layer, hidden: Hidden) -> None:
         """Takes the gradient from what the layer hands on back to the products."""
         norm = layer.norm
         if norm is None:
-            compiled.plain_backward(hidden.dh, hidden.h, self._kept, layer.bias.slope_array)
+            compiled.plain_backward(hidden.dh, hidden.x, hidden.h, self._kept, layer.bias.slope_array)
             return
         compiled.mixed_backward(
             hidden.dh, hidden.x, hidden.h, self._kept, hidden.mean, hidden.scale, hidden.of_rows, norm.weight.array,
@@ -158,57 +152,12 @@ class FusedStepper:
             raise not_finite(what, value, epoch=self._epoch, step=self._steps + 1)
 
 
-class _Parameter:
-    """A parameter and its gradient, as torch and as the loops see them; empty where the network has none."""
-
-    def __init__(self, parameter: Tensor | None) -> None:
-        gradient = None if parameter is None else parameter.grad
-        self.tensor = torch.empty(0) if parameter is None else parameter.detach()
-        self.slope = torch.empty(0) if gradient is None else gradient
-        self.array: Floats = self.tensor.numpy()
-        self.slope_array: Floats = self.slope.numpy()
-
-
-class _Norm:
-    """The tensors of a normalisation."""
-
-    def __init__(self, norm: BatchNorm) -> None:
-        self.weight, self.bias = _Parameter(norm.weight), _Parameter(norm.bias)
-        self.mix_logit = _Parameter(norm.mix_logit if isinstance(norm, AdaptiveNorm) else None)
-        self.running_mean: Floats = norm.running_mean.numpy()
-        self.running_var: Floats = norm.running_var.numpy()
-
-
-class _Layer:
-    """The tensors of a linear layer, and of the normalisation behind it where there is one."""
-
-    def __init__(self, network: DirectionNetwork, index: int) -> None:
-        linear = network.linears[index]
-        assert isinstance(linear, nn.Linear)
-        self.weight, self.bias = _Parameter(linear.weight), _Parameter(linear.bias)
-        self.weight_t = self.weight.tensor.t()
-        norm = network.norms[index] if index < len(network.norms) else None
-        assert norm is None or isinstance(norm, BatchNorm)
-        self.norm = None if norm is None else _Norm(norm)
-
-
-class _Hidden:
-    """Room for what a hidden layer computes of a batch; `x` are the products, `h` what it hands on, `dh` its gradient."""
-
-    def __init__(self, rows: int, width: int) -> None:
-        self.products, self.outputs, self.slope = (torch.empty(rows, width) for _ in range(3))
-        self.x, self.h, self.dh = self.products.numpy(), self.outputs.numpy(), self.slope.numpy()
-        self.mean, self.scale = np.empty((2, width), np.float32)
-        self.of_rows = np.empty((rows, 2), np.float32)
-        self.ones = np.ones((rows, width), np.float32)
-
-
 class _Batch:
     """Room for what a batch computes."""
 
-    def __init__(self, rows: int, layers: Sequence[_Layer]) -> None:
+    def __init__(self, rows: int, layers: Sequence[Layer]) -> None:
         self.inputs = torch.empty(rows, layers[0].weight.tensor.shape[1])
-        self.hidden = [_Hidden(rows, len(layer.bias.array)) for layer in layers[:-1]]
+        self.hidden = [Hidden(rows, len(layer.bias.array)) for layer in layers[:-1]]
         self.logits, self.logits_slope = torch.empty(2, rows, NUM_CLASSES)
         self.logits_array, self.logits_slope_array = self.logits.numpy(), self.logits_slope.numpy()
 

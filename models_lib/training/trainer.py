@@ -29,7 +29,7 @@ from models_lib.networks.dropout import MaskPool
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoint import read_weights, write_weights
 from models_lib.training.checkpoints import Checkpoint, Checkpoints, Moving
-from models_lib.training.choice import choose_stepper
+from models_lib.training.choice import choose_forward, choose_stepper
 from models_lib.training.data import TrainingData
 from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory, epoch_from_json
 from models_lib.training.schedules import average_decay_at, learning_rate_at
@@ -348,7 +348,8 @@ def _read_back(tensors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.
 @torch.no_grad()
 def _logits(network: DirectionNetwork, inputs_NF: Tensor) -> NDArray[np.float32]:
     """Raw logits float32 [N, 3], in batches that fit the cache."""
-    pieces = [network.logits_of_inputs(piece) for piece in inputs_NF.split(_VALIDATION_BATCH)]
+    forward = choose_forward(network, inputs_NF.device)
+    pieces = [forward(piece) for piece in inputs_NF.split(_VALIDATION_BATCH)]
     logits: NDArray[np.float32] = torch.cat(pieces).cpu().numpy()
     return logits
 
