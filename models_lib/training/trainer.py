@@ -28,6 +28,7 @@ from models_lib.networks.dropout import MaskPool
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoint import read_weights, write_weights
 from models_lib.training.checkpoints import Checkpoint, Checkpoints, Moving
+from models_lib.training.cuda_stepper import CudaStepper
 from models_lib.training.data import TrainingData
 from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory, epoch_from_json
 from models_lib.training.schedules import average_decay_at, learning_rate_at
@@ -148,6 +149,11 @@ def choose_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def stepper_kind(device: torch.device) -> Callable[..., Stepper]:
+    """What makes a stepper for the device, from the arguments of `TorchStepper`."""
+    return CudaStepper if device.type == "cuda" else TorchStepper
+
+
 @dataclass(frozen=True)
 class _Steps:
     """What the steps of one epoch say."""
@@ -182,7 +188,7 @@ class _Fit:
         average = WeightAverage(live, decay=training.weight_average_decay)
         optimizer = _optimizer(live, training)
         drops = network.family != "v6" and network.dropout > 0.0
-        stepper = TorchStepper(
+        stepper = stepper_kind(device)(
             live,
             average=average,
             optimizer=optimizer,
