@@ -4,7 +4,7 @@ A step of these networks is some hundred kernels of a microsecond each, so that 
 their work. They are captured once and started together. What changes from step to step lies in tensors of the device at
 fixed addresses: `step` fills them and starts the graph, in the order of one stream. Loss and norm are added up there, and
 a number that is not finite makes the optimiser and the average stand still from that step on; `end_epoch` reads what came of
-it and tells it.
+it and tells it. Only the norms' running statistics go on following the rows, as they do in the definition's broken step.
 
 The first steps run without a graph, on the stream of the capture: they are the warm-up that a capture needs, and count as
 any other. With `capture=False` every step does, on any device; that is how the tests know this code on a machine without a GPU.

@@ -18,6 +18,7 @@ from models_lib.training.checkpoints import Checkpoints, Moving
 from models_lib.training.cuda_stepper import CudaStepper
 from models_lib.training.stepping import Rows, TorchStepper
 from models_lib.training.streams import Streams
+from tests.cuda_graphs import Graphs
 
 CPU = torch.device("cpu")
 DECAYS = [0.2, 1 / 3, 0.9, 0.999]
@@ -27,7 +28,7 @@ DECAYS = [0.2, 1 / 3, 0.9, 0.999]
 class Trial:
     """A fresh network with all that a stepper needs; the same for the same recipe."""
 
-    def __init__(self, kind, data, *, network=None, training=None, loss=None, device=CPU):
+    def __init__(self, kind, data, *, network=None, training=None, loss=None, device=CPU, capture=False):
         network, training = network or NetworkSection(), training or TrainingSection(device="cpu")
         self.streams = Streams.of(5)
         scaler = None if network.family == "v6" else data.scaler
@@ -37,7 +38,7 @@ class Trial:
         self.average = WeightAverage(self.network, decay=training.weight_average_decay)
         self.optimizer = trainer._optimizer(self.network, training)
         drops = network.family != "v6" and network.dropout > 0.0
-        settings = {"capture": device.type == "cuda"} if kind is CudaStepper else {}
+        settings = {"capture": capture} if kind is CudaStepper else {}
         self.stepper = kind(
             self.network,
             average=self.average,
@@ -229,6 +230,52 @@ def test_other_rows_or_another_batch_make_another_place(learnable):
     assert_near(ours, definition)
 
 
+@pytest.fixture
+def graphs(monkeypatch):
+    """Graphs as CUDA has them, recorded and done again on the CPU, by the kernels that torch has on both."""
+    monkeypatch.setattr(fused, "_compiled", lambda: None)
+    return Graphs(monkeypatch)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_replayed_steps_are_those_of_the_definition(learnable, graphs, name):
+    definition, ours = pair(learnable(), name, capture=True)
+    for number in (1, 2):
+        wanted, found = definition.epoch(number), ours.epoch(number)
+        assert found.loss == pytest.approx(wanted.loss, rel=1e-6)
+        assert found.gradient_norm == pytest.approx(wanted.gradient_norm, rel=1e-5)
+    assert_near(ours, definition)
+    assert len(graphs.captured) == 1, "once for both epochs"
+
+
+def test_graph_is_captured_anew_for_a_loaded_state_other_rows_and_another_batch(learnable, graphs):
+    definition, ours = pair(learnable(), "default", capture=True)
+    for trial in (definition, ours):
+        trial.epoch(1)
+        state = copy.deepcopy(trial.moving.tensors())
+        trial.epoch(2)
+        trial.moving.restore(state)
+        trial.epoch(2)
+        trial.epoch(3, batch=32)
+        trial.rows = Rows(trial.rows.inputs.flip(0), trial.rows.classes.flip(0))
+        trial.epoch(4, batch=32)
+    assert_near(ours, definition)
+    assert len(graphs.captured) == 4
+
+
+def test_replayed_step_that_is_not_finite_moves_nothing_from_there_on(learnable, graphs):
+    """A row that is NaN comes sixth: the graph, captured at the fourth step, meets it without Python."""
+    data = learnable()
+    whole, broken = (Trial(CudaStepper, data, capture=True) for _ in range(2))
+    whole.epoch(2, steps=5)
+    order = torch.randperm(len(data.classes), generator=Streams.of(5).order)
+    broken.rows.inputs[order[5 * 64 + 7]] = float("nan")
+    with pytest.raises(TrainingError, match="the loss is nan in epoch 2, step 6 "):
+        broken.epoch(2, steps=8)
+    assert_not_moved(broken, whole)
+    assert len(graphs.captured) == 2, "one for each of the two trainings"
+
+
 ON_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -245,7 +292,7 @@ def waiting_is_an_error():
 def test_captured_steps_are_those_of_the_definition_and_never_wait(learnable, monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     data, device = learnable(), torch.device("cuda")
-    definition, ours = pair(data, "default", device=device)
+    definition, ours = pair(data, "default", device=device, capture=True)
     for number in (1, 2, 3):
         definition.epoch(number)
     ours.epoch(1)  # warm-up and capture
@@ -257,7 +304,7 @@ def test_captured_steps_are_those_of_the_definition_and_never_wait(learnable, mo
 @ON_CUDA
 def test_captured_steps_take_over_a_loaded_state(learnable, monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    definition, ours = pair(learnable(), "default", device=torch.device("cuda"))
+    definition, ours = pair(learnable(), "default", device=torch.device("cuda"), capture=True)
     state = copy.deepcopy(ours.moving.tensors())
     ours.epoch(1)
     ours.epoch(1)
