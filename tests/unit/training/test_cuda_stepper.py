@@ -345,3 +345,7 @@ def test_whole_training_ends_where_the_definitions_does(learnable, monkeypatch, 
             assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-5)
             assert ours.validation_nll == pytest.approx(theirs.validation_nll, abs=1e-5)
     assert checkpoints.resumed_after == 2
+
+
+def test_training_on_cuda_takes_these_steps():
+    assert trainer.stepper_kind(torch.device("cuda")) is CudaStepper
