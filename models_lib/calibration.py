@@ -8,6 +8,7 @@ What does not belong here: the network (torch), gates, plots. Only numpy, becaus
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,8 @@ _STEPS = 100
 _RELATIVE_STEP = 1e-11
 
 Floats = NDArray[np.float64]
+SlopeAt = Callable[[float], tuple[float, float]]
+"""1 / T -> slope and curvature of the NLL there."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +126,32 @@ def fit_temperature(
     z_class = z_NC[np.arange(len(classes)), classes]
     if not np.any(z_NC):
         return TemperatureFit(1.0, math.log(z_NC.shape[1]), at_bound=True)
-    if _slope(z_NC, z_class, smallest_inverse)[0] >= 0.0:
-        return _fit_at(z_NC, classes, smallest_inverse, at_bound=True)
-    if _slope(z_NC, z_class, largest_inverse)[0] <= 0.0:
-        return _fit_at(z_NC, classes, largest_inverse, at_bound=True)
-    return _fit_at(z_NC, classes, _root(z_NC, z_class, smallest_inverse, largest_inverse), at_bound=False)
+    inverse, at_bound = lowest_inverse(
+        lambda inverse: _slope(z_NC, z_class, inverse), low=smallest_inverse, high=largest_inverse
+    )
+    return TemperatureFit(1.0 / inverse, negative_log_likelihood(z_NC, classes, 1.0 / inverse), at_bound)
 
 
-def _root(z_NC: Floats, z_class: Floats, low: float, high: float) -> float:
+def lowest_inverse(slope_at: SlopeAt, *, low: float, high: float) -> tuple[float, bool]:
+    """The 1 / T between the bounds with the lowest NLL, and whether that is one of them.
+
+    Args:
+        slope_at: slope and curvature of the NLL, which is convex, in 1 / T.
+        low: smallest 1 / T that comes into question.
+        high: the largest.
+    """
+    if slope_at(low)[0] >= 0.0:
+        return low, True
+    if slope_at(high)[0] <= 0.0:
+        return high, True
+    return _root(slope_at, low, high), False
+
+
+def _root(slope_at: SlopeAt, low: float, high: float) -> float:
     """The 1 / T at which the slope is zero; the slope is negative at the lower bound and positive at the upper."""
     inverse = min(max(1.0, low), high)
     for _ in range(_STEPS):
-        slope, curvature = _slope(z_NC, z_class, inverse)
+        slope, curvature = slope_at(inverse)
         low, high = (inverse, high) if slope < 0.0 else (low, inverse)
         step = slope / curvature if curvature > 0.0 else math.inf
         proposal = inverse - step
@@ -152,11 +169,6 @@ def _slope(z_NC: Floats, z_class: Floats, inverse: float) -> tuple[float, float]
     expected = (p_NC * z_NC).sum(axis=1)
     variance = (p_NC * z_NC * z_NC).sum(axis=1) - expected * expected
     return float((expected - z_class).mean()), float(variance.mean())
-
-
-def _fit_at(z_NC: Floats, classes: NDArray[np.integer], inverse: float, *, at_bound: bool) -> TemperatureFit:
-    temperature = 1.0 / inverse
-    return TemperatureFit(temperature, negative_log_likelihood(z_NC, classes, temperature), at_bound)
 
 
 def _check(logits: Floats, classes: NDArray[np.integer]) -> None:

@@ -197,11 +197,46 @@ def judge(measured: Measurements, gates: GatesSection) -> tuple[GateResult, ...]
     return tuple(results)
 
 
+@dataclass(frozen=True)
+class LogitFigures:
+    """What the gates ask of logits [n, 3] after temperature.
+
+    Attributes:
+        num_non_finite: entries that are NaN or infinite.
+        largest: the largest |logit|; this and what follows is None where an entry is not finite, or there is none.
+        over_99: share of rows with a confidence above 0.99.
+        over_90: the same above 0.9.
+        class_shares: of the predictions, DOWN, NEUTRAL, UP.
+    """
+
+    num_non_finite: int
+    largest: float | None = None
+    over_99: float | None = None
+    over_90: float | None = None
+    class_shares: tuple[float, float, float] | None = None
+
+
+def logit_figures(logits: NDArray[np.floating]) -> LogitFigures:
+    """The figures of logits [n, 3] after temperature."""
+    num_non_finite = int(np.count_nonzero(~np.isfinite(logits)))
+    if num_non_finite or len(logits) == 0:
+        return LogitFigures(num_non_finite)
+    confidence = softmax(logits).max(axis=1)
+    counts = np.bincount(logits.argmax(axis=1), minlength=3) / len(logits)
+    return LogitFigures(
+        num_non_finite,
+        largest=float(np.abs(logits).max()),
+        over_99=float((confidence > 0.99).mean()),
+        over_90=float((confidence > 0.9).mean()),
+        class_shares=(float(counts[0]), float(counts[1]), float(counts[2])),
+    )
+
+
 def epoch_gates(
     *,
     scaler_mean: NDArray[np.floating] | None,
     scaler_scale: NDArray[np.floating] | None,
-    logits: NDArray[np.floating],
+    logits: LogitFigures,
     num_non_finite_weights: int,
     gates: GatesSection,
 ) -> tuple[GateResult, ...]:
@@ -210,26 +245,19 @@ def epoch_gates(
     Args:
         scaler_mean: float [F], written and read back; None for a network without scaler.
         scaler_scale: float [F], written and read back; None for a network without scaler.
-        logits: [n, 3], divided by this epoch's fitted temperature.
+        logits: figures of the logits divided by this epoch's fitted temperature.
         num_non_finite_weights: NaN or infinite entries of the weights.
         gates: limits and severities.
 
     Returns:
         scaler_present, logit_range, overconfidence, class_balance, finite, in this order.
     """
-    non_finite = {"logits": int(np.count_nonzero(~np.isfinite(logits))), "weights": num_non_finite_weights}
-    largest = over_99 = over_90 = shares = None
-    if non_finite["logits"] == 0 and len(logits) > 0:
-        confidence = softmax(logits).max(axis=1)
-        largest = float(np.abs(logits).max())
-        over_99, over_90 = float((confidence > 0.99).mean()), float((confidence > 0.9).mean())
-        counts = np.bincount(logits.argmax(axis=1), minlength=3) / len(logits)
-        shares = (float(counts[0]), float(counts[1]), float(counts[2]))
+    non_finite = {"logits": logits.num_non_finite, "weights": num_non_finite_weights}
     return (
         scaler_present(scaler_mean, scaler_scale, gates.scaler_present),
-        logit_range(largest, gates.logit_range, split="validation"),
-        overconfidence(over_99, gates.overconfidence, share_over_90=over_90, split="validation"),
-        class_balance(shares, gates.class_balance, split="validation"),
+        logit_range(logits.largest, gates.logit_range, split="validation"),
+        overconfidence(logits.over_99, gates.overconfidence, share_over_90=logits.over_90, split="validation"),
+        class_balance(logits.class_shares, gates.class_balance, split="validation"),
         finite(non_finite, gates.finite, split="validation"),
     )
 

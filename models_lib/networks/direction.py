@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models_lib.networks.dropout import MaskPool
+from models_lib.networks.dropout import Masks
 from models_lib.networks.norms import AdaptiveNorm, BatchNorm
 
 HIDDEN_WIDTHS = (256, 128, 64)
@@ -70,7 +70,7 @@ class DirectionNetwork(nn.Module):
         """Logits after the learned temperature: here unchanged."""
         return logits_BC
 
-    def logits_of_inputs(self, z_BF: Tensor, masks: MaskPool | None = None) -> Tensor:
+    def logits_of_inputs(self, z_BF: Tensor, masks: Masks | None = None) -> Tensor:
         """Raw logits [B, 3] from what `inputs` gave; with `masks`, hidden units are dropped (training only)."""
         h_BW = z_BF
         for index in range(len(HIDDEN_WIDTHS)):

@@ -7,10 +7,19 @@ pool come again in front of other rows and units.
 What does not belong here: the share that is dropped (NetworkSection.dropout).
 """
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 _POOL_ENTRIES = 1 << 22
+
+
+class Masks(Protocol):
+    """Where a network finds the masks of its hidden layers, first layer first."""
+
+    def mask(self, rows: int, width: int) -> Tensor:
+        """The mask [rows, width] of the next hidden layer."""
 
 
 class MaskPool:

@@ -4,6 +4,7 @@ What does not belong here: which loss wins (README, "The recipe").
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,37 @@ def class_weights(classes: npt.NDArray[np.int8]) -> npt.NDArray[np.float64]:
     return len(classes) / (NUM_CLASSES * counts)
 
 
-def loss_function(training: TrainingSection, *, classes: npt.NDArray[np.int8], device: torch.device) -> Loss:
+@dataclass(frozen=True, eq=False)
+class ConfiguredLoss:
+    """A `Loss` with its numbers open, for those who compute it by themselves.
+
+    A row's loss is multiplied by the weight of its class (after the focal factor), then averaged over the rows.
+
+    Attributes:
+        targets: target table [3, 3].
+        weights: of the classes [3]; None weighs none.
+        is_focal: whether alpha and gamma count.
+        alpha: of the focal loss.
+        gamma: of the focal loss.
+    """
+
+    targets: Tensor
+    weights: Tensor | None
+    is_focal: bool
+    alpha: float
+    gamma: float
+
+    def __call__(self, logits_BC: Tensor, classes_B: Tensor) -> Tensor:
+        """The mean loss of the batch, a scalar."""
+        loss_B = smoothed_cross_entropy(logits_BC, classes_B, targets_CC=self.targets)
+        if self.is_focal:
+            loss_B = focal(loss_B, alpha=self.alpha, gamma=self.gamma)
+        if self.weights is not None:
+            loss_B = loss_B * self.weights[classes_B]
+        return loss_B.mean()
+
+
+def loss_function(training: TrainingSection, *, classes: npt.NDArray[np.int8], device: torch.device) -> ConfiguredLoss:
     """The loss that the configuration asks for.
 
     Args:
@@ -63,19 +94,14 @@ def loss_function(training: TrainingSection, *, classes: npt.NDArray[np.int8], d
         classes: int8 [n] of the training rows; only read for balanced weights.
         device: where logits will be.
 
-    A row's loss is multiplied by the weight of its class (after the focal factor), then averaged over the rows.
+    Raises:
+        DataError: balanced weights are asked for and a class does not occur.
     """
-    targets_CC = smoothed_targets(training.label_smoothing).to(device)
-    weights_C = None
-    if training.class_weights == "balanced":
-        weights_C = torch.from_numpy(class_weights(classes)).to(device, torch.float32)
-
-    def loss(logits_BC: Tensor, classes_B: Tensor) -> Tensor:
-        loss_B = smoothed_cross_entropy(logits_BC, classes_B, targets_CC=targets_CC)
-        if training.loss == "focal":
-            loss_B = focal(loss_B, alpha=training.focal_alpha, gamma=training.focal_gamma)
-        if weights_C is not None:
-            loss_B = loss_B * weights_C[classes_B]
-        return loss_B.mean()
-
-    return loss
+    balanced = training.class_weights == "balanced"
+    return ConfiguredLoss(
+        targets=smoothed_targets(training.label_smoothing).to(device),
+        weights=torch.from_numpy(class_weights(classes)).to(device, torch.float32) if balanced else None,
+        is_focal=training.loss == "focal",
+        alpha=training.focal_alpha,
+        gamma=training.focal_gamma,
+    )

@@ -6,6 +6,7 @@ What does not belong here: the decay's warm-up (schedules.py).
 import copy
 
 import torch
+from torch import Tensor
 
 from models_lib.networks import DirectionNetwork
 
@@ -32,3 +33,11 @@ class WeightAverage:
         """Moves the shadow by 1 - decay of the way to the live weights."""
         if self._decays:
             torch._foreach_lerp_(self._shadow, self._live, 1.0 - decay)
+
+    @torch.no_grad()
+    def follow_by(self, share: Tensor) -> None:
+        """As `follow` by a decay of 1 - share [], where the share is known on the networks' device alone."""
+        if self._decays:
+            way = torch._foreach_sub(self._live, self._shadow)  # noqa: SLF001 - torch has it under no other name
+            torch._foreach_mul_(way, share)
+            torch._foreach_add_(self._shadow, way)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models_lib.config import TrainingSection
-from models_lib.networks import DirectionNetwork, class_weights, compiled
+from models_lib.networks import DirectionNetwork, compiled
 from models_lib.networks.direction import NUM_CLASSES
 from models_lib.networks.dropout import MaskPool
-from models_lib.networks.losses import smoothed_targets
+from models_lib.networks.losses import ConfiguredLoss
 from models_lib.training.average import WeightAverage
 from models_lib.training.fused_forward import Floats, Hidden, Layer, Parameter, activate
 from models_lib.training.stepping import Rows, StepMeans, not_finite
@@ -38,12 +38,9 @@ class FusedStepper:
         network: in training mode; its tensors become views of one vector.
         average: of that network's weights; as above.
         optimizer: Adam or AdamW of all its parameters; its state is what moves.
+        loss: of logits after the learned temperature.
         masks: for dropout; None drops nothing.
-        training: the recipe.
-        classes: int8 [n] of the training rows, for balanced weights.
-
-    Raises:
-        DataError: balanced weights are asked for and a class does not occur.
+        training: the recipe; of it the clip of the gradient is read.
     """
 
     def __init__(
@@ -52,14 +49,14 @@ class FusedStepper:
         *,
         average: WeightAverage,
         optimizer: torch.optim.Optimizer,
+        loss: ConfiguredLoss,
         masks: MaskPool | None,
         training: TrainingSection,
-        classes: NDArray[np.int8],
     ) -> None:
         self._network = network
         self._masks = masks
         self._kept = 1.0 if masks is None else masks.kept
-        self._loss = _Loss(training, classes)
+        self._loss = _Loss(loss)
         self._largest = training.gradient_clip_norm or math.inf
         self._update = _Update(network, average=average, optimizer=optimizer)
         self._layers = [Layer(network, index) for index in range(len(network.linears))]
@@ -163,14 +160,12 @@ class _Batch:
 
 
 class _Loss:
-    """The numbers of the configured loss; see `loss_function`."""
+    """The numbers of a loss as the loop takes them; alpha 1 and gamma 0 are plain cross-entropy."""
 
-    def __init__(self, training: TrainingSection, classes: NDArray[np.int8]) -> None:
-        self.targets = smoothed_targets(training.label_smoothing).double().numpy()
-        balanced = training.class_weights == "balanced"
-        self.weights = class_weights(classes) if balanced else np.ones(NUM_CLASSES)
-        focal = training.loss == "focal"
-        self.alpha, self.gamma = (training.focal_alpha, training.focal_gamma) if focal else (1.0, 0.0)
+    def __init__(self, loss: ConfiguredLoss) -> None:
+        self.targets = loss.targets.double().numpy()
+        self.weights = np.ones(NUM_CLASSES) if loss.weights is None else loss.weights.double().numpy()
+        self.alpha, self.gamma = (loss.alpha, loss.gamma) if loss.is_focal else (1.0, 0.0)
 
 
 class _Update:

@@ -20,27 +20,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models_lib.calibration import TemperatureFit, fit_temperature, negative_log_likelihood
 from models_lib.config import GatesSection, NetworkSection, TrainingSection
 from models_lib.errors import ConfigError, DataError, TrainingError
 from models_lib.evaluation.gates import epoch_gates
-from models_lib.networks import DirectionNetwork, build_network, network_from_tensors, state_tensors
+from models_lib.networks import DirectionNetwork, build_network, loss_function, network_from_tensors, state_tensors
 from models_lib.networks.dropout import MaskPool
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoint import read_weights, write_weights
 from models_lib.training.checkpoints import Checkpoint, Checkpoints, Moving
-from models_lib.training.choice import choose_forward, choose_stepper
+from models_lib.training.choice import forward_of, stepper_kind
 from models_lib.training.data import TrainingData
 from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory, epoch_from_json
 from models_lib.training.schedules import average_decay_at, learning_rate_at
 from models_lib.training.spec import TrainingSpec
 from models_lib.training.stepping import Rows, Stepper
 from models_lib.training.streams import Streams
+from models_lib.training.validation import validate_arrays, validate_tensors
 
 Listener = Callable[[EpochRecord | StepProgress], None]
 
 _PREPARED_ROWS = 65_536
-_VALIDATION_BATCH = 1_024
+_VALIDATION_BATCH = {"cpu": 1_024, "cuda": 65_536}
+"""Rows at a time: what fits the cache of a CPU; on a GPU few kernels, each with enough to do."""
 _TOLD_PER_EPOCH = 20
 
 
@@ -182,14 +183,13 @@ class _Fit:
         average = WeightAverage(live, decay=training.weight_average_decay)
         optimizer = _optimizer(live, training)
         drops = network.family != "v6" and network.dropout > 0.0
-        stepper = choose_stepper(
+        stepper = stepper_kind(device)(
             live,
             average=average,
             optimizer=optimizer,
+            loss=loss_function(training, classes=data.classes[data.train_rows], device=device),
             masks=MaskPool(network.dropout, generator=streams.dropout, device=device) if drops else None,
             training=training,
-            classes=data.classes[data.train_rows],
-            device=device,
         )
         return cls(live, average, optimizer, stepper, streams, training)
 
@@ -301,14 +301,18 @@ class _Judge:
         """Logits of the validation rows, their temperature, the NLL after it and the gates."""
         tensors = _read_back(state_tensors(network))
         read = network_from_tensors(self.network, tensors).to(self.rows.inputs.device)
-        logits = _logits(read, self.rows.inputs)
-        classes = self.rows.classes.cpu().numpy()
-        fitted = self._temperature(logits, classes) if np.isfinite(logits).all() else None
-        tempered = logits / (fitted.temperature if fitted else 1.0)
+        logits_NC = _logits(read, self.rows.inputs)
+        logits: NDArray[np.float32] = logits_NC.cpu().numpy()
+        fits = self.network.family != "v6"  # which has no temperature and emits its raw logits
+        if logits_NC.is_cuda:
+            said = validate_tensors(logits_NC, self.rows.classes, fits=fits)
+        else:
+            said = validate_arrays(logits, self.rows.classes.numpy(), fits=fits)
+        fitted = said.fitted
         results = epoch_gates(
             scaler_mean=tensors.get("scaler_mean"),
             scaler_scale=tensors.get("scaler_scale"),
-            logits=tempered,
+            logits=said.tempered,
             num_non_finite_weights=sum(int((~np.isfinite(array)).sum()) for array in tensors.values()),
             gates=self.gates,
         )
@@ -317,11 +321,11 @@ class _Judge:
             epoch=steps.epoch,
             train_loss=steps.loss,
             validation_nll=fitted.nll if fitted else None,
-            validation_accuracy=float((logits.argmax(axis=1) == classes).mean()) if fitted else None,
+            validation_accuracy=said.accuracy,
             temperature=fitted.temperature if fitted else None,
             temperature_at_bound=fitted.at_bound if fitted else True,
             learned_temperature=None if learned is None else float(np.exp(learned[0])),
-            largest_logit=float(np.abs(tempered).max()) if fitted else None,
+            largest_logit=said.tempered.largest,
             learning_rate=steps.learning_rate,
             gradient_norm=steps.gradient_norm,
             failed_gates=tuple(gate.name for gate in results if gate.blocks),
@@ -329,12 +333,6 @@ class _Judge:
             seconds=time.perf_counter() - started,
         )
         return _Judged(record, tensors, logits)
-
-    def _temperature(self, logits: NDArray[np.float32], classes: NDArray[np.int64]) -> TemperatureFit:
-        """The fitted temperature; 1 for a v6, which has none and emits its raw logits."""
-        if self.network.family == "v6":
-            return TemperatureFit(1.0, negative_log_likelihood(logits, classes), at_bound=False)
-        return fit_temperature(logits, classes)
 
 
 def _read_back(tensors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -346,12 +344,10 @@ def _read_back(tensors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.
 
 
 @torch.no_grad()
-def _logits(network: DirectionNetwork, inputs_NF: Tensor) -> NDArray[np.float32]:
-    """Raw logits float32 [N, 3], in batches that fit the cache."""
-    forward = choose_forward(network, inputs_NF.device)
-    pieces = [forward(piece) for piece in inputs_NF.split(_VALIDATION_BATCH)]
-    logits: NDArray[np.float32] = torch.cat(pieces).cpu().numpy()
-    return logits
+def _logits(network: DirectionNetwork, inputs_NF: Tensor) -> Tensor:
+    """Raw logits float32 [N, 3], where the inputs are."""
+    forward = forward_of(network, inputs_NF.device)
+    return torch.cat([forward(piece) for piece in inputs_NF.split(_VALIDATION_BATCH[inputs_NF.device.type])])
 
 
 def _better(record: EpochRecord, best: EpochRecord) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models_lib.config import GatesSection
 from models_lib.evaluation.bootstrap import Interval
-from models_lib.evaluation.gates import FeatureDrift, GateResult, Measurements, epoch_gates, judge
+from models_lib.evaluation.gates import FeatureDrift, GateResult, Measurements, epoch_gates, judge, logit_figures
 
 GATES = GatesSection()
 F = 4
@@ -234,7 +234,7 @@ def epoch(logits: np.ndarray, **changes: Any) -> dict[str, GateResult]:
         "num_non_finite_weights": 0,
         "gates": GATES,
     }
-    return {r.name: r for r in epoch_gates(logits=logits, **(settings | changes))}
+    return {r.name: r for r in epoch_gates(logits=logit_figures(logits), **(settings | changes))}
 
 
 HEALTHY = np.random.default_rng(0).normal(size=(3_000, 3)) * 2

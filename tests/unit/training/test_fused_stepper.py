@@ -15,7 +15,7 @@ from models_lib.networks import DirectionNetwork, build_network, loss_function
 from models_lib.networks.dropout import MaskPool
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoints import Moving
-from models_lib.training.choice import choose_forward, choose_stepper
+from models_lib.training.choice import forward_of, stepper_kind
 from models_lib.training.fused_forward import FusedForward
 from models_lib.training.fused_stepper import FusedStepper
 from models_lib.training.stepping import Rows, StepMeans, TorchStepper
@@ -92,14 +92,15 @@ def exact_gradients(network, loss, rows, chosen, masks) -> dict[str, torch.Tenso
     return {name: parameter.grad for name, parameter in exact.named_parameters()}
 
 
-def fused(network, training, classes, *, masks=None, decay=0.0, optimizer=None) -> FusedStepper:
+def fused(network, training, classes, *, masks=None) -> FusedStepper:
+    """A fused stepper over the network, which is its own average."""
     return FusedStepper(
         network,
-        average=WeightAverage(network, decay=decay),
-        optimizer=optimizer or torch.optim.AdamW(network.parameters()),
+        average=WeightAverage(network, decay=0.0),
+        optimizer=torch.optim.AdamW(network.parameters()),
+        loss=loss_function(training, classes=classes, device=CPU),
         masks=masks,
         training=training,
-        classes=classes,
     )
 
 
@@ -141,10 +142,14 @@ class Side:
         self.moving = Moving(self.network, self.average.network, self.optimizer, self.streams)
 
     def stepper_of(self, kind):
-        made = {"average": self.average, "optimizer": self.optimizer, "masks": self.masks, "training": self.training}
-        if kind is FusedStepper:
-            return FusedStepper(self.network, **made, classes=self.classes)
-        return TorchStepper(self.network, **made, loss=loss_function(self.training, classes=self.classes, device=CPU))
+        return kind(
+            self.network,
+            average=self.average,
+            optimizer=self.optimizer,
+            loss=loss_function(self.training, classes=self.classes, device=CPU),
+            masks=self.masks,
+            training=self.training,
+        )
 
     def step(self, rows, chosen) -> None:
         decay = self.training.weight_average_decay
@@ -341,14 +346,9 @@ def test_batch_of_another_size_gets_room_of_its_own():
     assert_near(sides[0].moving.tensors(), sides[1].moving.tensors())
 
 
-def test_fused_stepper_is_chosen_on_the_cpu():
-    side = Side(TorchStepper, "v8", rows_of(count=64, num_features=72, seed=2))
-    chosen = choose_stepper(
-        side.network, average=side.average, optimizer=side.optimizer, masks=None, training=side.training,
-        classes=side.classes, device=CPU,
-    )  # fmt: skip
-    assert isinstance(chosen, FusedStepper)
-    assert isinstance(choose_forward(side.network, CPU), FusedForward)
+def test_training_on_the_cpu_takes_these_steps():
+    assert stepper_kind(CPU) is FusedStepper
+    assert isinstance(forward_of(network_of("v8", seed=1), CPU), FusedForward)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
