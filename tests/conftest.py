@@ -1,5 +1,6 @@
 """Fixtures that every room of the tests may use."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,16 @@ from tests.exchange.sample_bars import made_up_bars
 from tests.sshd import Sshd, need_sshd
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import ONNX Runtime themselves, as others would
+
+gc.disable()  # until everything is collected: the modules of 7,000 tests are looked through for garbage in vain
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was collected lives as long as the process: no later search for garbage looks at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
