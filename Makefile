@@ -22,7 +22,10 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_N
 # Where it is set, every process that the tests start would compile all modules and asserts anew.
 unexport PYTHONDONTWRITEBYTECODE
 RUNTIME_DIST := dist/runtime
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Three at a time on two cores: much of a test is waiting for disks, children and servers.
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist loadgroup
+# The modules with long tests; the others need not be read for them.
+LONG_TESTS = $(shell grep -rl 'mark\.long' tests --include='test_*.py')
 
 .PHONY: install run server test test-long check fix bench runtime-wheel clean
 
@@ -51,9 +54,8 @@ server: $(RUN_READY)
 test: $(DEV_READY)
 	$(PYTEST) -m "not long" tests
 
-# Three at a time on two cores: half of these tests is waiting for servers.
 test-long: $(DEV_READY)
-	$(PYTEST) -n 3 -m long tests
+	$(PYTEST) -m long $(LONG_TESTS)
 
 check: $(DEV_READY)
 	$(BIN)/ruff format --check .
