@@ -1,11 +1,10 @@
 """Judged candidates for the registry's tests, made once a session: bundles A, B, C of BTC-USD and one of ETH-USD."""
 
-import atexit
 import functools
-import os
 import shutil
 import tempfile
 from datetime import datetime, timedelta
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +22,12 @@ def at(minutes: int) -> datetime:
 @functools.cache
 def _unjudged(name: str) -> Path:
     scratch = Path(tempfile.mkdtemp(prefix="crpbot-test-"))
-    atexit.register(_remove, scratch, os.getpid())
+    # At the end of the process that made it, also where that is a fork; not of its own forks.
+    Finalize(None, shutil.rmtree, (scratch,), {"ignore_errors": True}, exitpriority=0)
     folder = scratch / name
     symbol, seed = CANDIDATES[name]
     write_example(folder, symbol=symbol, seed=seed)
     return folder
-
-
-def _remove(scratch: Path, maker: int) -> None:
-    """Only the process that made the folder removes it, not its forks."""
-    if os.getpid() == maker:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def unjudged(name: str, folder: Path) -> str:

@@ -1,14 +1,11 @@
 """Runs one change of the store over and over in a process that is killed (SIGKILL) at its first, second, third ... step.
 
-    python -m tests.unit.registry.kill_at_every_step SCRATCH (promote | rollback | put | write | clean) [EVERY]
-
 What a step is: tests.killed. After each kill a new start looks at what is left; a JSON line says what it found. The last
-line is that of the victim that came through. With EVERY only each so many-th step is taken.
+line is that of the victim that came through.
 """
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +48,13 @@ def observe_registry(home: Path, again: Callable[[Registry], object]) -> dict[st
 
 
 def run(scratch: Path, what: str, every: int) -> None:
-    """Kills at step 1, 2, 3 ... until the change comes through."""
+    """Kills at step 1, 1 + every, ... until the change comes through.
+
+    Args:
+        scratch: folder for what is needed on the way.
+        what: "promote", "rollback", "put", "write" or "clean".
+        every: distance between two steps.
+    """
     prepare = {
         "promote": prepare_promote,
         "rollback": prepare_rollback,
@@ -188,7 +191,3 @@ def _champion_and_challenger(home: Path) -> tuple[str, str]:
         registry.store.put(home.parent / name)
     registry.promote("BTC-USD", a, expected_champion=None, who="test", why="first", now=at(1))
     return a, b
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else 1)

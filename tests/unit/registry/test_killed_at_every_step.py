@@ -1,25 +1,19 @@
 """kill -9 between any two steps, with real processes: pointer and ledger agree after the next start."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.forked import ON_ONE_WORKER, printed
+from tests.unit.registry.kill_at_every_step import run
+
+pytestmark = ON_ONE_WORKER
+
 
 def kill_at_every_step(scratch: Path, what: str, every: int) -> list[dict[str, Any]]:
-    answer = subprocess.run(
-        [sys.executable, "-m", "tests.unit.registry.kill_at_every_step", str(scratch), what, str(every)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-    )
-    assert answer.returncode == 0, answer.stderr
-    found = [json.loads(line) for line in answer.stdout.splitlines()]
+    found = [json.loads(line) for line in printed(run, scratch, what, every)]
     assert [state["killed"] for state in found] == [True] * (len(found) - 1) + [False]
     return found
 

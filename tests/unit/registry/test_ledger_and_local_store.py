@@ -1,19 +1,21 @@
 """Damage to the ledger is found at its line; the local folder survives full disks, torn lines and busy locks."""
 
-import contextlib
 import fcntl
 import json
-import os
+import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
+from models_lib.bundle import load_bundle
 from models_lib.errors import BundleError, ConfigError, PromotionError, TransientError
 from models_lib.files import canonical_json, sha256_bytes
 from models_lib.registry import LocalStore, history, open_registry, promote, rollback
+from tests.forked import ON_ONE_WORKER, Forked, barrier, printed
 from tests.judged import at, judged
 
 Edit = Callable[[list[bytes]], list[bytes]]
@@ -147,34 +149,23 @@ def test_line_torn_anywhere_was_never_done(home: Path) -> None:
     assert ledger.read_bytes() == whole
 
 
+def _promote_with_room_for(limit: int, home: Path, bundle: str) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        promote(home, "BTC-USD", bundle, registry=open_registry(home), who="me", why="test", now=at(5))
+    except ConfigError as error:
+        print(error)
+
+
+@ON_ONE_WORKER
 @pytest.mark.parametrize("room", [0, 200])
 def test_disk_that_fills_up_while_promoting_changes_nothing(home: Path, tmp_path: Path, room: int) -> None:
     b = open_registry(home).champion("BTC-USD").bundle  # type: ignore[union-attr]
     c = judged("C", tmp_path / "c", champion=b)
     open_registry(home).store.put(tmp_path / "c")
     size = (home / "ledger.jsonl").stat().st_size + room
-    code = """
-import resource, sys
-from pathlib import Path
-from models_lib.errors import ConfigError
-from models_lib.registry import open_registry, promote
-from tests.judged import at
-limit = int(sys.argv[3])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-try:
-    home = Path(sys.argv[1])
-    promote(home, "BTC-USD", sys.argv[2], registry=open_registry(home), who="me", why="test", now=at(5))
-except ConfigError as error:
-    print(error)
-"""
-    answer = subprocess.run(
-        [sys.executable, "-c", code, str(home), c, str(size)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": "."},
-    )
-    assert "the store cannot be written (File too large); nothing was changed. Free space" in answer.stdout
+    (said,) = printed(_promote_with_room_for, size, home, c)
+    assert "the store cannot be written (File too large); nothing was changed. Free space" in said
     told = history(home, registry=open_registry(home))
     assert told.damage == ()
     assert len(told.entries) == 3
@@ -246,56 +237,26 @@ def test_rollback_needs_no_model_code(home: Path) -> None:
     assert answer.stdout.strip() == "True []"
 
 
+def _promote_when_all_are_ready(ready: Barrier, home: Path, folder: Path) -> None:
+    load_bundle(folder)
+    ready.wait()
+    try:
+        done = promote(home, "BTC-USD", str(folder), registry=open_registry(home), who="me", why="race", now=at(5))
+        print(done.changed)
+    except PromotionError:
+        print("refused")
+
+
+@ON_ONE_WORKER
 def test_of_many_processes_promoting_against_one_champion_one_wins(home: Path, tmp_path: Path) -> None:
     b = open_registry(home).champion("BTC-USD").bundle  # type: ignore[union-attr]
     names = {"A": tmp_path / "again-a", "C": tmp_path / "again-c"}
     for name, folder in names.items():
         judged(name, folder, champion=b, run_id="second")
-    code = """
-import sys
-from pathlib import Path
-from models_lib.bundle import load_bundle
-from models_lib.errors import PromotionError
-from models_lib.registry import open_registry, promote
-from tests.judged import at
-load_bundle(sys.argv[2])
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    home = Path(sys.argv[1])
-    done = promote(home, "BTC-USD", sys.argv[2], registry=open_registry(home), who=sys.argv[2], why="race", now=at(5))
-    print(done.changed)
-except PromotionError:
-    print("refused")
-"""
-    with contextlib.ExitStack() as ended:
-        racers = [ended.enter_context(_racer(code, home, folder)) for folder in names.values()]
-        for racer in racers:
-            assert racer.stdout is not None
-            assert racer.stdout.readline() == "ready\n"
-        for racer in racers:
-            assert racer.stdin is not None
-            racer.stdin.write("go\n")
-            racer.stdin.flush()
-        answers = [racer.communicate()[0].strip() for racer in racers]
+    ready = barrier(len(names))
+    racers = [Forked(_promote_when_all_are_ready, ready, home, folder) for folder in names.values()]
+    answers = [line for racer in racers for line in racer.answer()]
     assert sorted(answers) == ["True", "refused"]
     told = history(home, registry=open_registry(home))
     assert told.damage == ()
     assert len(told.entries) == 4
-
-
-@contextlib.contextmanager
-def _racer(code: str, home: Path, folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process that waits for a line on its standard input; it is gone at the end, however the test ends."""
-    racer = subprocess.Popen(
-        [sys.executable, "-c", code, str(home), str(folder)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": "."},
-    )
-    with racer:
-        try:
-            yield racer
-        finally:
-            racer.kill()

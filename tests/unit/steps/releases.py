@@ -1,15 +1,12 @@
 """A home with champion A, which is also deployed to a folder, and a challenger B that was judged against it.
 
-    python -m tests.unit.steps.releases SCRATCH (switch | settle | first) EVERY
-
-kills a real process at each EVERYth step of the transaction (switch: B after A; first: A, with nobody before it) or of
-the settlement of a switch that was killed between promotion and deployment; then a new start settles. A JSON line says
-what it found, and what stands after the transaction is made again. What a step is: tests.killed.
+`kill_switches` kills a real process at each so many-th step of the transaction (switch: B after A; first: A, with nobody
+before it) or of the settlement of a switch that was killed between promotion and deployment; then a new start settles. A
+JSON line says what it found, and what stands after the transaction is made again. What a step is: tests.killed.
 """
 
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -169,7 +166,3 @@ def observed(place: Place, *, new: str, old: str | None) -> dict[str, Any]:
         "again": [names[place.champion()], names[place.target.current("BTC-USD")]],
         "left": place.journal() + hidden,
     }
-
-
-if __name__ == "__main__":
-    kill_switches(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

@@ -1,10 +1,7 @@
 """Promotion and deployment: both or neither, whatever fails and whenever the process is killed."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -21,8 +18,9 @@ from models_lib.steps.plan import plan_run
 from models_lib.steps.refs import StoredRef
 from models_lib.steps.release import both_or_neither, release_of, settle
 from models_lib.steps.release import deploy as deploy_step
+from tests.forked import ON_ONE_WORKER, printed
 from tests.hosts import TestHost, at_host, no_candles, no_ssh
-from tests.unit.steps.releases import NOW, Place, Reign, reign
+from tests.unit.steps.releases import NOW, Place, Reign, kill_switches, reign
 
 
 @pytest.fixture(scope="module")
@@ -234,19 +232,12 @@ def test_journal_says_the_way_back_before_anything_is_changed(made: Reign) -> No
 
 
 def killed(scratch: Path, what: str, every: int) -> list[dict[str, Any]]:
-    answer = subprocess.run(
-        [sys.executable, "-m", "tests.unit.steps.releases", str(scratch), what, str(every)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-    )
-    assert answer.returncode == 0, answer.stderr
-    states = [json.loads(line) for line in answer.stdout.splitlines()]
+    states = [json.loads(line) for line in printed(kill_switches, scratch, what, every)]
     assert [state["killed"] for state in states] == [True] * (len(states) - 1) + [False]
     return states
 
 
+@ON_ONE_WORKER
 @pytest.mark.parametrize(
     ("what", "every", "steps"),
     [
