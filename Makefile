@@ -23,7 +23,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 NUMBA_N
 unexport PYTHONDONTWRITEBYTECODE
 RUNTIME_DIST := dist/runtime
 # Three at a time on two cores: much of a test is waiting for disks, children and servers.
-PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist loadgroup
+PYTEST := $(ONE_THREAD) $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 # The modules with long tests; the others need not be read for them.
 LONG_TESTS = $(shell grep -rl 'mark\.long' tests --include='test_*.py')
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
 
 from tests.aws.cloud import Cloud
 from tests.aws.weed import Weed, need_weed
+from tests.balance import Balance, turn
 from tests.exchange.local_exchange import LocalExchange
 from tests.exchange.sample_bars import made_up_bars
 from tests.sshd import Sshd, need_sshd
@@ -16,6 +18,21 @@ from tests.sshd import Sshd, need_sshd
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import ONNX Runtime themselves, as others would
 
 gc.disable()  # until everything is collected: the modules of 7,000 tests are looked through for garbage in vain
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Balance | None:
+    """Which worker takes what."""
+    return Balance(config, log) if config.getvalue("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; those that share a worker stay together, in their order."""
+
+    def when(item: pytest.Item) -> int:
+        mark = item.get_closest_marker("xdist_group")
+        return turn(item.nodeid.partition("::")[0], mark.args[0] if mark else None)
+
+    items.sort(key=when)
 
 
 @pytest.hookimpl(trylast=True)
