@@ -154,7 +154,7 @@ def test_stop_ends_the_wait_at_once_and_the_job_soon(site, spec, tmp_path, stops
     stopper.start()
     with pytest.raises(StoppedError, match=r"is told to stop\. It has cost 0\.00 USD .* at most 0\.75 USD") as caught:
         train(backend, spec, on_progress=ignore)
-    assert time.monotonic() - stopped_at[0] < 3.0
+    assert time.monotonic() - stopped_at[0] < 15.0, "and not after the 30 seconds between two looks"
     stopper.join()
     came = {name: count - asked.get(name, 0) for name, count in site.cloud.requests().items()}
     more = {name: count for name, count in came.items() if count}
@@ -367,7 +367,7 @@ def test_silence_is_borne_for_a_while_and_the_job_goes_on(site, spec, tmp_path):
     borne, before = threading.Event(), site.cloud.requests()["sagemaker:DescribeTrainingJob"]
 
     def fall_silent():
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 60.0
         while time.monotonic() < deadline and not borne.wait(0.05):
             if site.cloud.requests()["sagemaker:DescribeTrainingJob"] > before + 4:
                 borne.set()

@@ -16,7 +16,7 @@ from models_lib.interruption import allow_work, request_stop
 from tasks.adapters.ssh import SshLink
 from tests.disks import small_disk
 
-LIMIT = 20.0
+LIMIT = 60.0
 ODD = ["two words", "", "$HOME `id` $(id)", "'single' \"double\"", "back\\slash", "new\nline", "-n", "*", "é€"]
 
 
@@ -53,7 +53,7 @@ def names_beside(place: PurePosixPath) -> set[str]:
     return {path.name for path in Path(place.parent).iterdir()}
 
 
-def has_ended(pid: int, *, seconds: float = 5.0) -> bool:
+def has_ended(pid: int, *, seconds: float = 30.0) -> bool:
     """Waits for a process that need not be a child of this one."""
     try:
         descriptor = os.pidfd_open(pid)
@@ -135,14 +135,14 @@ def test_what_stays_in_the_background_is_left_alone(link: HostLink) -> None:
     """A restart command may leave the runtime behind, with the command's own stdout."""
     began = time.monotonic()
     answer = link.run(["sh", "-c", "sleep 60 & echo $!"], timeout_seconds=LIMIT)
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 30.0
     assert not has_ended(int(answer.stdout), seconds=0.0)
     os.kill(int(answer.stdout), signal.SIGKILL)
 
 
 def test_error_of_the_listener_comes_through_and_the_link_still_works(link: HostLink) -> None:
     with pytest.raises(KeyError):
-        link.run(["sh", "-c", "echo x; sleep 30"], timeout_seconds=LIMIT, on_line=lambda line: {}[line])
+        link.run(["sh", "-c", "echo x; sleep 60"], timeout_seconds=LIMIT, on_line=lambda line: {}[line])
     assert link.run(["echo", "again"], timeout_seconds=LIMIT).stdout == b"again\n"
 
 
@@ -151,7 +151,7 @@ def test_stop_ends_the_wait_and_refuses_the_next_call(link: HostLink, tree: Path
     try:
         with pytest.raises(StoppedError):
             link.run(
-                ["sh", "-c", "echo x; sleep 30"],
+                ["sh", "-c", "echo x; sleep 60"],
                 timeout_seconds=LIMIT,
                 on_line=lambda _: threading.Thread(target=request_stop).start(),
             )
@@ -178,7 +178,7 @@ def test_interrupt_ends_the_wait(link: HostLink) -> None:
     began = time.monotonic()
     interrupt = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
-        link.run(["sh", "-c", "echo x; sleep 30"], timeout_seconds=LIMIT, on_line=lambda _: interrupt.start())
+        link.run(["sh", "-c", "echo x; sleep 60"], timeout_seconds=LIMIT, on_line=lambda _: interrupt.start())
     assert time.monotonic() - began < 5.0
     assert link.run(["true"], timeout_seconds=LIMIT).status == 0
 

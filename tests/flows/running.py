@@ -89,7 +89,7 @@ class Child:
         self.command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
         self._descriptor = os.pidfd_open(pid)
 
-    def ends(self, seconds: float = 10.0) -> bool:
+    def ends(self, seconds: float = 60.0) -> bool:
         """Whether it is gone, or goes within the time."""
         try:
             return bool(select.select([self._descriptor], [], [], seconds)[0])

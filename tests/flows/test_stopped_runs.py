@@ -137,7 +137,7 @@ def test_ctrl_c_ends_a_training_within_seconds_in_one_line(home: Path, whom: str
         status, rest = run.end()
         seconds = time.monotonic() - began
     assert status == 130
-    assert seconds < 15, "4 seconds of patience, and what a busy machine adds"
+    assert seconds < 30, "4 seconds of patience, and what a busy machine adds; the training has no end"
     told = [line for line in rest.splitlines() if not line.startswith("BTC-USD: epoch")]
     assert told == [LINE]
     assert [child.command for child in children if not child.ends()] == []

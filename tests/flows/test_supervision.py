@@ -139,7 +139,7 @@ def test_process_that_does_not_listen_is_killed() -> None:
         process.stdout.close()
         processes.append(process)
     end_processes({process.pid for process in processes}, seconds=0.5)
-    assert [process.wait(timeout=10) for process in processes] == [-signal.SIGTERM, -signal.SIGKILL]
+    assert [process.wait(timeout=60) for process in processes] == [-signal.SIGTERM, -signal.SIGKILL]
 
 
 def test_database_is_one_setting_that_only_the_server_gets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

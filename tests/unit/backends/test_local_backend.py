@@ -47,7 +47,7 @@ def backend_running(script, **settings):
     return LocalBackend(worker=(sys.executable, "-c", textwrap.dedent(script)), **settings)
 
 
-def ends(process_id, seconds=10.0):
+def ends(process_id, seconds=60.0):
     """Whether the process is gone, or goes within the time."""
     try:
         descriptor = os.pidfd_open(process_id)

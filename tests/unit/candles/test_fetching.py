@@ -157,7 +157,7 @@ def test_wait_beyond_patience_is_not_waited_for(archive: CandleArchive) -> None:
     exchange.befall(*[TransientError("busy", retry_after_seconds=3_600.0)] * 4)
     began = time.monotonic()
     error = error_of(fetch(exchange, archive, BTC)[BTC])
-    assert time.monotonic() - began < 5.0
+    assert time.monotonic() - began < 30.0
     assert isinstance(error, TransientError)
     assert error.retry_after_seconds == 3_600.0
 
@@ -303,7 +303,7 @@ def test_stop_ends_a_pause_at_once_and_keeps_what_came(archive: CandleArchive) -
     section = ExchangeSection(connections=1)
     with pytest.raises(StoppedError):
         bring_up_to_date(exchange, archive, {BTC: WHOLE}, section, on_progress=on_progress)
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 30.0
     stopper.join()
     allow_work()
     assert fetched(fetch(fake(), archive, BTC)[BTC]).requests == 8

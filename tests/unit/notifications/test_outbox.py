@@ -277,7 +277,7 @@ def test_threads_that_deliver_at_once_send_once(tmp_path: Path) -> None:
     together = threading.Barrier(4)
 
     def work() -> None:
-        together.wait(10)
+        together.wait(60)
         post(tmp_path, notices(*"ABCDEFGHIJ"), ["slack"], now=NOW)
         deliver(tmp_path, [slack], NOW)
 

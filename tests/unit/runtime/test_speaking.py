@@ -201,7 +201,7 @@ def test_a_dead_channel_delays_no_bar_and_no_other_channel(tmp_path: Path, state
     speaking = speaker(tmp_path, state, silence, people)
     state.record(spoken(0))
     speaking.speak(NOW)
-    assert silence.asked.wait(10)
+    assert silence.asked.wait(60)
     state.record(spoken(1))
     speaking.speak(NOW)
     assert numbers(tmp_path) == [1, 2]

@@ -66,7 +66,7 @@ def answer_in(result: Path) -> dict[str, Any]:
     return tree
 
 
-def until_it_waits(pid: int, seconds: float = 30.0) -> None:
+def until_it_waits(pid: int, seconds: float = 60.0) -> None:
     """Returns when the process waits for a lock: the kernel lists it so."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
