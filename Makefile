@@ -54,8 +54,9 @@ server: $(RUN_READY)
 test: $(DEV_READY)
 	$(PYTEST) -m "not long" tests
 
+# Four at a time: these wait for servers, heartbeats and restarts for minutes.
 test-long: $(DEV_READY)
-	$(PYTEST) -m long $(LONG_TESTS)
+	$(PYTEST) -n 4 -m long $(LONG_TESTS)
 
 check: $(DEV_READY)
 	$(BIN)/ruff format --check .
