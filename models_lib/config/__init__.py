@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from models_lib.config.aws_sections import AwsSection, SageMakerSection, StorageSection
 from models_lib.config.exchange_section import ExchangeSection
-from models_lib.config.identity import identity_of_training
+from models_lib.config.identity import identity_of_evaluation, identity_of_training
 from models_lib.config.run_config import RunConfig
 from models_lib.config.section import Section
 from models_lib.config.sections import (
+    CONTROLS,
     EVENTS,
     BandGate,
     BundleSection,
     ConfidenceGate,
+    ControlName,
     DataSection,
     DeploymentSection,
     EmailSection,
@@ -43,11 +45,13 @@ if TYPE_CHECKING:
     from models_lib.config.loading import load_config, select_symbols
 
 __all__ = [
+    "CONTROLS",
     "EVENTS",
     "AwsSection",
     "BandGate",
     "BundleSection",
     "ConfidenceGate",
+    "ControlName",
     "DataSection",
     "DeploymentSection",
     "EmailSection",
@@ -72,6 +76,7 @@ __all__ = [
     "StorageSection",
     "TemperatureSection",
     "TrainingSection",
+    "identity_of_evaluation",
     "identity_of_training",
     "load_config",
     "select_symbols",

@@ -21,6 +21,8 @@ SymbolName = Annotated[str, Field(pattern=SYMBOL_PATTERN)]
 TargetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")]
 EmailAddress = Annotated[str, Field(pattern=r"^[!-~]+@[A-Za-z0-9.-]+$", max_length=254)]
 """ASCII, without a display name."""
+ControlName = Literal["shuffled", "signflip"]
+CONTROLS: tuple[ControlName, ...] = get_args(ControlName)
 NoticeEvent = Literal[
     "failed",
     "crashed",
@@ -238,6 +240,16 @@ class EvaluationSection(Section):
     """Seed of the resamples."""
     ece_bins: PositiveInt = 15
     """Equal-width confidence bins of the calibration error."""
+    controls: tuple[ControlName, ...] = ()
+    """Trainings that must find nothing, done beside each model, on this machine, and judged as it is: `shuffled` (labels
+    permuted) and `signflip` (market with random signs of the returns). They find leaks, and change no verdict."""
+
+    @field_validator("controls")
+    @classmethod
+    def _each_control_once(cls, controls: tuple[ControlName, ...]) -> tuple[ControlName, ...]:
+        if len(set(controls)) < len(controls):
+            raise ValueError("must name each control once")
+        return controls
 
 
 class Gate(Section):

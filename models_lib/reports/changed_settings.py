@@ -27,14 +27,14 @@ class ChangedSetting:
 
 
 def changed_settings(gates: GatesSection, evaluation: EvaluationSection) -> tuple[ChangedSetting, ...]:
-    """Every limit, severity and way of measuring that differs, with its dotted name; seeds change no meaning."""
+    """Every limit, severity and way of measuring that differs, with its dotted name; seeds and controls change no meaning."""
     moved = [
         change
         for gate in GatesSection.model_fields
         for change in _changes(getattr(gates, gate), getattr(GatesSection(), gate), f"gates.{gate}.")
     ]
     measured = _changes(evaluation, EvaluationSection(), "evaluation.")
-    return (*moved, *(change for change in measured if not change.name.endswith("_seed")))
+    return (*moved, *(change for change in measured if not change.name.endswith(("_seed", ".controls"))))
 
 
 def changes_of_gate(name: str, gates: GatesSection) -> tuple[ChangedSetting, ...]:
