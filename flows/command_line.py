@@ -133,6 +133,11 @@ examples:
   crpbot run --set data.days=30 --set training.max_epochs=4
   crpbot run --set data.source=parquet --set data.path=CANDLES/perp-50d --json > summary.json
   crpbot run --config configs/forward_return.yaml --symbols BTC-USD,ETH-USD
+  crpbot run --control shuffled --control signflip
+
+A control is one more training that must find nothing, judged beside the model: on permuted
+labels (shuffled), or on candles whose returns got random signs (signflip). What it finds is a
+leak, and an alarm; the model's verdict stands. It runs on this machine and is never paid for.
 
 Settings lie over the file, the file over the defaults; an unknown key is refused.
 Summary, models' reports and the resolved configuration: CRPBOT_HOME/runs/<run id>/.
@@ -140,6 +145,13 @@ exit status: 0 done, also when a model is held; 1 a symbol failed; 2 nothing was
     )
     _add_config(command)
     command.add_argument("--symbols", metavar="A,B", help="symbols to train (default: every configured one)")
+    command.add_argument(
+        "--control",
+        action="append",
+        choices=("shuffled", "signflip"),
+        dest="controls",
+        help="train and judge this control, too; may be repeated (default: evaluation.controls)",
+    )
     _add_json(command, "the summary")
     command.add_argument("--yes", action="store_true", help="approve whatever asks for approval")
 

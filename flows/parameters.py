@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models_lib.config import ControlName
+
 Symbol = Annotated[str, Field(json_schema_extra={"pattern": r"^[A-Z0-9]{2,15}-[A-Z0-9]{2,10}$"})]
 Setting = Annotated[str, Field(json_schema_extra={"pattern": r"^[a-z_0-9]+(\.[a-z_0-9]+)*=", "maxLength": 1_000})]
 
@@ -50,6 +52,12 @@ class RetrainParams(BaseModel):
         description="Whether a person must approve what passed its gates before it is promoted.",
     )
 
+    controls: tuple[ControlName, ...] | None = Field(
+        default=None,
+        title="Controls",
+        description="Trainings beside each model that must find nothing: shuffled (labels permuted), signflip (random signs "
+        "of the returns). They find leaks, cost a training each on this machine, and change no verdict. Empty: as configured.",
+    )
     payment: Literal["as configured", "approved"] = Field(
         default="as configured",
         title="Payment",
@@ -68,6 +76,7 @@ class RetrainParams(BaseModel):
             "data.days": self.days,
             "orchestration.fanout": self._unless_configured(self.fanout),
             "approval.promotion": self._unless_configured(self.approval),
+            "evaluation.controls": f"[{', '.join(dict.fromkeys(self.controls))}]" if self.controls else None,
         }
         return (*self.settings, *(f"{name}={value}" for name, value in chosen.items() if value is not None))
 

@@ -1,8 +1,8 @@
 """`train-symbol`: one symbol from candles to a verdict.
 
 The recipe, in order: candles, features, labels and splits, scaler, training, temperature, candidate bundle, judgement
-on what was saved and read back, report and store, promotion and deployment as one, the page with what became of it. A
-gate that says no is a result ("held"), not an exception. What raises is a fault of the data, the machine or the code,
+on what was saved and read back, the controls that were asked for, report and store, promotion and deployment as one, the
+page with what became of it. A gate that says no is a result ("held"), not an exception. What raises is a fault of the data, the machine or the code,
 and ends this symbol only. Steps that were finished before, by whichever run, are taken over (models_lib.steps.once).
 """
 
@@ -13,9 +13,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.deaf_console import outlive_the_reader
+from models_lib.config import ControlName
 from models_lib.errors import DeployError, TransientError
 from models_lib.running import marked_as_running
 from models_lib.steps.clock import StepClock
+from models_lib.steps.controls import failed_control
 from models_lib.steps.outcome import (
     NOT_CONFIGURED,
     Deployment,
@@ -29,12 +31,13 @@ from models_lib.steps.outcome import (
     unapproved,
 )
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import Fitted, Judged, Prepared, PromotionRef
+from models_lib.steps.refs import ControlRef, Fitted, Judged, Prepared, PromotionRef
 from models_lib.steps.release import both_or_neither
 from tasks.adapters.links import open_ssh
 from tasks.adapters.stores import registry_of
 from tasks.candidate import build_candidate
 from tasks.candles import fetch_candles
+from tasks.controls import judge_control
 from tasks.deploy import deploy_bundle
 from tasks.features import compute_feature_matrix
 from tasks.judge import judge_candidate
@@ -103,11 +106,35 @@ def train_and_judge(symbol: str, plan: RunPlan, clock: StepClock) -> Judged:
         candidate = build_candidate(plan, prepared, fitted)
     with clock.step("judge"):
         judgement = judge_candidate(plan, prepared, fitted, candidate)
+    controls = controls_beside(plan, prepared, clock)
     with clock.step("report"):
-        stored = store_candidate(plan, prepared, fitted, candidate, judgement, seconds=clock.seconds)
-    judged = Judged(prepared=prepared, fitted=fitted, judgement=judgement, stored=stored, seconds=clock.seconds)
+        stored = store_candidate(plan, prepared, fitted, candidate, judgement, controls=controls, seconds=clock.seconds)
+    judged = Judged(
+        prepared=prepared,
+        fitted=fitted,
+        judgement=judgement,
+        stored=stored,
+        seconds=clock.seconds,
+        controls=controls,
+    )
     keep_judged(plan, judged)
     return judged
+
+
+def controls_beside(plan: RunPlan, prepared: Prepared, clock: StepClock) -> tuple[ControlRef, ...]:
+    """What the controls came to; none where none is asked for. Whatever goes wrong in one, the model's verdict stands."""
+    wanted = plan.config.evaluation.controls
+    if not wanted:
+        return ()
+    with clock.step("controls"):
+        return tuple(control_beside(plan, prepared, name, minutes_left=clock.minutes_left) for name in wanted)
+
+
+def control_beside(plan: RunPlan, prepared: Prepared, name: ControlName, *, minutes_left: float) -> ControlRef:
+    """One of them. What is told to stop while it trains stops at the next step of the symbol, as everything does."""
+    state: State[Any] = judge_control(plan, prepared, name, minutes_left=minutes_left, return_state=True)
+    answer = state.result(raise_on_failure=False)
+    return answer if isinstance(answer, ControlRef) else failed_control(prepared.symbol, name, answer)
 
 
 def promote_and_deploy(plan: RunPlan, judged: Judged, clock: StepClock) -> tuple[PromotionRef, Deployment]:

@@ -7,7 +7,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models_lib.steps import store as step
 from models_lib.steps.plan import RunPlan
-from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
+from models_lib.steps.refs import CandidateRef, ControlRef, Fitted, JudgementRef, Prepared, StoredRef
 from tasks import policies
 from tasks.adapters.stores import registry_of
 
@@ -25,6 +25,7 @@ def store_candidate(
     candidate: CandidateRef,
     judgement: JudgementRef,
     *,
+    controls: tuple[ControlRef, ...],
     seconds: dict[str, float],
 ) -> StoredRef:
     """The bundle in the store, with the facts of its run and its report beside it."""
@@ -35,6 +36,7 @@ def store_candidate(
         candidate,
         judgement,
         registry=registry_of(plan),
+        controls=controls,
         seconds=seconds,
         now=datetime.now(UTC),
     )

@@ -12,9 +12,11 @@ from flows import prefect_environment
 from flows.home import crpbot_home, prepare_home
 from flows.interruption import ends_when_interrupted
 from flows.parameters import RetrainParams
+from flows.plain_table import table_lines
 from flows.prefect_server import OwnServer, start_own_server
 from models_lib.config import RunConfig, load_config, select_symbols
 from models_lib.errors import ConfigError, CrpbotError, TransientError, VerdictError
+from models_lib.reports.controls import NUMBER_COLUMNS, control_alarm_lines, control_table
 from models_lib.reports.summary import data_lines, outcome_lines
 from models_lib.steps.plan import check_data_folder
 from tasks.adapters.sources import check_source
@@ -27,7 +29,9 @@ def execute(arguments: argparse.Namespace) -> int:
     symbols = tuple(part.strip() for part in arguments.symbols.split(",")) if arguments.symbols is not None else None
     settings = tuple(arguments.settings) + (_APPROVED if arguments.yes else ())
     payment: Literal["as configured", "approved"] = "approved" if arguments.yes else "as configured"
-    params = RetrainParams(config=arguments.config, symbols=symbols, settings=settings, payment=payment)
+    params = RetrainParams(
+        config=arguments.config, symbols=symbols, settings=settings, controls=arguments.controls, payment=payment
+    )
     home = crpbot_home()
     prepare_home(home)
     # What can be refused is refused here, in a tenth of a second, before Prefect is started.
@@ -84,13 +88,29 @@ def _run(params: RetrainParams, config: RunConfig, own_server: OwnServer | None,
     if as_json:
         print(json.dumps(content, indent=2, sort_keys=True))
     else:
-        print("\n".join(outcome_lines(content)))
+        print("\n".join((*outcome_lines(content), *_controls(content))))
         print("".join(f"{line}\n" for line in _spoken(content, config)), end="", file=sys.stderr)
     # Last, and whatever stdout carries: a run on old candles ends like any other, and should not be taken for one.
-    print("".join(f"warning: {line}\n" for line in data_lines(content)), end="", file=sys.stderr)
+    warnings = (*data_lines(content), *control_alarm_lines(content))
+    print("".join(f"warning: {line}\n" for line in warnings), end="", file=sys.stderr)
     if not as_json:
         print(f"summary: {path}", file=sys.stderr)
     return 1 if isinstance(answer, VerdictError) else 0
+
+
+def _controls(content: dict[str, Any]) -> list[str]:
+    """Each model beside its controls, below the symbols' lines; nothing where none was asked for."""
+    tables = {
+        symbol: table
+        for symbol, entry in content["symbols"].items()
+        if (table := control_table((entry["metrics"] or {}).get("test", {}), entry["controls"])) is not None
+    }
+    if not tables:
+        return []
+    rows = [[symbol, *row.values()] for symbol, table in tables.items() for row in table.rows]
+    head = ["symbol", *next(iter(tables.values())).rows[0]]
+    words = [f"{symbol}: {one.text}" for symbol, table in tables.items() for one in table.words if not one.alarm]
+    return ["", *table_lines(head, rows, "<<" + ">" * len(NUMBER_COLUMNS)), *words]
 
 
 def _spoken(content: dict[str, Any], config: RunConfig) -> list[str]:

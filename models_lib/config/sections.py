@@ -37,6 +37,7 @@ NoticeEvent = Literal[
     "undone",
     "live_alarm",
     "data_alarm",
+    "control_alarm",
     "started",
     "progress",
 ]

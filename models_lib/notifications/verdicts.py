@@ -10,6 +10,7 @@ from typing import Any
 
 from models_lib.config import NoticeEvent
 from models_lib.notifications.message import Figure, Notice, cut
+from models_lib.reports.controls import control_lines
 from models_lib.reports.summary import told
 from models_lib.steps.outcome import SymbolOutcome
 from models_lib.steps.plan import RunPlan
@@ -22,12 +23,13 @@ _GRAVEST_FIRST: tuple[NoticeEvent, ...] = (
     "failed",
     "rolled_back",
     "held",
+    "control_alarm",
     "data_alarm",
     "promoted",
     "deployed",
     "completed",
 )
-_TROUBLES = _GRAVEST_FIRST[:4]
+_TROUBLES = _GRAVEST_FIRST[:5]
 _STAGE = "deploy"
 
 
@@ -66,13 +68,22 @@ def _of_symbol(plan: RunPlan, outcome: SymbolOutcome, link: str | None, now: dat
 
     notices = []
     if not _changed_nothing(outcome):
-        notices.append(notice(outcome.outcome, told(outcome.summary_entry()), figures=_failed_figures(outcome)))
+        reason = "\n".join((told(outcome.summary_entry()), *_control_lines(outcome)))
+        notices.append(notice(outcome.outcome, reason, figures=_failed_figures(outcome)))
+    if found := [control["alarm"] for control in outcome.controls if control["alarm"]]:
+        words = "\n".join(alarm["words"] for alarm in found)
+        notices.append(notice("control_alarm", words, "controls", tuple(map(_figure, found))))
     if alarms := (outcome.data or {}).get("alarms"):
         words = "\n".join(alarm["words"] for alarm in alarms)
         notices.append(notice("data_alarm", words, "candles", tuple(map(_figure, alarms))))
     if deployed := _deployed(outcome):
         notices.append(notice(*deployed, _STAGE))
     return notices
+
+
+def _control_lines(outcome: SymbolOutcome) -> list[str]:
+    """The model beside its controls, a line each; none where none was asked for."""
+    return control_lines((outcome.metrics or {}).get("test", {}), outcome.controls)
 
 
 def _deployed(outcome: SymbolOutcome) -> tuple[NoticeEvent, str] | None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models_lib.calibration import TemperatureSweep
 from models_lib.config import EvaluationSection, GatesSection, Severity
 from models_lib.evaluation.metrics import ReliabilityBins
+from models_lib.reports.controls import ControlTable
 from models_lib.training.history import TrainingHistory
 
 Outcome = Literal["promoted", "passed", "held"]
@@ -420,6 +421,8 @@ class ReportInputs:
     """Of the planted market, computed from its formula; None elsewhere."""
     paid: tuple[PaidTraining, ...] = ()
     """Of this symbol, in order of time; empty where nothing was paid."""
+    controls: ControlTable | None = None
+    """The model beside trainings that must find nothing; None where none was asked for."""
 
     def __post_init__(self) -> None:
         if self.written_at.tzinfo is None:

@@ -84,6 +84,7 @@ def symbol_pieces(report: ReportInputs, page: Path) -> tuple[Piece, ...]:
     return (
         Text(piece_key("verdict", symbol), about, verdict_markdown(report, page)),
         Table(piece_key("gates", symbol), about, gate_rows(report)),
+        *_control_pieces(report, about),
         *_drift_pieces(report, about),
         *(
             Image(piece_key(name, symbol), f"{about}. {caption}.", _data_address(plots.standalone(drawn[name])))
@@ -92,6 +93,15 @@ def symbol_pieces(report: ReportInputs, page: Path) -> tuple[Piece, ...]:
         ),
         Link(piece_key("page", symbol), f"{about}: {page}", page.as_uri(), f"the page of {symbol}"),
     )
+
+
+def _control_pieces(report: ReportInputs, about: str) -> tuple[Piece, ...]:
+    """The model beside its controls; nothing where none was asked for."""
+    if report.controls is None:
+        return ()
+    found = ", ".join(report.controls.alarms)
+    caption = f"{about}. {f'CONTROL ALARM: {found}' if found else 'No control found anything'}. {report.controls.where}"
+    return (Table(piece_key("controls", report.symbol), caption, list(report.controls.rows)),)
 
 
 def _drift_pieces(report: ReportInputs, about: str) -> tuple[Piece, ...]:
@@ -150,11 +160,19 @@ def verdict_markdown(report: ReportInputs, page: Path) -> str:
         "\n".join(answers),
         _ladder_table(ladder(figures, report.best_possible_accuracy)),
         calibration,
+        _control_list(report),
         "" if report.confusion is None else _confusion_table(report.confusion),
         f"Label {report.label}. {report.label_meaning} Candles: {wording.inert_markdown(report.data_origin)}.",
         f"Bundle `{report.bundle_hash[:12]}`, run `{report.run_id}`, page `{page}`",
     )
     return "\n\n".join(part for part in parts if part)
+
+
+def _control_list(report: ReportInputs) -> str:
+    """A line a control; the table of them is a piece of its own."""
+    words = () if report.controls is None else report.controls.words
+    marks = {True: "**alarm** ", False: ""}
+    return "\n".join(f"- {marks[one.alarm]}{wording.inert_markdown(one.text)}" for one in words)
 
 
 def _ladder_table(rungs: Sequence[Rung]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from models_lib.reports import wording
 from models_lib.reports.changed_settings import ChangedSetting
+from models_lib.reports.controls import control_table
 from models_lib.reports.wording import Say
 
 MOST_IN_FULL = 20
@@ -53,6 +54,7 @@ def summary_markdown(
     title = f"# Run {_cell(summary['run_id'])}"
     if len(symbols) > MOST_IN_FULL:
         parts = [title, _counts(symbols), _failures(symbols), _held_together(symbols), _troubles(symbols)]
+        parts.append(_control_alarms(symbols))
         parts += [_changed(changed), _costs(costs)]
         parts.append("Everything about every symbol stands in `summary.json`, and on the page in its folder.")
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -61,6 +63,7 @@ def summary_markdown(
         _outcomes(symbols),
         _changed(changed),
         _figures(symbols),
+        _controls(symbols),
         _gates(symbols),
         _data(symbols),
         _costs(costs),
@@ -178,6 +181,31 @@ def _figures(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     rows.append(["temperature", *(wording.decimal(symbols[symbol]["temperature"]) for symbol in judged)])
     table = _table(["test rows", *judged], rows)
     return f"## Figures\n\nIn brackets: 95 % intervals by moving blocks.\n\n{table}"
+
+
+def _controls(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    """Each model beside its trainings that must find nothing, and what is said of them."""
+    tables = {
+        symbol: table
+        for symbol, entry in symbols.items()
+        if (table := control_table(_test_metrics(entry) or {}, entry["controls"])) is not None
+    }
+    if not tables:
+        return ""
+    rows = [[symbol, *row.values()] for symbol, table in tables.items() for row in table.rows]
+    head = ["symbol", *next(iter(tables.values())).rows[0]]
+    words = [f"- {symbol}: {_cell(one.text)}" for symbol, table in tables.items() for one in table.words]
+    return "\n\n".join(("## Controls", _table(head, rows), "\n".join(words)))
+
+
+def _control_alarms(symbols: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        [symbol, control["alarm"]["words"]]
+        for symbol, entry in symbols.items()
+        for control in entry["controls"]
+        if control["alarm"]
+    ]
+    return f"## Control alarms\n\n{_table(['symbol', 'alarm'], rows)}" if rows else ""
 
 
 def _with_interval(metrics: Mapping[str, Any], key: str, say: Say) -> str:

@@ -26,6 +26,11 @@ class StepClock:
         self._limit_minutes = limit_minutes
         self._began = time.monotonic()
 
+    @property
+    def minutes_left(self) -> float:
+        """Until no step begins any more; below 0 when that is over."""
+        return self._limit_minutes - self._minutes
+
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Measures the body under `name`, also when it raises.
@@ -43,8 +48,12 @@ class StepClock:
         finally:
             self.seconds[name] = round(time.monotonic() - began, 3)
 
+    @property
+    def _minutes(self) -> float:
+        return (time.monotonic() - self._began) / 60.0
+
     def _refuse_when_late(self, name: str) -> None:
-        minutes = (time.monotonic() - self._began) / 60.0
+        minutes = self._minutes
         if minutes > self._limit_minutes:
             raise TrainingError(
                 f"{self._symbol}: {minutes:.1f} minutes were over before its step {name} (at most {self._limit_minutes:g}: "

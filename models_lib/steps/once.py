@@ -12,14 +12,15 @@ from typing import Any
 
 from models_lib.backends import TrainingBackend
 from models_lib.candles.sources import CandleSource
-from models_lib.config import identity_of_training
+from models_lib.config import ControlName, RunConfig, identity_of_evaluation, identity_of_training
 from models_lib.registry import Registry
-from models_lib.steps import candidate, candles, champion, features, judge, labels, scaler, temperature, train
+from models_lib.steps import candidate, candles, champion, controls, features, judge, labels, scaler, temperature, train
 from models_lib.steps.finished import done_once
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import (
     CandidateRef,
     CandlesRef,
+    ControlRef,
     FeaturesRef,
     Fitted,
     JudgementRef,
@@ -131,7 +132,7 @@ def tune_temperature(
         network=config.network,
         temperature=config.temperature,
         gates=config.gates,
-        evaluation=config.evaluation,
+        evaluation=identity_of_evaluation(config.evaluation),
     )
 
 
@@ -186,7 +187,36 @@ def judge_candidate(
         label=config.label,
         training=config.training.gate_stop_epochs,
         gates=config.gates,
-        evaluation=config.evaluation,
+        evaluation=identity_of_evaluation(config.evaluation),
+    )
+
+
+def judge_control(
+    plan: RunPlan,
+    prepared: Prepared,
+    control: ControlName,
+    *,
+    config: RunConfig,
+    backend: TrainingBackend,
+    shared: SharedResults,
+) -> ControlRef:
+    """The figures of a training that must find nothing, whatever became of the model; `config` says where it trains."""
+    return done_once(
+        plan,
+        prepared.symbol,
+        f"control-{control}",
+        ControlRef,
+        lambda folder: controls.judge_control(config, prepared, control, folder, backend=backend),
+        shared=shared,
+        **_data(prepared),
+        data=config.data,
+        label=config.label,
+        splits=config.splits,
+        network=config.network,
+        training=identity_of_training(config.training),
+        gates=config.gates,
+        temperature=config.temperature,
+        evaluation=identity_of_evaluation(config.evaluation),
     )
 
 

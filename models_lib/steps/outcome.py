@@ -9,7 +9,7 @@ import logging
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from models_lib.errors import BundleError, CrpbotError, DataError, RolledBackError, UnhealthyError
 from models_lib.files import write_text
@@ -56,6 +56,8 @@ class SymbolOutcome(Reference):
     seconds: dict[str, float]
     data: dict[str, Any] | None = None
     """What is known of the candles; None where the symbol failed before they were judged."""
+    controls: list[dict[str, Any]] = Field(default_factory=list)
+    """What trainings that must find nothing came to, beside the model; empty where none was asked for."""
     awaits_approval: bool = False
     """Held for no other reason than that nobody has approved it yet."""
 
@@ -201,5 +203,6 @@ def settled_outcome(
         report=str(judged.stored.report),
         seconds=dict(seconds),
         data=data_facts(json.loads(judged.prepared.candles.report.checked().read_text())),
+        controls=[control.model_dump(mode="json") for control in judged.controls],
         awaits_approval=promotion.awaits_approval,
     )

@@ -7,11 +7,12 @@ What does not belong here: the data, and any decision about them.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from models_lib.bundle.hashes import verify_hashes
+from models_lib.config import ControlName
 from models_lib.errors import DataError
 from models_lib.files import sha256_file
 
@@ -160,6 +161,23 @@ class JudgementRef(Reference):
     """A judgement that is taken over from an earlier run stays as old as it is."""
 
 
+class ControlRef(Reference):
+    """What a training that must find nothing came to, beside a model."""
+
+    name: ControlName
+    metrics: dict[str, Any] | None = None
+    """Figures of its test rows, by the names of the model's; None: it came to nothing."""
+    alarm: dict[str, Any] | None = None
+    """Name, value, limit and words of what it could not know honestly."""
+    rows: dict[str, int] | None = None
+    epochs: int | None = None
+    device: str | None = None
+    """Of this machine."""
+    seconds: float | None = None
+    reason: str = ""
+    """Why it came to nothing."""
+
+
 class StoredRef(Reference):
     """The candidate in the store, with its report."""
 
@@ -184,3 +202,5 @@ class Judged(Reference):
     judgement: JudgementRef
     stored: StoredRef
     seconds: dict[str, float]
+    controls: tuple[ControlRef, ...] = ()
+    """In the order of the configuration; empty where none was asked for."""

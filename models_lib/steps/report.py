@@ -18,6 +18,7 @@ from models_lib.costs import told_usd
 from models_lib.errors import DataError
 from models_lib.evaluation.metrics import ReliabilityBins
 from models_lib.files import write_text
+from models_lib.reports.controls import control_table
 from models_lib.reports.inputs import (
     DataWindow,
     Drift,
@@ -33,7 +34,7 @@ from models_lib.steps.costs import cost_of_training, paid_trainings
 from models_lib.steps.judge import read_arrays
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.provenance import Provenance, provenance
-from models_lib.steps.refs import Fitted, Judged, JudgementRef, Prepared, PromotionRef, TemperatureRef
+from models_lib.steps.refs import ControlRef, Fitted, Judged, JudgementRef, Prepared, PromotionRef, TemperatureRef
 from models_lib.training.history import TrainingHistory
 
 REPORT_NAME = "report.html"
@@ -78,6 +79,7 @@ def inputs_of(
         judged.prepared,
         judged.fitted,
         judged.judgement,
+        controls=judged.controls,
         bundle=judged.stored.bundle,
         outcome=outcome,
         reason=reason,
@@ -93,6 +95,7 @@ def report_inputs(
     fitted: Fitted,
     judgement: JudgementRef,
     *,
+    controls: tuple[ControlRef, ...] = (),
     bundle: str,
     outcome: Outcome,
     reason: str,
@@ -138,6 +141,11 @@ def report_inputs(
         provenance=_provenance(config, origin, history) | _bill(plan, fitted),
         best_possible_accuracy=metrics["best_possible_accuracy"],
         paid=paid_trainings(plan.home, prepared.symbol),
+        controls=control_table(
+            metrics,
+            [control.model_dump(mode="json") for control in controls],
+            unpaid=config.training.backend != "local",
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from models_lib.reports.writer import render_report
 from models_lib.steps.costs import cost_of_training
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.provenance import provenance
-from models_lib.steps.refs import CandidateRef, Fitted, JudgementRef, Prepared, StoredRef
+from models_lib.steps.refs import CandidateRef, ControlRef, Fitted, JudgementRef, Prepared, StoredRef
 from models_lib.steps.report import REPORT_NAME, report_inputs, report_path
 from models_lib.steps.run_facts import run_facts_of
 
@@ -25,6 +25,7 @@ def store_candidate(
     judgement: JudgementRef,
     *,
     registry: Registry,
+    controls: tuple[ControlRef, ...] = (),
     seconds: dict[str, float],
     now: datetime,
 ) -> StoredRef:
@@ -39,6 +40,7 @@ def store_candidate(
         prepared,
         fitted,
         judgement,
+        controls=controls,
         bundle=candidate.bundle,
         outcome="held" if held else "passed",
         reason=f"held by {', '.join(held)}" if held else "",

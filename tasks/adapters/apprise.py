@@ -62,7 +62,9 @@ def _kind(notice: Notice) -> str:
     match notice.event:
         case "failed" | "crashed" | "preflight_failed":
             return "failure"
-        case "held" | "rolled_back" | "undone" | "expiring" | "approval_needed" | "live_alarm" | "data_alarm":
+        case "held" | "rolled_back" | "undone" | "expiring" | "approval_needed":
+            return "warning"
+        case "live_alarm" | "data_alarm" | "control_alarm":
             return "warning"
         case "promoted" | "deployed" | "completed":
             return "success"
