@@ -96,7 +96,7 @@ def control_words(entry: Mapping[str, Any]) -> str:
     return (
         f"control signflip: on random signs {direction} of its calls have the right direction. "
         + _unless_measured(metrics, "directional_accuracy", "No feature knows the future, as far as this can show.")
-        + f" Its lift, {lift}, is what volatility alone gives: no more than that of the model's is direction."
+        + f" Its lift, {lift}, needs no knowledge of direction; as much of the model's needs none, either."
     )
 
 
@@ -105,7 +105,7 @@ def control_lines(model: Mapping[str, Any], controls: Entries) -> list[str]:
     table = control_table(model, controls)
     if table is None:
         return []
-    return [f"{row['trained on']}: {', '.join(f'{name} {row[name]}' for name in NUMBER_COLUMNS)}" for row in table.rows]
+    return [f"{row['training']}: {', '.join(f'{name} {row[name]}' for name in NUMBER_COLUMNS)}" for row in table.rows]
 
 
 def control_alarm_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -113,7 +113,7 @@ def control_alarm_lines(summary: Mapping[str, Any]) -> list[str]:
     return [
         f"{symbol}: {entry['alarm']['words']}"
         for symbol, outcome in summary["symbols"].items()
-        for entry in outcome["controls"]
+        for entry in outcome.get("controls", ())
         if entry["alarm"]
     ]
 
@@ -128,10 +128,10 @@ def _row(name: str, metrics: Mapping[str, Any], time: str) -> dict[str, str]:
         _with_interval(metrics, "directional_accuracy", wording.percent),
         time,
     )
-    return {"trained on": _TRAINED_ON[name], **dict(zip(NUMBER_COLUMNS, figures, strict=True))}
+    return {"training": _TITLES[name], **dict(zip(NUMBER_COLUMNS, figures, strict=True))}
 
 
-_TRAINED_ON = {_MODEL: "model", "shuffled": "shuffled labels", "signflip": "flipped signs"}
+_TITLES = {_MODEL: "model", "shuffled": "shuffled labels", "signflip": "flipped signs"}
 
 
 def _said(metrics: Mapping[str, Any], name: str, say: Say) -> str:

@@ -188,7 +188,7 @@ def _controls(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     tables = {
         symbol: table
         for symbol, entry in symbols.items()
-        if (table := control_table(_test_metrics(entry) or {}, entry["controls"])) is not None
+        if (table := control_table(_test_metrics(entry) or {}, entry.get("controls", ()))) is not None
     }
     if not tables:
         return ""
@@ -202,7 +202,7 @@ def _control_alarms(symbols: Mapping[str, Mapping[str, Any]]) -> str:
     rows = [
         [symbol, control["alarm"]["words"]]
         for symbol, entry in symbols.items()
-        for control in entry["controls"]
+        for control in entry.get("controls", ())
         if control["alarm"]
     ]
     return f"## Control alarms\n\n{_table(['symbol', 'alarm'], rows)}" if rows else ""

@@ -35,6 +35,7 @@ NOT_IN_KEY = {
     ("judgement", "data.path"): "the candles' hash is in the key",
     **{("training", f"training.{name}"): "says where, not what" for name in WHERE_NOT_WHAT},
     **{("candidate", f"training.{name}"): "says where, not what" for name in WHERE_NOT_WHAT},
+    **{("control-signflip", f"training.{name}"): "says where, not what" for name in WHERE_NOT_WHAT},
 }
 ALONE = {("judgement", "training"): "gate_stop_epochs"}
 """Sections of which a step's key holds the value of one field only."""
@@ -42,6 +43,9 @@ WHOLE = {
     ("training", "network"): "goes to the training process",
     ("training", "training"): "goes to the training process",
     ("training", "gates"): "goes to the training process",
+    ("control-signflip", "network"): "goes to the training process",
+    ("control-signflip", "training"): "goes to the training process",
+    ("control-signflip", "gates"): "goes to the training process",
     ("candidate", "label"): "is written into the manifest",
     ("candidate", "splits"): "is written into the manifest",
     ("candidate", "network"): "is written into the manifest",
@@ -144,6 +148,8 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Seen]]
     note("candidate")
     once.judge_candidate(plan, prepared, fitted, candidate, registry=open_registry(plan.home), shared=NOBODY_ELSE)
     note("judgement")
+    once.judge_control(plan, prepared, "signflip", config=plan.config, backend=LocalBackend(), shared=NOBODY_ELSE)
+    note("control-signflip")
     yield seen
     shutil.rmtree(plan.home)
 
@@ -154,7 +160,18 @@ def test_every_step_that_is_kept_is_watched(steps: dict[str, Seen]) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["candles", "features", "labels", "scaler", "training", "temperature", "candidate", "judgement"]
+    "step",
+    [
+        "candles",
+        "features",
+        "labels",
+        "scaler",
+        "training",
+        "temperature",
+        "candidate",
+        "judgement",
+        "control-signflip",
+    ],
 )
 def test_key_knows_every_setting_that_its_step_reads(steps: dict[str, Seen], step: str) -> None:
     assert steps[step].missing() == set()
