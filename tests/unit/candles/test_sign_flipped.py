@@ -68,7 +68,9 @@ def test_bar_is_mirrored_about_the_close_before_it():
     stamps = pd.date_range("2026-01-01", periods=2, freq="min", tz="UTC").astype("datetime64[ms, UTC]")
     prices = {"open": [100.0, 101.0], "high": [100.0, 104.0], "low": [100.0, 99.0], "close": [100.0, 102.0]}
     frame = pd.DataFrame({"timestamp": stamps, **prices, "volume": [1.0, 2.0]})
-    found = {tuple(np.round(sign_flipped(frame, seed=seed).iloc[1][list(prices)].astype(float), 3)) for seed in range(9)}
+    found = {
+        tuple(np.round(sign_flipped(frame, seed=seed).iloc[1][list(prices)].astype(float), 3)) for seed in range(9)
+    }
     # The mirrored bar by hand: 100^2 / 101, 100^2 / 99 (high from low), 100^2 / 104 (low from high), 100^2 / 102.
     assert found == {(101.0, 104.0, 99.0, 102.0), (99.01, 101.01, 96.154, 98.039)}
 

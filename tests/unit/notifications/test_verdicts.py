@@ -225,3 +225,32 @@ def test_digest_of_a_quiet_night_is_a_completed_run(tmp_path: Path) -> None:
     assert (digest.event, digest.reason) == ("completed", "9 symbols: no news")
     assert digest.link is not None
     assert digest.link.endswith("summary.md")
+
+
+LEAK = {"name": "directional_accuracy", "value": 0.52, "limit": 0.5, "words": "control signflip: coin tosses."}
+
+
+def a_control(alarm: dict[str, Any] | None) -> dict[str, Any]:
+    return {"name": "signflip", "metrics": METRICS, "alarm": alarm, "device": "cpu", "seconds": 3.0, "reason": ""}
+
+
+def test_controls_are_told_with_the_verdict_and_their_alarms_beside_it(tmp_path: Path) -> None:
+    notices = told(tmp_path, outcome("BTC-USD", "held", "by accuracy", controls=[a_control(LEAK)]))
+    assert events(notices) == [("BTC-USD", "held"), ("BTC-USD", "control_alarm"), (None, "completed")]
+    lines = notices[0].reason.splitlines()
+    assert [line.partition(":")[0] for line in lines[1:]] == ["model", "flipped signs"]
+    assert "accuracy 61.0 %, one-line rule 60.0 %" in lines[2]
+    alarm = notices[1]
+    assert (alarm.stage, alarm.reason) == ("controls", LEAK["words"])
+    assert alarm.figure_lines() == ["directional_accuracy: 0.52 (limit 0.5)"]
+
+
+def test_control_that_found_nothing_is_no_alarm(tmp_path: Path) -> None:
+    notices = told(tmp_path, outcome("BTC-USD", "promoted", controls=[a_control(None)]))
+    assert events(notices) == [("BTC-USD", "promoted"), (None, "completed")]
+
+
+def test_control_alarms_of_many_symbols_are_counted_in_the_digest(tmp_path: Path) -> None:
+    (digest,) = told(tmp_path, *(outcome(f"S{i:03d}-USD", "promoted", controls=[a_control(LEAK)]) for i in range(9)))
+    assert digest.event == "control_alarm"
+    assert digest.reason.splitlines()[0] == "9 symbols: 9 control alarm, 9 promoted"

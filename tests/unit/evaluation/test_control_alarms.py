@@ -22,6 +22,7 @@ def figures(**changes: Any) -> dict[str, Any]:
         "accuracy_interval": [0.33, 0.39],
         "majority_accuracy": 0.35,
         "mechanical_rule_accuracy": 0.75,
+        "driftless_rule_accuracy": 0.76,
         "lift": -0.39,
         "lift_interval": [-0.43, -0.35],
         "nll_improvement": -0.47,
@@ -102,3 +103,11 @@ def test_signflip_alarm_is_about_direction_and_not_about_the_lift_that_volatilit
     assert (alarm.name, alarm.value, alarm.limit) == ("directional_accuracy", 0.52, COIN)
     assert "reads bars after its row" in alarm.words
     assert "once in 40" in alarm.words
+
+
+def test_signflip_alarm_is_about_more_than_the_known_part_and_volatility_say():
+    assert control_alarm("signflip", figures(accuracy=0.78, accuracy_interval=[0.758, 0.80])) is None
+    alarm = control_alarm("signflip", figures(accuracy=0.79, accuracy_interval=[0.762, 0.82]))
+    assert alarm is not None
+    assert (alarm.name, alarm.value, alarm.limit) == ("accuracy", 0.762, 0.76)
+    assert "reads bars after its row" in alarm.words
