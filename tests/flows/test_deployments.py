@@ -111,7 +111,8 @@ def test_new_plan_or_flow_is_deployed_again(tmp_path: Path, monkeypatch: pytest.
 def test_form_explains_every_choice(deployed: dict[str, Any]) -> None:
     schema = deployed["train-all/on-demand"].parameter_openapi_schema
     choices = schema["definitions"]["RetrainParams"]
-    assert set(choices["properties"]) == {"config", "symbols", "settings", "days", "fanout", "approval", "payment"}
+    names = {"config", "symbols", "settings", "days", "fanout", "approval", "controls", "payment"}
+    assert set(choices["properties"]) == names
     assert all(field["description"] and field["title"] for field in choices["properties"].values())
 
 
@@ -122,6 +123,7 @@ def test_form_explains_every_choice(deployed: dict[str, Any]) -> None:
         ({"settings": ["no equals sign"]}, "does not match"),
         ({"days": 3}, "14"),
         ({"fanout": "elsewhere"}, "is not one of"),
+        ({"controls": ["reversed"]}, "is not one of"),
         ({"colour": "blue"}, "colour"),
     ],
     ids=lambda value: json.dumps(value) if isinstance(value, dict) else "",
@@ -148,6 +150,16 @@ def test_choices_of_the_form_are_settings_of_the_configuration() -> None:
     config = load_config(None, params.overrides)
     assert (config.data.days, config.orchestration.fanout, config.approval.promotion) == (20, "deployment", "required")
     assert load_config(None, RetrainParams().overrides) == load_config(None, ())
+
+
+def test_controls_of_the_form_are_those_of_the_configuration() -> None:
+    chosen = RetrainParams(controls=("signflip", "shuffled", "signflip"))
+    assert load_config(None, chosen.overrides).evaluation.controls == ("signflip", "shuffled")
+    configured = ("evaluation.controls=[shuffled]",)
+    assert load_config(None, RetrainParams(settings=configured).overrides).evaluation.controls == ("shuffled",)
+    assert load_config(None, RetrainParams(settings=configured, controls=()).overrides).evaluation.controls == (
+        "shuffled",
+    )
 
 
 def test_of_several_late_nights_only_the_latest_is_left(deployed: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from models_lib.config import RunConfig, load_config, select_symbols
+from models_lib.config import RunConfig, identity_of_evaluation, load_config, select_symbols
 from models_lib.config.targets import LocalTargetSection, TargetSection
 from models_lib.errors import ConfigError
 
@@ -252,3 +252,24 @@ def test_empty_choice_of_symbols_is_refused() -> None:
 def test_symbol_that_the_file_adds_is_known(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, "symbols: [BTC-USD, DOGE-USD]\n"))
     assert select_symbols(config, ["DOGE-USD"]) == ("DOGE-USD",)
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("evaluation.controls=[shuffled, shuffled]", "must name each control once"),
+        ("evaluation.controls=[reversed]", "'shuffled' or 'signflip'"),
+        ("evaluation.controls=shuffled", "must be a list"),
+    ],
+)
+def test_controls_are_a_list_of_known_ones(setting: str, fault: str) -> None:
+    with pytest.raises(ConfigError, match=fault) as refused:
+        load_config(None, (setting,))
+    assert "evaluation.controls" in str(refused.value)
+
+
+def test_controls_change_no_figure_of_the_model() -> None:
+    plain, controlled = (load_config(None, settings) for settings in ((), ("evaluation.controls=[shuffled]",)))
+    assert identity_of_evaluation(plain.evaluation) == identity_of_evaluation(controlled.evaluation)
+    moved = load_config(None, ("evaluation.costs_bp=3",))
+    assert identity_of_evaluation(plain.evaluation) != identity_of_evaluation(moved.evaluation)

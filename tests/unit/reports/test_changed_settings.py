@@ -17,7 +17,7 @@ def test_shipped_configuration_changes_nothing():
     assert told() == []
 
 
-@pytest.mark.parametrize("name", sorted(set(EvaluationSection.model_fields) - {SEED}))
+@pytest.mark.parametrize("name", sorted(set(EvaluationSection.model_fields) - {SEED, "controls"}))
 def test_every_way_of_measuring_is_pointed_out(name):
     shipped = getattr(EvaluationSection(), name)
     assert told(f"evaluation.{name}={shipped + 1}") == [f"evaluation.{name} {shipped + 1:g}, shipped {shipped:g}"]
@@ -25,6 +25,10 @@ def test_every_way_of_measuring_is_pointed_out(name):
 
 def test_another_seed_is_not_pointed_out():
     assert told(f"evaluation.{SEED}=99") == []
+
+
+def test_controls_beside_a_model_are_not_pointed_out():
+    assert told("evaluation.controls=[shuffled, signflip]") == []
 
 
 @pytest.mark.parametrize("gate", sorted(GatesSection.model_fields))

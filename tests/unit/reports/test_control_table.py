@@ -102,7 +102,9 @@ def test_control_without_interval_shows_nothing():
 
 def test_lines_of_a_message_name_every_figure():
     lines = control_lines(MODEL, BOTH)
-    assert lines[0].startswith("model: accuracy 74.1 %, one-line rule 73.6 %, lift +0.5 points (-0.3 to +1.2 points), NLL")
+    assert lines[0].startswith(
+        "model: accuracy 74.1 %, one-line rule 73.6 %, lift +0.5 points (-0.3 to +1.2 points), NLL"
+    )
     assert [line.partition(":")[0] for line in lines] == ["model", "shuffled labels", "flipped signs"]
 
 
