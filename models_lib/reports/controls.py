@@ -96,7 +96,7 @@ def control_words(entry: Mapping[str, Any]) -> str:
     return (
         f"control signflip: on random signs {direction} of its calls have the right direction. "
         + _unless_measured(metrics, "directional_accuracy", "No feature knows the future, as far as this can show.")
-        + f" Its lift, {lift}, needs no knowledge of direction; as much of the model's needs none, either."
+        + f" Its lift, {lift}, needs no knowledge of direction; as much of the model's may need none, either."
     )
 
 
