@@ -161,7 +161,7 @@ def test_summary_holds_exactly_what_outsiders_rely_on(mixed: Ran) -> None:
         promised = {
             "outcome", "bundle", "reason", "gates", "metrics", "temperature", "rows", "deployment", "report", "seconds",
         }  # fmt: skip
-        assert promised | {"words", "champion", "data"} == set(entry)
+        assert promised | {"words", "champion", "data", "controls"} == set(entry)
         assert entry["deployment"] == {"target": None, "outcome": "not_configured", "release": None}
     btc = summary["symbols"]["BTC-USD"]
     assert set(btc["metrics"]) == {"test"}

@@ -114,7 +114,7 @@ def test_only_wanted_events_are_told(slack: HttpEndpoint, notify: ModuleType, tm
 
 def test_started_and_progress_are_told_only_when_asked_for() -> None:
     assert {"started", "progress"}.isdisjoint(RunConfig().notifications.events)
-    assert len(RunConfig().notifications.events) == 13
+    assert len(RunConfig().notifications.events) == 14
 
 
 def test_what_waited_is_told_together_with_the_new(slack: HttpEndpoint, notify: ModuleType, tmp_path: Path) -> None:
