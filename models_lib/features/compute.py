@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from models_lib.candles.schema import BAR_MS, CANDLE_COLUMNS, VALUE_COLUMNS, epoch_ms, segment_starts
 from models_lib.errors import DataError
 from models_lib.features.definitions import DEPENDENCY_BARS, WARM_UP_BARS
-from models_lib.features.kernels import Column, store_rows
+from models_lib.features.kernels import BLOCK, store_rows
 from models_lib.features.measures import Measures
 from models_lib.features.sets import CURRENT, FeatureSet
 
-CHUNK_ROWS: Final = 16_384
-"""Rows computed at once, besides the DEPENDENCY_BARS before them."""
+CHUNK_BARS: Final = 64 * BLOCK
+"""Bars computed at once, with the DEPENDENCY_BARS before the first row among them: their measures fit the caches."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,18 @@ class _Chunk:
     begin: int
     first: int
     stop: int
+    cut: bool
+    """Whether the segment has bars before `begin`."""
 
 
-def _chunks(starts: NDArray[np.int64], num_rows: int) -> Iterator[_Chunk]:
-    """The chunks of all segments; rows in the warm-up of a segment are in none of them."""
-    for start, stop in pairwise([*starts.tolist(), num_rows]):
-        for first in range(start + WARM_UP_BARS, stop, CHUNK_ROWS):
-            yield _Chunk(max(start, first - DEPENDENCY_BARS), first, min(first + CHUNK_ROWS, stop))
+def _chunks(minutes: NDArray[np.int64], starts: NDArray[np.int64]) -> Iterator[_Chunk]:
+    """The chunks of all segments; rows in the warm-up of a segment are in none of them. All end with a block, or the segment."""
+    for start, stop in pairwise([*starts.tolist(), len(minutes)]):
+        begin, first = start, start + WARM_UP_BARS
+        while first < stop:
+            last = min(begin - int(minutes[begin]) % BLOCK + CHUNK_BARS, stop)
+            yield _Chunk(begin, first, last, cut=begin > start)
+            begin, first = last - DEPENDENCY_BARS, last
 
 
 def compute_features(
@@ -77,10 +82,11 @@ def compute_features(
     for start in starts.tolist():
         out[start : start + WARM_UP_BARS] = np.nan
     columns = [np.ascontiguousarray(candles[name].to_numpy(dtype=np.float64)) for name in VALUE_COLUMNS]
-    chunks = list(_chunks(starts, len(candles)))
+    minutes = stamps // BAR_MS
+    chunks = list(_chunks(minutes, starts))
 
     def compute(chunk: _Chunk) -> None:
-        _compute_chunk(chunk, int(stamps[chunk.begin]) // BAR_MS, columns, features, out)
+        _compute_chunk(chunk, int(minutes[chunk.begin]), columns, features, out)
 
     if threads == 1 or len(chunks) == 1:
         for chunk in chunks:
@@ -118,12 +124,12 @@ def _checked_stamps(candles: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _compute_chunk(
-    chunk: _Chunk, minute: int, columns: list[Column], features: FeatureSet, out: NDArray[np.float32]
+    chunk: _Chunk, minute: int, columns: list[NDArray[np.float64]], features: FeatureSet, out: NDArray[np.float32]
 ) -> None:
     """Computes the chunk's rows and writes them into `out`; `minute` is the epoch minute of its first bar."""
     open_, high, low, close, volume = (column[chunk.begin : chunk.stop] for column in columns)
-    measures = Measures(minute, open_=open_, high=high, low=low, close=close, volume=volume)
-    block = np.empty((len(features.features), chunk.stop - chunk.first), dtype=np.float32)
-    for row, feature in zip(block, features.features, strict=True):
-        row[:] = feature.compute(measures)[chunk.first - chunk.begin :]
-    store_rows(block, out, chunk.first)
+    measures = Measures(minute, open_=open_, high=high, low=low, close=close, volume=volume, cut=chunk.cut)
+    block = np.empty((BLOCK, len(features.features), measures.close.shape[1]), dtype=np.float32)
+    for place, feature in enumerate(features.features):
+        block[:, place] = feature.compute(measures)
+    store_rows(block, out[chunk.first : chunk.stop], minute % BLOCK + chunk.first - chunk.begin)

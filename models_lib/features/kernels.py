@@ -1,13 +1,23 @@
-"""Sliding-window kernels over one segment's columns: the only loops over rows that the features have.
+"""Sliding-window kernels over the bars of one segment, laid out in blocks: the only loops over bars that the features have.
 
-Every kernel takes contiguous float64 columns and gives columns of the same length, NaN until its window is full. NaN may
-stand only at the front of an input (the warm-up of an earlier stage); the window is counted from the first number.
-
-The law that all of them keep: **a row's bits do not depend on where the slice starts**. Sums that slide carry rounding
-errors along, so they are computed afresh from their whole window at every row whose epoch minute is a multiple of BLOCK
-(and at the first full row of the slice), and slide only within a block. Exponential means are started afresh there
-too, from a stated number of rows back. A value therefore depends on at most `window - 1 + BLOCK - 1` earlier rows. This also
+The law that all of them keep: **a bar's bits do not depend on where the slice starts**. Sums that slide carry rounding
+errors along, so they are computed afresh from their whole window at every bar whose epoch minute is a multiple of BLOCK
+(and at the first bar with a full window), and slide only within a block. Exponential means are started afresh there too,
+from a stated number of bars back. A value therefore depends on at most `window - 1 + BLOCK - 1` earlier bars. This also
 stops the drift of rolling variances, and one absurd print cannot poison the rest of a file.
+
+**Layout.** Because every block begins afresh, blocks are independent, and one step is taken in all of them at once. A Column
+is float64 [BLOCK, lanes]: each lane is one block, from minute 0 of the block (row 0) downwards, and neighbours in memory are
+the same minute of neighbouring blocks. The inner loops run over lanes and become vector instructions, which a chain of
+sums along time cannot. The bar `n` minutes earlier lies n rows up, or in the lane to the left: `_past`. What lies before the first
+bar and after the last one is NaN.
+
+Every kernel gives NaN until its window is full, counted from the first number; a NaN may stand only at the front of its
+input and behind the last bar. In a slice that was **cut** from a longer segment it gives NaN until the first block that begins
+with a full window: what lies before would depend on the cut.
+
+The short functions that take the lanes one row on cut their rows out themselves: so numba need not count references to them
+at every step, which costs more than the arithmetic.
 
 No fastmath: reassociation would give other bits for another slice length. A window in which every value is the same has
 exactly that value as its mean and exactly 0 as its deviation (no rounding residue of what left the window).
@@ -22,196 +32,306 @@ from numba import njit
 from numpy.typing import NDArray
 
 Column = NDArray[np.float64]
+Lanes = NDArray[np.float64]
+"""One row of some lanes."""
+Counts = NDArray[np.int64]
+"""By lane, too."""
 
 BLOCK: Final = 256
 """Minutes between two fresh starts; a power of two."""
 
 
 @njit(cache=True, nogil=True)
-def _first_number(values: Column) -> int:
-    row = 0
-    while row < len(values) and np.isnan(values[row]):
-        row += 1
-    return row
-
-
-@njit(cache=True, nogil=True)
-def rolling_mean(values: Column, window: int, phase: int) -> Column:
-    """The mean of the last `window` rows, this one included; for what is never negative or lies around 0.
-
-    Args:
-        values: shape [N], NaN only at the front.
-        window: rows.
-        phase: epoch minute of the first row.
-    """
-    out = np.full(len(values), np.nan)
-    start = _first_number(values)
-    full = start + window - 1
-    total = 0.0
-    same = 0
-    for row in range(start, len(values)):
-        same = same + 1 if row > start and values[row] == values[row - 1] else 1
-        if row < full:
-            continue
-        if row == full or (row + phase) % BLOCK == 0:
-            total = 0.0
-            for past in range(row - window + 1, row + 1):
-                total += values[past]
-        else:
-            total += values[row] - values[row - window]
-        out[row] = values[row] if same >= window else total / window
+def lay_out(values: NDArray[np.float64], offset: int) -> Column:
+    """The values of consecutive bars as a Column, the first of them in row `offset` of lane 0."""
+    lanes = -(-(offset + len(values)) // BLOCK)
+    out = np.empty((BLOCK, lanes))
+    for row in range(BLOCK):
+        for lane in range(lanes):
+            bar = lane * BLOCK + row - offset
+            out[row, lane] = values[bar] if 0 <= bar < len(values) else np.nan
     return out
 
 
 @njit(cache=True, nogil=True)
-def rolling_mean_and_std(values: Column, window: int, phase: int) -> tuple[Column, Column]:
-    """The mean and the population standard deviation of the last `window` rows; for levels far from 0.
+def _first_number(values: Column) -> int:
+    """How many bars after the first row of lane 0 the first number stands."""
+    rows, lanes = values.shape
+    bar = 0
+    while bar < rows * lanes and np.isnan(values[bar % BLOCK, bar // BLOCK]):
+        bar += 1
+    return bar
+
+
+@njit(cache=True, nogil=True)
+def _first_full(values: Column, window: int, cut: bool) -> int:
+    """The number of the first bar with a full window; in a cut slice, of the first block that begins with one."""
+    full = _first_number(values) + window - 1
+    return -(-full // BLOCK) * BLOCK if cut else full
+
+
+@njit(cache=True, nogil=True)
+def _unknown_before(full: int, lanes: int) -> Column:
+    """A Column to fill, in which the bars before the one of number `full` are NaN."""
+    out = np.empty((BLOCK, lanes))
+    lane = min(full // BLOCK, lanes)
+    out[:, :lane] = np.nan
+    if lane < lanes:
+        out[: full % BLOCK, lane] = np.nan
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _past(values: Column, row: int, first: int, stop: int) -> Lanes:
+    """Row `row` of the lanes first .. stop - 1; a negative one is a row of the lanes before them."""
+    return values[row % BLOCK, first + row // BLOCK : stop + row // BLOCK]
+
+
+@njit(cache=True, nogil=True)
+def _equal_bars(values: Column, row: int, first: int, stop: int, most: int) -> NDArray[np.int64]:
+    """By lane, how many bars up to `row` have the value of that row, counted up to `most`."""
+    out = np.ones(stop - first, dtype=np.int64)
+    for lane in range(first, stop):
+        equal = 1
+        while equal < most and values[(row - equal) % BLOCK, lane + (row - equal) // BLOCK] == values[row, lane]:
+            equal += 1
+        out[lane - first] = equal
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _stretches(full: int, lanes: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """What is computed from where: (first row, first lane, lane after the last).
+
+    The first is the lane in which the bar `full` stands, from that bar on, and is empty where it begins a block; the
+    second is all lanes after it.
+    """
+    whole = min(-(-full // BLOCK), lanes)
+    return (full % BLOCK, min(full // BLOCK, lanes), whole), (0, whole, lanes)
+
+
+@njit(cache=True, nogil=True)
+def rolling_mean(values: Column, window: int, cut: bool) -> Column:
+    """The mean of the last `window` bars, this one included; for what is never negative or lies around 0."""
+    full = _first_full(values, window, cut)
+    out = _unknown_before(full, values.shape[1])
+    for begin, first, stop in _stretches(full, values.shape[1]):
+        if first == stop:
+            continue
+        total = np.zeros(stop - first)
+        for row in range(begin - window + 1, begin + 1):
+            total += _past(values, row, first, stop)
+        equal = _equal_bars(values, begin, first, stop, window)
+        _write_means(out, values, total, window, equal, begin, first)
+        for row in range(begin + 1, BLOCK):
+            _slide(total, values, window, equal, row, first)
+            _write_means(out, values, total, window, equal, row, first)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _slide(total: Lanes, values: Column, window: int, equal: Counts, row: int, first: int) -> None:  # noqa: PLR0917  numba compiles positional arguments only
+    """Takes the sums, and `_equal_bars`, to `row` from the row before."""
+    stop = first + len(total)
+    new, last, old = values[row, first:stop], values[row - 1, first:stop], _past(values, row - window, first, stop)
+    for lane in range(len(total)):
+        total[lane] += new[lane] - old[lane]
+        equal[lane] = equal[lane] + 1 if new[lane] == last[lane] else 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write_means(out: Column, values: Column, total: Lanes, window: int, equal: Counts, row: int, first: int) -> None:  # noqa: PLR0917  numba compiles positional arguments only
+    """The sums over the window; where all its values are equal, that value."""
+    mean, new = out[row, first : first + len(total)], values[row, first : first + len(total)]
+    for lane in range(len(total)):
+        mean[lane] = new[lane] if equal[lane] >= window else total[lane] / window
+
+
+@njit(cache=True, nogil=True)
+def rolling_mean_and_variance(values: Column, window: int, cut: bool) -> tuple[Column, Column]:
+    """The mean and the population variance of the last `window` bars; for levels far from 0.
 
     Deviations are taken from the value at the block's start, so the squares stay small beside the level (Chan, Golub,
     LeVeque 1983, shifted data).
-
-    Args:
-        values: shape [N], NaN only at the front.
-        window: rows.
-        phase: epoch minute of the first row.
     """
-    mean = np.full(len(values), np.nan)
-    std = np.full(len(values), np.nan)
-    start = _first_number(values)
-    full = start + window - 1
-    level, total, squares = 0.0, 0.0, 0.0
-    same = 0
-    for row in range(start, len(values)):
-        same = same + 1 if row > start and values[row] == values[row - 1] else 1
-        if row < full:
+    full = _first_full(values, window, cut)
+    means, variances = _unknown_before(full, values.shape[1]), _unknown_before(full, values.shape[1])
+    for begin, first, stop in _stretches(full, values.shape[1]):
+        if first == stop:
             continue
-        if row == full or (row + phase) % BLOCK == 0:
-            level, total, squares = values[row], 0.0, 0.0
-            for past in range(row - window + 1, row + 1):
-                deviation = values[past] - level
-                total += deviation
-                squares += deviation * deviation
-        else:
-            new, old = values[row] - level, values[row - window] - level
-            total += new - old
-            squares += new * new - old * old
-        if same >= window:
-            mean[row], std[row] = values[row], 0.0
-        else:
-            mean[row] = level + total / window
-            std[row] = np.sqrt(max(squares - total * total / window, 0.0) / window)
-    return mean, std
+        level = values[begin, first:stop].copy()
+        total, squares = np.zeros(stop - first), np.zeros(stop - first)
+        for row in range(begin - window + 1, begin + 1):
+            _add_deviations(total, squares, level, values, row, first)
+        equal = _equal_bars(values, begin, first, stop, window)
+        _write_levels(means, values, level, total, window, equal, begin, first)
+        _write_variances(variances, total, squares, window, equal, begin, first)
+        for row in range(begin + 1, BLOCK):
+            _slide_deviations(total, squares, level, values, window, row, first)
+            _count_equal(equal, values, row, first)
+            _write_levels(means, values, level, total, window, equal, row, first)
+            _write_variances(variances, total, squares, window, equal, row, first)
+    return means, variances
 
 
 @njit(cache=True, nogil=True)
-def _fresh_exponential_mean(values: Column, weight: float, memory: int, row: int) -> float:
-    """The recursion begun at the value `memory - 1` rows before `row` and run up to `row`.
-
-    Four stretches of it run side by side (each step waits for the one before it, not for the other stretches) and are
-    joined by the weight that a whole stretch leaves of what came before it.
-    """
-    keep = 1.0 - weight
-    stretch = (memory - 1) // 4
-    first = row - 4 * stretch
-    oldest = values[row - memory + 1]
-    for past in range(row - memory + 2, first + 1):
-        oldest = keep * oldest + weight * values[past]
-    second, third, newest = 0.0, 0.0, 0.0
-    for past in range(first + 1, first + 1 + stretch):
-        oldest = keep * oldest + weight * values[past]
-        second = keep * second + weight * values[past + stretch]
-        third = keep * third + weight * values[past + 2 * stretch]
-        newest = keep * newest + weight * values[past + 3 * stretch]
-    left = keep**stretch
-    joined: float = ((oldest * left + second) * left + third) * left + newest
-    return joined
+def _add_deviations(total: Lanes, squares: Lanes, level: Lanes, values: Column, row: int, first: int) -> None:  # noqa: PLR0917  numba compiles positional arguments only
+    new = _past(values, row, first, first + len(total))
+    for lane in range(len(total)):
+        deviation = new[lane] - level[lane]
+        total[lane] += deviation
+        squares[lane] += deviation * deviation
 
 
 @njit(cache=True, nogil=True)
-def exponential_mean(values: Column, weight: float, memory: int, phase: int) -> Column:
-    """The exponential mean e = (1 - weight) e + weight x; NaN until `memory` rows are there.
+def _slide_deviations(  # noqa: PLR0917  numba compiles positional arguments only
+    total: Lanes, squares: Lanes, level: Lanes, values: Column, window: int, row: int, first: int
+) -> None:
+    new, old = values[row, first : first + len(total)], _past(values, row - window, first, first + len(total))
+    for lane in range(len(total)):
+        come, gone = new[lane] - level[lane], old[lane] - level[lane]
+        total[lane] += come - gone
+        squares[lane] += come * come - gone * gone
 
-    At each fresh start the recursion begins anew at the value `memory - 1` rows back.
+
+@njit(cache=True, nogil=True)
+def _count_equal(equal: Counts, values: Column, row: int, first: int) -> None:
+    new, last = values[row, first : first + len(equal)], values[row - 1, first : first + len(equal)]
+    for lane in range(len(equal)):
+        equal[lane] = equal[lane] + 1 if new[lane] == last[lane] else 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write_levels(  # noqa: PLR0917  numba compiles positional arguments only
+    means: Column, values: Column, level: Lanes, total: Lanes, window: int, equal: Counts, row: int, first: int
+) -> None:
+    mean, new = means[row, first : first + len(total)], values[row, first : first + len(total)]
+    for lane in range(len(total)):
+        mean[lane] = new[lane] if equal[lane] >= window else level[lane] + total[lane] / window
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _write_variances(  # noqa: PLR0917  numba compiles positional arguments only
+    variances: Column, total: Lanes, squares: Lanes, window: int, equal: Counts, row: int, first: int
+) -> None:
+    variance = variances[row, first : first + len(total)]
+    for lane in range(len(total)):
+        spread = squares[lane] - total[lane] * total[lane] / window
+        variance[lane] = spread / window if equal[lane] < window and spread > 0.0 else 0.0
+
+
+@njit(cache=True, nogil=True)
+def exponential_mean(values: Column, weight: float, memory: int, cut: bool) -> Column:
+    """The exponential mean e = (1 - weight) e + weight x; NaN until `memory` bars are there.
+
+    At each fresh start the recursion begins anew at the value `memory - 1` bars back. It runs in four stretches that are
+    joined by the weight which a whole stretch leaves of what came before it; models were trained on its rounding.
 
     Args:
-        values: shape [N], NaN only at the front.
+        values: NaN only at the front and behind the last bar.
         weight: of the newest value, in (0, 1].
-        memory: rows looked back at a fresh start.
-        phase: epoch minute of the first row.
+        memory: bars looked back at a fresh start.
+        cut: see `_first_full`.
     """
-    out = np.full(len(values), np.nan)
-    full = _first_number(values) + memory - 1
-    keep = 1.0 - weight
-    mean = 0.0
-    for row in range(full, len(values)):
-        if row == full or (row + phase) % BLOCK == 0:
-            mean = _fresh_exponential_mean(values, weight, memory, row)
-        else:
-            mean = keep * mean + weight * values[row]
-        out[row] = mean
+    full = _first_full(values, memory, cut)
+    out = _unknown_before(full, values.shape[1])
+    stretch = (memory - 1) // 4
+    left = (1.0 - weight) ** stretch
+    for begin, first, stop in _stretches(full, values.shape[1]):
+        if first == stop:
+            continue
+        mean = _past(values, begin - memory + 1, first, stop).copy()
+        second = begin - 3 * stretch + 1
+        for row in range(begin - memory + 2, second):
+            _recur(mean, values, weight, row, first)
+        for start in (second, second + stretch, second + 2 * stretch):
+            newer = np.zeros(stop - first)
+            for row in range(start, start + stretch):
+                _recur(newer, values, weight, row, first)
+            mean = mean * left + newer
+        _write(out, mean, begin, first)
+        for row in range(begin + 1, BLOCK):
+            _recur(mean, values, weight, row, first)
+            _write(out, mean, row, first)
     return out
+
+
+@njit(cache=True, nogil=True)
+def _recur(mean: Lanes, values: Column, weight: float, row: int, first: int) -> None:
+    """Takes the exponential means to `row` from the row before."""
+    keep = 1.0 - weight
+    new = _past(values, row, first, first + len(mean))
+    for lane in range(len(mean)):
+        mean[lane] = keep * mean[lane] + weight * new[lane]
+
+
+@njit(cache=True, nogil=True)
+def _write(out: Column, lanes: Lanes, row: int, first: int) -> None:
+    to = out[row, first : first + len(lanes)]
+    for lane in range(len(lanes)):
+        to[lane] = lanes[lane]
 
 
 @njit(cache=True, nogil=True)
 def rolling_max(values: Column, window: int) -> Column:
-    """The largest of the last `window` rows: exact, so nothing has to be started afresh.
+    """The largest of the last `window` bars: exact, so nothing has to be started afresh.
 
-    Prefix maxima forwards and suffix maxima backwards within stretches of `window` rows (van Herk 1992; Gil, Werman
-    1993): three comparisons a row, whatever the window.
+    The maxima of 1, 2, 4, ... bars are each two of the ones before, and the last step joins two that overlap.
+    """
+    lanes = values.shape[1]
+    largest, reach = values, 1
+    while reach < window:
+        step = min(reach, window - reach)
+        longer = _unknown_before(_first_number(largest) + step, lanes)
+        for begin, first, stop in _stretches(_first_number(largest) + step, lanes):
+            for row in range(begin, BLOCK):
+                new, old, both = (
+                    largest[row, first:stop],
+                    _past(largest, row - step, first, stop),
+                    longer[row, first:stop],
+                )
+                for lane in range(len(new)):
+                    both[lane] = max(old[lane], new[lane])
+        largest, reach = longer, reach + step
+    return largest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rolling_mean_deviation(values: Column, means: Column, window: int, cut: bool) -> Column:
+    """The mean of |x - mean of the window| over the last `window` bars, every window from scratch.
 
     Args:
-        values: shape [N], no NaN.
-        window: rows.
+        values: NaN only at the front and behind the last bar.
+        means: `rolling_mean_and_variance` of the same window.
+        window: bars.
+        cut: see `_first_full`.
     """
-    num_rows = len(values)
-    out = np.full(num_rows, np.nan)
-    suffix = np.empty(num_rows)
-    for row in range(num_rows - 1, -1, -1):
-        last_of_stretch = row == num_rows - 1 or (row + 1) % window == 0
-        suffix[row] = values[row] if last_of_stretch else max(values[row], suffix[row + 1])
-    prefix = 0.0
-    for row in range(num_rows):
-        prefix = values[row] if row % window == 0 else max(values[row], prefix)
-        if row >= window - 1:
-            out[row] = max(suffix[row - window + 1], prefix)
+    full = _first_full(values, window, cut)
+    out = _unknown_before(full, values.shape[1])
+    for begin, first, stop in _stretches(full, values.shape[1]):
+        if first == stop:
+            continue
+        for row in range(begin, BLOCK):
+            centre, total = means[row, first:stop], out[row, first:stop]
+            total[:] = 0.0
+            for back in range(window):
+                old = _past(values, row - back, first, stop)
+                for lane in range(len(total)):
+                    total[lane] += abs(old[lane] - centre[lane])
+            total /= window
     return out
 
 
 @njit(cache=True, nogil=True)
-def rolling_mean_deviation(values: Column, means: Column, window: int) -> Column:
-    """The mean of |x - mean of the window| over the last `window` rows, every window from scratch.
+def store_rows(block: NDArray[np.float32], out: NDArray[np.float32], begin: int) -> None:
+    """Writes the bars of block [BLOCK, F, lanes] from number `begin` on as the rows of out [n, F].
 
-    A block of rows at a time and lag by lag, so the inner loop is over neighbours and its sums stay in the cache.
-
-    Args:
-        values: shape [N], no NaN.
-        means: `rolling_mean_and_std` of the same window, shape [N].
-        window: rows.
+    Column by column would pass over every cache line of `out` once for each feature.
     """
-    out = np.full(len(values), np.nan)
-    total = np.empty(BLOCK)
-    for tile in range(window - 1, len(values), BLOCK):
-        num_rows = min(BLOCK, len(values) - tile)
-        centre = means[tile : tile + num_rows]
-        total[:] = 0.0
-        for lag in range(window):
-            lagged = values[tile - lag : tile - lag + num_rows]
-            for row in range(num_rows):
-                total[row] += abs(lagged[row] - centre[row])
-        for row in range(num_rows):
-            out[tile + row] = total[row] / window
-    return out
-
-
-@njit(cache=True, nogil=True)
-def store_rows(block: NDArray[np.float32], out: NDArray[np.float32], first_row: int) -> None:
-    """Writes block [F, n] as the rows first_row .. first_row + n - 1 of out [N, F], a few rows at a time.
-
-    Column by column would pass over every cache line of `out` once for each feature; this is most of the time of the
-    plain version.
-    """
-    num_features, num_rows = block.shape
-    for tile in range(0, num_rows, 64):
-        for row in range(tile, min(tile + 64, num_rows)):
-            for feature in range(num_features):
-                out[first_row + row, feature] = block[feature, row]
+    _, num_features, lanes = block.shape
+    for row in range(BLOCK):
+        for lane in range(lanes):
+            bar = lane * BLOCK + row - begin
+            if 0 <= bar < len(out):
+                for feature in range(num_features):
+                    out[bar, feature] = block[row, feature, lane]

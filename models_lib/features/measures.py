@@ -1,8 +1,8 @@
 """What the features are made of: returns, volatilities, ranges, volumes and the clock of one slice of one segment.
 
 Each measure is computed once for a slice and remembered, so a feature is one line of arithmetic on measures. All are
-causal: row t uses bars that were closed at or before t. All columns are float64, contiguous, shape [n], NaN at the front
-until their window is full. Windows are in bars of one minute.
+causal: bar t uses bars that were closed at or before t. All columns are laid out in blocks (kernels.py), NaN at the front
+until their window is full; arithmetic on them does not see the layout. Windows are in bars of one minute.
 
 Every divisor has a floor, so constant prices and stretches without volume give finite values.
 
@@ -16,13 +16,16 @@ from functools import wraps
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models_lib.features.kernels import (
+    BLOCK,
     Column,
     exponential_mean,
+    lay_out,
     rolling_max,
     rolling_mean,
-    rolling_mean_and_std,
+    rolling_mean_and_variance,
     rolling_mean_deviation,
 )
 
@@ -81,37 +84,75 @@ def floored(values: Column, floor: Column | float) -> Column:
     return out
 
 
-def previous(values: Column) -> Column:
-    """The value one bar earlier; NaN in the first row."""
-    out = np.empty_like(values)
-    out[0] = np.nan
-    out[1:] = values[:-1]
-    return out
-
-
 class Measures:
     """The measures of consecutive bars without a hole, each computed when first asked for.
 
     Args:
         minute: epoch minute of the first bar; the rest follow without a hole.
-        open_, high, low, close: prices, contiguous float64, shape [n].
+        open_, high, low, close: prices, float64, shape [n].
         volume: shape [n].
+        cut: the slice is not the beginning of its segment. What would depend on where it was cut is NaN then.
     """
 
-    def __init__(self, minute: int, *, open_: Column, high: Column, low: Column, close: Column, volume: Column) -> None:
-        self.minute = minute
-        self.open, self.high, self.low, self.close, self.volume = open_, high, low, close, volume
+    def __init__(
+        self,
+        minute: int,
+        *,
+        open_: NDArray[np.float64],
+        high: NDArray[np.float64],
+        low: NDArray[np.float64],
+        close: NDArray[np.float64],
+        volume: NDArray[np.float64],
+        cut: bool = False,
+    ) -> None:
+        self.minute, self.num_bars, self.cut = minute, len(close), cut
+        self.open, self.high, self.low, self.close, self.volume = map(self.laid_out, (open_, high, low, close, volume))
         self._known: dict[tuple[object, tuple[object, ...]], Any] = {}
 
-    # Windows over any column
+    # The layout, and windows over any column
+
+    def laid_out(self, values: NDArray[np.float64]) -> Column:
+        """The values of the bars, shape [n], as a column."""
+        return lay_out(values, self.minute % BLOCK)
+
+    def newest(self, values: Column) -> float:
+        """The value of the last bar."""
+        lane, row = divmod(self.minute % BLOCK + self.num_bars - 1, BLOCK)
+        return float(values[row, lane])
+
+    def minutes(self) -> Column:
+        """Epoch minute of each bar's open."""
+        return self.laid_out(np.arange(self.minute, self.minute + self.num_bars, dtype=np.float64))
+
+    def earlier(self, values: Column, bars: int) -> Column:
+        """The value `bars` bars earlier."""
+        lanes, rows = divmod(bars, BLOCK)
+        out = np.full_like(values, np.nan)
+        stop = values.shape[1] - lanes
+        if stop > 0:
+            out[rows:, lanes:] = values[: BLOCK - rows, :stop]
+            out[:rows, lanes + 1 :] = values[BLOCK - rows :, : stop - 1]
+        return out
 
     def mean(self, values: Column, window: int) -> Column:
         """Rolling mean of a column that lies around 0 or is never negative."""
-        return rolling_mean(values, window, self.minute)
+        return rolling_mean(values, window, self.cut)
+
+    def mean_and_variance(self, values: Column, window: int) -> tuple[Column, Column]:
+        """Rolling mean and population variance of a level far from 0."""
+        return rolling_mean_and_variance(values, window, self.cut)
+
+    def mean_deviation(self, values: Column, means: Column, window: int) -> Column:
+        """Mean of |value - mean of the window|; `means` are the column's own, of the same window."""
+        return rolling_mean_deviation(values, means, window, self.cut)
+
+    def largest(self, values: Column, window: int) -> Column:
+        """Rolling maximum."""
+        return rolling_max(values, window)
 
     def ema(self, values: Column, span: int) -> Column:
         """Exponential mean with weight 2 / (span + 1)."""
-        return exponential_mean(values, 2.0 / (span + 1.0), min(MEMORY_SPANS * span, DAY_MINUTES), self.minute)
+        return exponential_mean(values, 2.0 / (span + 1.0), min(MEMORY_SPANS * span, DAY_MINUTES), self.cut)
 
     def wilder(self, values: Column, window: int) -> Column:
         """Wilder's smoothing: the exponential mean with weight 1 / window, which is that of span 2 window - 1."""
@@ -127,15 +168,12 @@ class Measures:
     @remembered
     def change(self, bars: int) -> Column:
         """Log return over the last `bars` bars; equal closes give exactly 0."""
-        log_close = self.log_close()
-        out = np.full_like(log_close, np.nan)
-        out[bars:] = log_close[bars:] - log_close[:-bars]
-        return out
+        return self.log_close() - self.earlier(self.log_close(), bars)
 
     @remembered
     def level(self, window: int) -> tuple[Column, Column]:
-        """Mean and population standard deviation of the last `window` log closes."""
-        return rolling_mean_and_std(self.log_close(), window, self.minute)
+        """Mean and population variance of the last `window` log closes."""
+        return self.mean_and_variance(self.log_close(), window)
 
     @remembered
     def mean_gap(self, short: int, long: int) -> Column:
@@ -150,7 +188,7 @@ class Measures:
     @remembered
     def score(self, window: int) -> Column:
         """The gap over the standard deviation of the same log closes; Bollinger's %B moved and stretched."""
-        return self.gap(window) / floored(self.level(window)[1], VOLATILITY_FLOOR)
+        return self.gap(window) / floored(root(self.level(window)[1]), VOLATILITY_FLOOR)
 
     @remembered
     def ema_log_close(self, span: int) -> Column:
@@ -210,7 +248,7 @@ class Measures:
     @remembered
     def true_range(self) -> Column:
         """Wilder 1978: the largest of high - low, |high - last close|, |low - last close|, in the quote currency."""
-        last = previous(self.close)
+        last = self.earlier(self.close, 1)
         return np.maximum(self.high, last) - np.minimum(self.low, last)
 
     @remembered
@@ -223,12 +261,12 @@ class Measures:
     @remembered
     def highest(self, window: int) -> Column:
         """Highest high of the last `window` bars."""
-        return rolling_max(self.high, window)
+        return self.largest(self.high, window)
 
     @remembered
     def lowest(self, window: int) -> Column:
         """Lowest low of the last `window` bars."""
-        return -rolling_max(-self.low, window)
+        return -self.largest(-self.low, window)
 
     @remembered
     def range_position(self, window: int) -> Column:
@@ -248,8 +286,8 @@ class Measures:
     def commodity_channel(self, window: int) -> Column:
         """Lambert 1980: typical price minus its mean, over its mean deviation (without the factor 1 / 0.015)."""
         typical = self.typical_price()
-        mean, _ = rolling_mean_and_std(typical, window, self.minute)
-        deviation = rolling_mean_deviation(typical, mean, window)
+        mean, _ = self.mean_and_variance(typical, window)
+        deviation = self.mean_deviation(typical, mean, window)
         return (typical - mean) / floored(deviation, VOLATILITY_FLOOR * self.close)
 
     @remembered
@@ -261,7 +299,7 @@ class Measures:
     def money_flow(self, window: int) -> Column:
         """Money flow index from -1 to 1: flow of rising minus falling typical prices over all flow; ties count as none."""
         typical = self.typical_price()
-        move = typical - previous(typical)
+        move = typical - self.earlier(typical, 1)
         flow = typical * self.volume
         signed = np.sign(move) * (np.abs(move) > TIE * typical) * flow
         total = floored(self.mean(flow, window), self.quiet_volume() * self.close)
@@ -273,7 +311,7 @@ class Measures:
 
         Of a bar's two moves the larger counts; a tie counts as none.
         """
-        up, down = self.high - previous(self.high), previous(self.low) - self.low
+        up, down = self.high - self.earlier(self.high, 1), self.earlier(self.low, 1) - self.low
         tie = TIE * self.close
         plus = self.wilder((up > down + tie).astype(np.float64) * np.maximum(up, 0.0), window)
         minus = self.wilder((down > up + tie).astype(np.float64) * np.maximum(down, 0.0), window)
@@ -317,5 +355,5 @@ class Measures:
 
     def clock(self, shape: Literal["sin", "cos"]) -> Column:
         """Sine or cosine of the open time's place in the day, by UTC."""
-        minute_of_day = np.arange(self.minute, self.minute + len(self.close), dtype=np.int64) % DAY_MINUTES
-        return np.take(_CLOCK[shape], minute_of_day)
+        minute_of_day = np.arange(self.minute, self.minute + self.num_bars, dtype=np.int64) % DAY_MINUTES
+        return self.laid_out(_CLOCK[shape][minute_of_day])

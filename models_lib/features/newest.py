@@ -14,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models_lib.features.definitions import DEPENDENCY_BARS, WARM_UP_BARS
-from models_lib.features.kernels import Column
+from models_lib.features.kernels import BLOCK
 from models_lib.features.measures import Measures
 from models_lib.features.sets import CURRENT, FeatureSet
 
-NEWEST_ROW_BARS: Final = DEPENDENCY_BARS + 1
-"""Bars that the newest row is computed from, itself included; fewer only where the segment is shorter."""
+NEWEST_ROW_BARS: Final = DEPENDENCY_BARS + BLOCK
+"""Bars to keep for the newest row, itself included: what it depends on, from the beginning of a block."""
 
 
-def newest_features(minute: int, columns: Sequence[Column], *, features: FeatureSet = CURRENT) -> NDArray[np.float32]:
+def newest_features(
+    minute: int, columns: Sequence[NDArray[np.float64]], *, features: FeatureSet = CURRENT
+) -> NDArray[np.float32]:
     """The features of the newest bar, float32 [F], the same bits as the last row of `compute_features`.
 
     Args:
@@ -37,9 +39,11 @@ def newest_features(minute: int, columns: Sequence[Column], *, features: Feature
     num_bars = len(columns[0])
     if num_bars <= WARM_UP_BARS:
         raise ValueError(f"the newest row needs more than {WARM_UP_BARS} bars, got {num_bars}")
-    open_, high, low, close, volume = (column[-NEWEST_ROW_BARS:] for column in columns)
-    measures = Measures(minute - len(close) + 1, open_=open_, high=high, low=low, close=close, volume=volume)
+    num_used = DEPENDENCY_BARS + minute % BLOCK + 1
+    cut = num_bars >= num_used
+    open_, high, low, close, volume = (column[-num_used:] for column in columns)
+    measures = Measures(minute - len(close) + 1, open_=open_, high=high, low=low, close=close, volume=volume, cut=cut)
     row = np.empty(len(features.features), dtype=np.float32)
     for place, feature in enumerate(features.features):
-        row[place] = feature.compute(measures)[-1]
+        row[place] = measures.newest(feature.compute(measures))
     return row

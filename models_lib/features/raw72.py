@@ -35,8 +35,8 @@ from typing import Final
 import numpy as np
 
 from models_lib.features.definitions import Feature
-from models_lib.features.kernels import Column, rolling_mean_and_std
-from models_lib.features.measures import DAY_MINUTES, NOTHING, TIE, Measures, floored, remembered
+from models_lib.features.kernels import Column
+from models_lib.features.measures import DAY_MINUTES, NOTHING, TIE, Measures, floored, remembered, root
 
 RAW72_VERSION: Final = 1
 """Raised when a name, the order or a value changes."""
@@ -49,7 +49,8 @@ EPOCH_WEEKDAY: Final = 3
 @remembered
 def price_level(m: Measures, window: int) -> tuple[Column, Column]:
     """Mean and population standard deviation of the last `window` closes."""
-    return rolling_mean_and_std(m.close, window, m.minute)
+    mean, variance = m.mean_and_variance(m.close, window)
+    return mean, root(variance)
 
 
 @remembered
@@ -101,25 +102,18 @@ def directional(m: Measures, which: int) -> Column:
 
 def momentum(m: Measures, bars: int) -> Column:
     """Close minus the close `bars` earlier."""
-    return m.close - earlier(m, bars)
+    return m.close - m.earlier(m.close, bars)
 
 
 @remembered
 def simple_return(m: Measures, bars: int) -> Column:
     """Close over the close `bars` earlier, less 1."""
-    return m.close / earlier(m, bars) - 1.0
-
-
-def earlier(m: Measures, bars: int) -> Column:
-    """The close `bars` bars earlier."""
-    out = np.full_like(m.close, np.nan)
-    out[bars:] = m.close[:-bars]
-    return out
+    return m.close / m.earlier(m.close, bars) - 1.0
 
 
 def return_deviation(m: Measures, window: int) -> Column:
     """Population standard deviation of the last `window` one-minute returns."""
-    return rolling_mean_and_std(simple_return(m, 1), window, m.minute)[1]
+    return root(m.mean_and_variance(simple_return(m, 1), window)[1])
 
 
 def volume_ratio(m: Measures, window: int) -> Column:
@@ -130,15 +124,10 @@ def volume_ratio(m: Measures, window: int) -> Column:
 def volume_weighted_price(m: Measures, window: int) -> Column:
     """Mean of the typical price weighted by volume, within the window's range; without volume the plain mean."""
     typical, volume = m.typical_price(), m.mean_volume(window)
-    plain, _ = rolling_mean_and_std(typical, window, m.minute)
+    plain, _ = m.mean_and_variance(typical, window)
     weighted = m.mean(typical * m.volume, window) / floored(volume, NOTHING)
     inside = np.minimum(floored(weighted, m.lowest(window)), m.highest(window))
     return np.where(volume > 0.0, inside, plain)
-
-
-def minutes(m: Measures) -> Column:
-    """Epoch minute of each bar's open."""
-    return np.arange(m.minute, m.minute + len(m.close), dtype=np.float64)
 
 
 # fmt: off
@@ -220,8 +209,8 @@ RAW72_FEATURES: Final[tuple[Feature, ...]] = (
     Feature("upper_shadow", "candle", 0, "high - the higher of open and close", lambda m: m.high - np.maximum(m.open, m.close)),
     Feature("lower_shadow", "candle", 0, "the lower of open and close - low", lambda m: np.minimum(m.open, m.close) - m.low),
     # Clock, of the bar's open time in UTC
-    Feature("hour", "clock", 0, "hour of the day, 0 .. 23", lambda m: minutes(m) % DAY_MINUTES // 60.0),
-    Feature("minute", "clock", 0, "minute of the hour, 0 .. 59", lambda m: minutes(m) % 60.0),
-    Feature("day_of_week", "clock", 0, "0 for Monday .. 6 for Sunday", lambda m: (minutes(m) // DAY_MINUTES + EPOCH_WEEKDAY) % 7.0),
+    Feature("hour", "clock", 0, "hour of the day, 0 .. 23", lambda m: m.minutes() % DAY_MINUTES // 60.0),
+    Feature("minute", "clock", 0, "minute of the hour, 0 .. 59", lambda m: m.minutes() % 60.0),
+    Feature("day_of_week", "clock", 0, "0 for Monday .. 6 for Sunday", lambda m: (m.minutes() // DAY_MINUTES + EPOCH_WEEKDAY) % 7.0),
 )
 # fmt: on

@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models_lib.config import LabelSection
 from models_lib.errors import DataError
-from models_lib.features.kernels import Column
 from models_lib.features.measures import Measures
 from models_lib.signals.signal import Direction
 
@@ -39,7 +41,7 @@ class Market:
     """Mean volume of 15 bars over that of 240; None without any volume."""
 
 
-def market_of(last_minute: int, bars: Sequence[Column], *, volatility_minutes: int) -> Market:
+def market_of(last_minute: int, bars: Sequence[NDArray[np.float64]], *, volatility_minutes: int) -> Market:
     """Where the market stands at the close of the last bar; known then, nothing later is looked at.
 
     Args:
@@ -57,14 +59,14 @@ def market_of(last_minute: int, bars: Sequence[Column], *, volatility_minutes: i
             f"{num_bars} bars are too few for a signal's levels (more than 240 needed). Wait for more bars."
         )
     measures = Measures(last_minute - num_bars + 1, open_=open_, high=high, low=low, close=close, volume=volume)
-    usual = float(measures.mean_volume(240)[-1])
+    usual = measures.newest(measures.mean_volume(240))
     market = Market(
         close=float(close[-1]),
-        volatility=float(measures.volatility(volatility_minutes)[-1]),
-        rsi=50.0 * (1.0 + float(measures.relative_strength(14)[-1])),
-        ema_gap=float(measures.ema_gap(20)[-1]),
-        mean_gap=float(measures.gap(_MEAN_BARS)[-1]),
-        volume_ratio=float(measures.mean_volume(15)[-1]) / usual if usual > 0.0 else None,
+        volatility=measures.newest(measures.volatility(volatility_minutes)),
+        rsi=50.0 * (1.0 + measures.newest(measures.relative_strength(14))),
+        ema_gap=measures.newest(measures.ema_gap(20)),
+        mean_gap=measures.newest(measures.gap(_MEAN_BARS)),
+        volume_ratio=measures.newest(measures.mean_volume(15)) / usual if usual > 0.0 else None,
     )
     _check_finite(market)
     return market

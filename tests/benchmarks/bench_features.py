@@ -22,13 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from models_lib.candles.schema import BAR_MS, epoch_ms
 from models_lib.candles.simulated import simulate_candles
-from models_lib.features import FEATURE_NAMES, FEATURES, WARM_UP_BARS, compute_features
-from models_lib.features.compute import CHUNK_ROWS
-from models_lib.features.definitions import DEPENDENCY_BARS
-from models_lib.features.kernels import store_rows
-from models_lib.features.measures import Measures
+from models_lib.features import FEATURE_NAMES, WARM_UP_BARS, compute_features, selected
 from tests.unit.features.pandas_oracle import pandas_features
 
 TALIB_SUBSET = (
@@ -79,23 +74,6 @@ def talib_subset(candles: pd.DataFrame) -> np.ndarray:
     return out
 
 
-def our_subset(candles: pd.DataFrame) -> np.ndarray:
-    """TALIB_SUBSET by the product's definitions, in the product's chunks, float32 [N, 12]; one segment only."""
-    minute = int(epoch_ms(candles)[0]) // BAR_MS
-    columns = {name: np.ascontiguousarray(candles[name].to_numpy()) for name in ("high", "low", "close", "volume")}
-    columns["open_"] = np.ascontiguousarray(candles["open"].to_numpy())
-    features = [feature for feature in FEATURES if feature.name in TALIB_SUBSET]
-    out = np.empty((len(candles), len(features)), dtype=np.float32)
-    for first in range(0, len(candles), CHUNK_ROWS):
-        begin, stop = max(0, first - DEPENDENCY_BARS), min(first + CHUNK_ROWS, len(candles))
-        measures = Measures(minute + begin, **{name: column[begin:stop] for name, column in columns.items()})
-        block = np.empty((len(features), stop - first), dtype=np.float32)
-        for row, feature in zip(block, features, strict=True):
-            row[:] = feature.compute(measures)[first - begin :]
-        store_rows(block, out, first)
-    return out
-
-
 @dataclass(frozen=True)
 class Seconds:
     """The best round of one variant."""
@@ -133,7 +111,7 @@ def bench(candles: pd.DataFrame, rounds: int) -> dict[str, Any]:
         "pandas": lambda: np.ascontiguousarray(
             pandas_features(candles)[list(FEATURE_NAMES)].to_numpy(dtype=np.float32)
         ),
-        "ours_talib_subset": lambda: our_subset(candles),
+        "ours_talib_subset": lambda: compute_features(candles, features=selected(TALIB_SUBSET)),
     }
     try:
         import talib  # noqa: F401, PLC0415 - only the benchmark needs it, and it may be absent

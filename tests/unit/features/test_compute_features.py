@@ -5,14 +5,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import models_lib.features
+from models_lib.candles.schema import BAR_MS, epoch_ms
 from models_lib.candles.simulated import simulate_candles
 from models_lib.errors import DataError
-from models_lib.features import CURRENT, FEATURE_NAMES, RAW72, WARM_UP_BARS, compute_features
+from models_lib.features import CURRENT, FEATURE_NAMES, RAW72, WARM_UP_BARS, compute_features, joined
 from models_lib.features.code_hash import SOURCES
-from models_lib.features.compute import CHUNK_ROWS
-from tests.unit.features.markets import with_hole
+from models_lib.features.compute import CHUNK_BARS
+from models_lib.features.kernels import BLOCK
+from tests.unit.features.markets import nasty_candles, with_hole
+from tests.unit.features.row_kernels import row_features
 
 
 def test_matrix_is_float32_rows_by_features_contiguous(simulated: pd.DataFrame) -> None:
@@ -26,9 +31,43 @@ def test_threads_and_chunks_change_no_bit() -> None:
     candles = with_hole(simulate_candles("ETH-USD", market="default", seed=1, days=35), 21_000, 3)
     one, three = compute_features(candles), compute_features(candles, threads=3)
     np.testing.assert_array_equal(one, three)
-    border = WARM_UP_BARS + CHUNK_ROWS
+    border = CHUNK_BARS - int(epoch_ms(candles)[0]) // BAR_MS % BLOCK  # where the first chunk ends
     again = compute_features(candles.iloc[border - 4_096 : border + 100].reset_index(drop=True))
     np.testing.assert_array_equal(one[border - 100 : border + 100], again[-200:])
+
+
+def assert_bits_of_one_bar_after_another(candles: pd.DataFrame) -> None:
+    features = joined(CURRENT, RAW72)
+    found, expected = compute_features(candles, features=features), row_features(candles, features)
+    same = found[WARM_UP_BARS:].view(np.uint32) == expected[WARM_UP_BARS:].view(np.uint32)
+    assert [features.names[column] for column in np.flatnonzero(~same.all(axis=0))] == []
+
+
+@pytest.mark.parametrize("begin", [0, 1, 255, 1_000])
+def test_matrix_has_the_bits_of_one_bar_after_another(begin: int) -> None:
+    """Over three chunks, wherever in a block the segment begins."""
+    simulated = simulate_candles("ETH-USD", market="default", seed=1, days=30)
+    assert_bits_of_one_bar_after_another(simulated.iloc[begin:].reset_index(drop=True))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rows=st.integers(WARM_UP_BARS + 1, 4_200),
+    tick=st.sampled_from([1e-6, 0.05, 0.5]),
+    spike=st.sampled_from([1.0, 1e9]),
+)
+def test_matrix_of_a_nasty_market_has_the_bits_of_one_bar_after_another(
+    seed: int, rows: int, tick: float, spike: float
+) -> None:
+    candles = nasty_candles(seed, rows=rows, tick=tick, flat=(300, 2_100), silent=(900, 2_600), spike=spike)
+    assert_bits_of_one_bar_after_another(candles)
+
+
+@pytest.mark.candles
+@pytest.mark.parametrize("symbol", ["BTC-USD", "ETH-USD", "SOL-USD"])
+def test_matrix_of_real_candles_has_the_bits_of_one_bar_after_another(real_candles: Path, symbol: str) -> None:
+    assert_bits_of_one_bar_after_another(pd.read_parquet(real_candles / "perp-50d" / f"{symbol}.parquet"))
 
 
 def test_out_is_filled_in_place(simulated: pd.DataFrame, tmp_path: Path) -> None:

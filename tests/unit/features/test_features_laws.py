@@ -194,7 +194,7 @@ def test_warm_up_declared_is_warm_up_measured(simulated: pd.DataFrame, known: Fe
     columns = {name: simulated[name].to_numpy(copy=True) for name in ("high", "low", "close", "volume")}
     measures = Measures(0, open_=simulated["open"].to_numpy(copy=True), **columns)
     for feature in known.features:
-        values = feature.compute(measures)
+        values = feature.compute(measures).T.reshape(-1)
         missing = np.flatnonzero(np.isnan(values))
         assert len(missing) == feature.warm_up_bars, feature.name
         np.testing.assert_array_equal(missing, np.arange(feature.warm_up_bars), err_msg=feature.name)
