@@ -10,10 +10,10 @@ stops the drift of rolling variances, and one absurd print cannot poison the res
 is float64 [BLOCK, lanes]: each lane is one block, from minute 0 of the block (row 0) downwards, and neighbours in memory are
 the same minute of neighbouring blocks. The inner loops run over lanes and become vector instructions, which a chain of
 sums along time cannot. The bar `n` minutes earlier lies n rows up, or in the lane to the left: `_past`. What lies before the first
-bar and after the last one is NaN.
+bar is NaN; what lies behind the last one means nothing (it repeats it: a NaN would slow the logarithms).
 
 Every kernel gives NaN until its window is full, counted from the first number; a NaN may stand only at the front of its
-input and behind the last bar. In a slice that was **cut** from a longer segment it gives NaN until the first block that begins
+input. In a slice that was **cut** from a longer segment it gives NaN until the first block that begins
 with a full window: what lies before would depend on the cut.
 
 The short functions that take the lanes one row on cut their rows out themselves: so numba need not count references to them
@@ -49,7 +49,7 @@ def lay_out(values: NDArray[np.float64], offset: int) -> Column:
     for row in range(BLOCK):
         for lane in range(lanes):
             bar = lane * BLOCK + row - offset
-            out[row, lane] = values[bar] if 0 <= bar < len(values) else np.nan
+            out[row, lane] = values[min(bar, len(values) - 1)] if bar >= 0 else np.nan
     return out
 
 
@@ -74,10 +74,9 @@ def _first_full(values: Column, window: int, cut: bool) -> int:
 def _unknown_before(full: int, lanes: int) -> Column:
     """A Column to fill, in which the bars before the one of number `full` are NaN."""
     out = np.empty((BLOCK, lanes))
-    lane = min(full // BLOCK, lanes)
-    out[:, :lane] = np.nan
-    if lane < lanes:
-        out[: full % BLOCK, lane] = np.nan
+    for row in range(BLOCK):
+        for lane in range(min(full // BLOCK + (row < full % BLOCK), lanes)):
+            out[row, lane] = np.nan
     return out
 
 
@@ -120,13 +119,20 @@ def rolling_mean(values: Column, window: int, cut: bool) -> Column:
             continue
         total = np.zeros(stop - first)
         for row in range(begin - window + 1, begin + 1):
-            total += _past(values, row, first, stop)
+            _add(total, values, row, first)
         equal = _equal_bars(values, begin, first, stop, window)
-        _write_means(out, values, total, window, equal, begin, first)
-        for row in range(begin + 1, BLOCK):
-            _slide(total, values, window, equal, row, first)
+        for row in range(begin, BLOCK):
+            if row > begin:
+                _slide(total, values, window, equal, row, first)
             _write_means(out, values, total, window, equal, row, first)
     return out
+
+
+@njit(cache=True, nogil=True)
+def _add(total: Lanes, values: Column, row: int, first: int) -> None:
+    new = _past(values, row, first, first + len(total))
+    for lane in range(len(total)):
+        total[lane] += new[lane]
 
 
 @njit(cache=True, nogil=True)
@@ -164,11 +170,10 @@ def rolling_mean_and_variance(values: Column, window: int, cut: bool) -> tuple[C
         for row in range(begin - window + 1, begin + 1):
             _add_deviations(total, squares, level, values, row, first)
         equal = _equal_bars(values, begin, first, stop, window)
-        _write_levels(means, values, level, total, window, equal, begin, first)
-        _write_variances(variances, total, squares, window, equal, begin, first)
-        for row in range(begin + 1, BLOCK):
-            _slide_deviations(total, squares, level, values, window, row, first)
-            _count_equal(equal, values, row, first)
+        for row in range(begin, BLOCK):
+            if row > begin:
+                _slide_deviations(total, squares, level, values, window, row, first)
+                _count_equal(equal, values, row, first)
             _write_levels(means, values, level, total, window, equal, row, first)
             _write_variances(variances, total, squares, window, equal, row, first)
     return means, variances
@@ -228,7 +233,7 @@ def exponential_mean(values: Column, weight: float, memory: int, cut: bool) -> C
     joined by the weight which a whole stretch leaves of what came before it; models were trained on its rounding.
 
     Args:
-        values: NaN only at the front and behind the last bar.
+        values: NaN only at the front.
         weight: of the newest value, in (0, 1].
         memory: bars looked back at a fresh start.
         cut: see `_first_full`.
@@ -240,18 +245,17 @@ def exponential_mean(values: Column, weight: float, memory: int, cut: bool) -> C
     for begin, first, stop in _stretches(full, values.shape[1]):
         if first == stop:
             continue
-        mean = _past(values, begin - memory + 1, first, stop).copy()
-        second = begin - 3 * stretch + 1
-        for row in range(begin - memory + 2, second):
-            _recur(mean, values, weight, row, first)
-        for start in (second, second + stretch, second + 2 * stretch):
-            newer = np.zeros(stop - first)
-            for row in range(start, start + stretch):
+        mean, newer = np.zeros(stop - first), np.zeros(stop - first)
+        _add(newer, values, begin - memory + 1, first)
+        row = begin - memory + 2
+        for last in (begin - 3 * stretch, begin - 2 * stretch, begin - stretch, begin):
+            while row <= last:
                 _recur(newer, values, weight, row, first)
-            mean = mean * left + newer
-        _write(out, mean, begin, first)
-        for row in range(begin + 1, BLOCK):
-            _recur(mean, values, weight, row, first)
+                row += 1
+            _join(mean, left, newer)
+        for row in range(begin, BLOCK):
+            if row > begin:
+                _recur(mean, values, weight, row, first)
             _write(out, mean, row, first)
     return out
 
@@ -263,6 +267,14 @@ def _recur(mean: Lanes, values: Column, weight: float, row: int, first: int) -> 
     new = _past(values, row, first, first + len(mean))
     for lane in range(len(mean)):
         mean[lane] = keep * mean[lane] + weight * new[lane]
+
+
+@njit(cache=True, nogil=True)
+def _join(mean: Lanes, left: float, newer: Lanes) -> None:
+    """Adds the mean of a newer stretch, which begins at 0 again."""
+    for lane in range(len(mean)):
+        mean[lane] = mean[lane] * left + newer[lane]
+        newer[lane] = 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -301,7 +313,7 @@ def rolling_mean_deviation(values: Column, means: Column, window: int, cut: bool
     """The mean of |x - mean of the window| over the last `window` bars, every window from scratch.
 
     Args:
-        values: NaN only at the front and behind the last bar.
+        values: NaN only at the front.
         means: `rolling_mean_and_variance` of the same window.
         window: bars.
         cut: see `_first_full`.

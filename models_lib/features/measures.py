@@ -107,6 +107,8 @@ class Measures:
     ) -> None:
         self.minute, self.num_bars, self.cut = minute, len(close), cut
         self.open, self.high, self.low, self.close, self.volume = map(self.laid_out, (open_, high, low, close, volume))
+        lane, row = divmod(minute % BLOCK + self.num_bars - 1, BLOCK)
+        self._newest = row, lane
         self._known: dict[tuple[object, tuple[object, ...]], Any] = {}
 
     # The layout, and windows over any column
@@ -117,8 +119,7 @@ class Measures:
 
     def newest(self, values: Column) -> float:
         """The value of the last bar."""
-        lane, row = divmod(self.minute % BLOCK + self.num_bars - 1, BLOCK)
-        return float(values[row, lane])
+        return values.item(self._newest)
 
     def minutes(self) -> Column:
         """Epoch minute of each bar's open."""
@@ -186,6 +187,12 @@ class Measures:
         return self.log_close() - self.level(window)[0]
 
     @remembered
+    def gap_size(self, window: int) -> Column:
+        """The gap without its sign."""
+        size: Column = np.abs(self.gap(window))
+        return size
+
+    @remembered
     def score(self, window: int) -> Column:
         """The gap over the standard deviation of the same log closes; Bollinger's %B moved and stretched."""
         return self.gap(window) / floored(root(self.level(window)[1]), VOLATILITY_FLOOR)
@@ -237,6 +244,11 @@ class Measures:
     def parkinson_variance(self, window: int) -> Column:
         """Parkinson 1980: mean squared log(high / low) over 4 ln 2, floored."""
         return floored(self.mean(self.range_square(), window) / (4.0 * LOG_2), VARIANCE_FLOOR)
+
+    @remembered
+    def parkinson(self, window: int) -> Column:
+        """Parkinson's volatility."""
+        return root(self.parkinson_variance(window))
 
     @remembered
     def garman_klass_variance(self, window: int) -> Column:

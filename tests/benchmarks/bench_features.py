@@ -1,14 +1,17 @@
-"""Speed of the 72 features beside plain pandas and TA-Lib on the same rows, in one run: only the ratios mean something.
+"""Speed of the 72 features beside plain pandas, polars and TA-Lib on the same rows, in one run: ratios, and seconds here.
 
     python -m tests.benchmarks.bench_features [--rows N] [--rounds N] [--candles FILE] [--json]
 
 The variants take turns (ours, pandas, TA-Lib, ours, ...) so that a busy machine slows all of them, and the best round of
 each counts, by wall clock and by the processor time of this process, which neighbours disturb less. All pandas features
 are the ones of the tests' oracle, converted to the same float32 matrix. TA-Lib has no counterpart of many of the 72: it
-computes only what it has functions for (its subset), and ours is timed again on the same subset, also on one thread.
+computes only what it has functions for (its subset), and ours is timed again on the same subset, also on one thread; so
+does polars, with its rolling and exponential means, on a subset of that (its own threads are as many as it likes). The floor
+is the memory alone: a matrix of this size, made and written once.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -41,6 +44,51 @@ TALIB_SUBSET = (
     "log_atr_14",
 )
 """What TA-Lib has functions for; some of its own are of prices and not of log prices, the work is the same."""
+
+
+POLARS_SUBSET = (
+    "g_60_over_vol_60",
+    "log_vol_1440",
+    "ema_gap_15",
+    "ema_gap_240_over_vol_240",
+    "macd_over_vol_60",
+    "rsi_14",
+    "bollinger_60",
+    "stochastic_14",
+)
+"""What polars has expressions for without a loop in Python."""
+
+
+def polars_subset(candles: pd.DataFrame) -> np.ndarray:
+    """Polars' counterparts of POLARS_SUBSET in one lazy select, float32 [N, 8]."""
+    import polars as pl  # noqa: PLC0415 - only the benchmark needs it, and it may be absent
+
+    frame = pl.DataFrame({name: candles[name].to_numpy() for name in ("high", "low", "close")})
+    log_close, change = pl.col("close").log(), pl.col("close").log().diff()
+    vol = {window: (change**2).rolling_mean(window).sqrt() for window in (60, 240, 1440)}
+    ema = {span: log_close.ewm_mean(span=span, adjust=False) for span in (12, 15, 26, 240)}
+    gap = log_close - log_close.rolling_mean(60)
+    top, bottom = pl.col("high").rolling_max(14), pl.col("low").rolling_min(14)
+    wilder = {"alpha": 1.0 / 14.0, "adjust": False}
+    columns = (
+        gap / vol[60],
+        vol[1440].log(),
+        log_close - ema[15],
+        (log_close - ema[240]) / vol[240],
+        (ema[12] - ema[26]) / vol[60],
+        change.ewm_mean(**wilder) / change.abs().ewm_mean(**wilder),
+        gap / log_close.rolling_std(60),
+        (2.0 * pl.col("close") - top - bottom) / (top - bottom),
+    )
+    named = [column.cast(pl.Float32).alias(name) for column, name in zip(columns, POLARS_SUBSET, strict=True)]
+    return frame.lazy().select(named).collect().to_numpy(order="c")
+
+
+def first_touch(rows: int) -> np.ndarray:
+    """A matrix of this many rows in which every page was written: what no implementation can do without."""
+    out = np.empty((rows, len(FEATURE_NAMES)), dtype=np.float32)
+    out.fill(1.0)
+    return out
 
 
 def talib_subset(candles: pd.DataFrame) -> np.ndarray:
@@ -102,6 +150,14 @@ def worst_difference_std(candles: pd.DataFrame) -> tuple[str, float]:
     return FEATURE_NAMES[int(difference.argmax())], float(difference.max())
 
 
+def _installed(module: str, name: str) -> bool:
+    """Whether the library is there; says so where it is not."""
+    found = importlib.util.find_spec(module) is not None
+    if not found:
+        print(f"{name} is not installed: that comparison is left out (pip install {name})", file=sys.stderr)
+    return found
+
+
 def bench(candles: pd.DataFrame, rounds: int) -> dict[str, Any]:
     """Seconds of each variant and the ratios between them."""
     compute_features(candles.iloc[:5_000])  # loads or compiles the kernels
@@ -113,15 +169,22 @@ def bench(candles: pd.DataFrame, rounds: int) -> dict[str, Any]:
         ),
         "ours_talib_subset": lambda: compute_features(candles, features=selected(TALIB_SUBSET)),
     }
-    try:
-        import talib  # noqa: F401, PLC0415 - only the benchmark needs it, and it may be absent
-    except ImportError:
-        print("TA-Lib is not installed: that comparison is left out (pip install TA-Lib)", file=sys.stderr)
-    else:
+    variants["first_touch"] = lambda: first_touch(len(candles))
+    if _installed("talib", "TA-Lib"):
         variants["talib_subset"] = lambda: talib_subset(candles)
+    if _installed("polars", "polars"):
+        variants["ours_polars_subset"] = lambda: compute_features(candles, features=selected(POLARS_SUBSET))
+        variants["polars_subset"] = lambda: polars_subset(candles)
     seconds = best_seconds(variants, rounds)
     name, difference = worst_difference_std(candles)
-    pairs = [("pandas", "ours_1_thread"), ("pandas", "ours_2_threads"), ("talib_subset", "ours_talib_subset")]
+    pairs = [
+        ("pandas", "ours_1_thread"),
+        ("pandas", "ours_2_threads"),
+        ("talib_subset", "ours_talib_subset"),
+        ("polars_subset", "ours_polars_subset"),
+        ("ours_1_thread", "first_touch"),
+        ("ours_2_threads", "first_touch"),
+    ]
     ratios = {
         f"{slow} / {fast}": {
             "wall": seconds[slow].wall / seconds[fast].wall,
