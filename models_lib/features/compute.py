@@ -24,7 +24,7 @@ from models_lib.features.kernels import BLOCK, store_rows
 from models_lib.features.measures import Measures
 from models_lib.features.sets import CURRENT, FeatureSet
 
-CHUNK_BARS: Final = 64 * BLOCK
+CHUNK_BARS: Final = 48 * BLOCK
 """Bars computed at once, with the DEPENDENCY_BARS before the first row among them: their measures fit the caches."""
 
 
