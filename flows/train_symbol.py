@@ -77,13 +77,13 @@ def retrain_symbol(symbol: str, plan: RunPlan) -> tuple[Judged, SymbolOutcome]:
     """The steps in their order; a run that goes on after a pause goes on behind the judgement."""
     clock = StepClock(symbol, limit_minutes=plan.config.orchestration.symbol_time_limit_minutes)
     judged = kept_judged(plan, symbol) or train_and_judge(symbol, plan, clock)
-    clock.seconds = {**judged.seconds}
+    clock.go_on_from(judged)
     if judged.judgement.failed_blocking:
-        return judged, held_outcome(judged, clock.seconds)
+        return judged, held_outcome(judged, clock)
     promotion, deployment = promote_and_deploy(plan, judged, clock)
     with clock.step("page"):
         finish_report(plan, judged, promotion=promotion, seconds=clock.seconds)
-    return judged, settled_outcome(judged, promotion=promotion, deployment=deployment, seconds=clock.seconds)
+    return judged, settled_outcome(judged, promotion=promotion, deployment=deployment, clock=clock)
 
 
 def train_and_judge(symbol: str, plan: RunPlan, clock: StepClock) -> Judged:
@@ -116,6 +116,7 @@ def train_and_judge(symbol: str, plan: RunPlan, clock: StepClock) -> Judged:
         stored=stored,
         seconds=clock.seconds,
         controls=controls,
+        peak_rss_mb=clock.peak_rss_mb,
     )
     keep_judged(plan, judged)
     return judged

@@ -92,16 +92,17 @@ def retrain(config: RunConfig, symbol: str, *, home: Path, now: datetime, with_l
         judgement=judgement,
         stored=stored,
         seconds=clock.seconds,
+        peak_rss_mb=clock.peak_rss_mb,
     )
     if judgement.failed_blocking:
-        outcome = held_outcome(judged, clock.seconds)
+        outcome = held_outcome(judged, clock)
     else:
         with clock.step("promote"):
             promotion = promote_candidate(plan, judged, registry=registry, now=now)
         if with_last_page:
             with clock.step("page"):
                 finish_report(plan, judged, promotion=promotion, seconds=clock.seconds, now=now)
-        outcome = settled_outcome(judged, promotion=promotion, deployment=NOT_CONFIGURED, seconds=clock.seconds)
+        outcome = settled_outcome(judged, promotion=promotion, deployment=NOT_CONFIGURED, clock=clock)
     return Retrained(outcome, prepared, dict(clock.seconds))
 
 

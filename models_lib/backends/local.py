@@ -16,6 +16,7 @@ from models_lib.children import end_session, signal_session
 from models_lib.errors import ConfigError, CrpbotError, DataError, StoppedError, TrainingError
 from models_lib.files import sha256_file, write_text
 from models_lib.interruption import refuse_when_stopped, stop_requested
+from models_lib.memory import look_at_child
 from models_lib.training.history import TrainingHistory
 from models_lib.training.progress import progress_of
 from models_lib.training.spec import FAILURE_FILE, HISTORY_FILE, WEIGHTS_FILE, TrainingSpec
@@ -94,7 +95,7 @@ class LocalBackend:
         if child is None:
             self._tell_end(job)
             return
-        _pass_on(child.process, on_progress)
+        _pass_on(job, child.process, on_progress)
         status = child.process.wait()
         self.cancel(job)
         if status != 0:
@@ -162,10 +163,11 @@ class _Child:
     limit: _TimeLimit
 
 
-def _pass_on(process: subprocess.Popen[str], on_progress: OnProgress) -> None:
-    """Tells of every progress line until the worker closes its stdout."""
+def _pass_on(job: Job, process: subprocess.Popen[str], on_progress: OnProgress) -> None:
+    """Tells of every progress line until the worker closes its stdout, and looks how much memory it took so far."""
     assert process.stdout is not None
     for line in process.stdout:
+        look_at_child(job.spec.symbol, process.pid)
         progress = progress_of(line)
         if progress is not None:
             on_progress(progress)

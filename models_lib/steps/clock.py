@@ -1,4 +1,4 @@
-"""Seconds of each step, measured as the flow goes, a line when a step begins, and the limit of them all."""
+"""Seconds and peak memory of each step, measured as the flow goes, a line when a step begins, and the limit of them all."""
 
 import contextlib
 import logging
@@ -8,12 +8,19 @@ from collections.abc import Iterator
 
 from models_lib.errors import TrainingError
 from models_lib.interruption import refuse_when_stopped
+from models_lib.memory import PeakMemory
+from models_lib.steps.refs import Judged
 
 _log = logging.getLogger(__name__)
 
 
 class StepClock:
-    """Wall seconds by step name, in the order in which the steps ended.
+    """Wall seconds and peak memory by step name, in the order in which the steps ended.
+
+    Attributes:
+        seconds: wall seconds.
+        peak_rss_mb: MiB, the largest resident memory while the step ran: of this process, whatever else it does, and of
+            the symbol's training process; a step is missing where the system does not tell.
 
     Args:
         symbol: named in the lines.
@@ -22,6 +29,7 @@ class StepClock:
 
     def __init__(self, symbol: str, *, limit_minutes: float = math.inf) -> None:
         self.seconds: dict[str, float] = {}
+        self.peak_rss_mb: dict[str, float] = {}
         self._symbol = symbol
         self._limit_minutes = limit_minutes
         self._began = time.monotonic()
@@ -30,6 +38,10 @@ class StepClock:
     def minutes_left(self) -> float:
         """Until no step begins any more; below 0 when that is over."""
         return self._limit_minutes - self._minutes
+
+    def go_on_from(self, judged: Judged) -> None:
+        """Takes over what was measured up to the judgement, here or by the process that made it."""
+        self.seconds, self.peak_rss_mb = {**judged.seconds}, {**judged.peak_rss_mb}
 
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -42,11 +54,14 @@ class StepClock:
         refuse_when_stopped()
         self._refuse_when_late(name)
         _log.info("%s ...", name, extra={"symbol": self._symbol})
-        began = time.monotonic()
+        began, peak = time.monotonic(), PeakMemory(self._symbol)
         try:
-            yield
+            with peak:
+                yield
         finally:
             self.seconds[name] = round(time.monotonic() - began, 3)
+            if peak.mb:
+                self.peak_rss_mb[name] = round(peak.mb, 1)
 
     @property
     def _minutes(self) -> float:

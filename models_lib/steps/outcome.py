@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 
 from models_lib.errors import BundleError, CrpbotError, DataError, RolledBackError, UnhealthyError
 from models_lib.files import write_text
+from models_lib.steps.clock import StepClock
 from models_lib.steps.data_facts import data_facts
 from models_lib.steps.plan import RunPlan
 from models_lib.steps.refs import Judged, PromotionRef, Reference
@@ -54,6 +55,8 @@ class SymbolOutcome(Reference):
     deployment: Deployment
     report: str | None
     seconds: dict[str, float]
+    peak_rss_mb: dict[str, float] = Field(default_factory=dict)
+    """Of each step, MiB (models_lib.steps.clock); empty where the symbol failed, and in what was written before it was measured."""
     data: dict[str, Any] | None = None
     """What is known of the candles; None where the symbol failed before they were judged."""
     controls: list[dict[str, Any]] = Field(default_factory=list)
@@ -150,10 +153,10 @@ def _reason(symbol: str, failure: object) -> str:
             return f"{type(failure).__name__}: {failure}"
 
 
-def held_outcome(judged: Judged, seconds: dict[str, float]) -> SymbolOutcome:
+def held_outcome(judged: Judged, clock: StepClock) -> SymbolOutcome:
     """The outcome of a candidate that a blocking gate refused."""
     refused = PromotionRef(outcome="held", reason=f"held by {', '.join(judged.judgement.failed_blocking)}")
-    return settled_outcome(judged, promotion=refused, deployment=NOT_CONFIGURED, seconds=seconds)
+    return settled_outcome(judged, promotion=refused, deployment=NOT_CONFIGURED, clock=clock)
 
 
 def not_deployed(target: str | None, failure: CrpbotError) -> tuple[PromotionRef, Deployment]:
@@ -183,7 +186,7 @@ def unapproved(plan: RunPlan, judged: Judged) -> PromotionRef | None:
 
 
 def settled_outcome(
-    judged: Judged, *, promotion: PromotionRef, deployment: Deployment, seconds: dict[str, float]
+    judged: Judged, *, promotion: PromotionRef, deployment: Deployment, clock: StepClock
 ) -> SymbolOutcome:
     """The outcome of a judged candidate, as registry and target answered."""
     measured = json.loads(judged.judgement.judgement.checked().read_text())
@@ -201,7 +204,8 @@ def settled_outcome(
         rows={"train": rows.train_rows, "validation": rows.validation_rows, "test": rows.test_rows},
         deployment=deployment,
         report=str(judged.stored.report),
-        seconds=dict(seconds),
+        seconds=dict(clock.seconds),
+        peak_rss_mb=dict(clock.peak_rss_mb),
         data=data_facts(json.loads(judged.prepared.candles.report.checked().read_text())),
         controls=[control.model_dump(mode="json") for control in judged.controls],
         awaits_approval=promotion.awaits_approval,

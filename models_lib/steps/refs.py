@@ -9,7 +9,7 @@ What does not belong here: the data, and any decision about them.
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from models_lib.bundle.hashes import verify_hashes
 from models_lib.config import ControlName
@@ -204,3 +204,5 @@ class Judged(Reference):
     seconds: dict[str, float]
     controls: tuple[ControlRef, ...] = ()
     """In the order of the configuration; empty where none was asked for."""
+    peak_rss_mb: dict[str, float] = Field(default_factory=dict)
+    """As the clock of the steps measures it; empty in what was written before it did."""

@@ -28,7 +28,7 @@ from models_lib.steps.features import compute_feature_matrix, map_features
 from models_lib.steps.labels import label_rows, read_labels, rows_with_features
 from models_lib.steps.plan import RunPlan, plan_run
 from models_lib.steps.promote import promote_candidate
-from models_lib.steps.refs import CandidateRef, FileRef
+from models_lib.steps.refs import CandidateRef, FileRef, StoredRef
 from models_lib.steps.scaler import fit_feature_scaler
 from models_lib.steps.store import store_candidate
 from models_lib.steps.summary import headline, parallel_symbols, table_rows, write_summary
@@ -230,7 +230,20 @@ def test_clock_measures_steps_also_when_they_raise() -> None:
         pass
     with pytest.raises(DataError), clock.step("second"):
         raise DataError("bad")
-    assert list(clock.seconds) == ["first", "second"]
+    assert list(clock.seconds) == list(clock.peak_rss_mb) == ["first", "second"]
+    assert min(clock.peak_rss_mb.values()) > 1.0  # MiB; no interpreter runs in less
+
+
+def test_what_goes_on_after_a_pause_keeps_what_was_measured_before(
+    btc: PreparedSymbol, judged: Judged, tmp_path: Path
+) -> None:
+    before = judged.stored(btc, StoredRef(bundle=judged.candidate.bundle, report=tmp_path / "report.html"))
+    clock = StepClock("BTC-USD")
+    clock.go_on_from(before.model_copy(update={"seconds": {"train": 40.0}, "peak_rss_mb": {"train": 900.0}}))
+    with clock.step("promote"):
+        pass
+    assert list(clock.seconds) == list(clock.peak_rss_mb) == ["train", "promote"]
+    assert clock.peak_rss_mb["train"] == 900.0
 
 
 def test_no_step_begins_when_the_symbols_time_is_over() -> None:
