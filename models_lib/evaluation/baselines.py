@@ -29,6 +29,10 @@ _SMALLEST_LOG_PROBABILITY = math.log(1e-12)
 _NEWTON_STEPS = 60
 _CONVERGED = 1e-10
 """A Newton step that promises less than this many nats a row ends the fit."""
+_BLOCK_ROWS = 1_024
+"""Rows whose likelihood is taken at once: all that is formed of them stays in the processor's cache, and each array below
+the 128 KiB from which on the allocator may fetch fresh pages from the system every time: at 4,096 rows that took nine times
+as long."""
 
 
 @dataclass(frozen=True)
@@ -123,21 +127,31 @@ def fit_calibrated_rule(known_part: Floats, classes: Classes) -> CalibratedRule:
     """
     both = np.stack((known_part, np.abs(known_part)), axis=1)
     mean, scale = both.mean(axis=0), np.maximum(both.std(axis=0), 1e-300)
-    x_NK = _design(known_part, mean, scale)
-    target = np.eye(3)[classes]
+    x_KN = np.ascontiguousarray(_design(known_part, mean, scale).T)
 
     def loss_gradient_hessian(free: Floats) -> tuple[float, Floats, Floats]:
-        log_p = log_softmax(x_NK @ _with_neutral(free))
-        p_NC = np.exp(log_p)
-        gradient = (x_NK.T @ (p_NC - target))[:, [DOWN, UP]].T.ravel() / classes.size
-        hessian = np.empty((6, 6))
-        for i, a in enumerate((DOWN, UP)):
-            for j, b in enumerate((DOWN, UP)):
-                weight = p_NC[:, a] * ((a == b) - p_NC[:, b])
-                hessian[3 * i : 3 * i + 3, 3 * j : 3 * j + 3] = x_NK.T @ (x_NK * weight[:, None]) / classes.size
-        return float(-(log_p * target).sum() / classes.size), gradient, hessian
+        weights = _with_neutral(free)
+        loss, gradient, hessian = 0.0, np.zeros(6), np.zeros((6, 6))
+        for first in range(0, classes.size, _BLOCK_ROWS):
+            x_KB, seen = x_KN[:, first : first + _BLOCK_ROWS], classes[first : first + _BLOCK_ROWS]
+            log_p_CB = log_softmax((weights.T @ x_KB).T).T
+            each = np.arange(seen.size)
+            loss -= float(log_p_CB[seen, each].sum())
+            p_CB = np.exp(log_p_CB)
+            hessian += _curvature(x_KB, p_CB)
+            p_CB[seen, each] -= 1.0
+            gradient += (p_CB[[DOWN, UP]] @ x_KB.T).ravel()
+        return loss / classes.size, gradient / classes.size, hessian / classes.size
 
     return CalibratedRule(mean, scale, _with_neutral(_minimise(loss_gradient_hessian, np.zeros(6))))
+
+
+def _curvature(x_KB: Floats, p_CB: Floats) -> Floats:
+    """What these rows add to the second derivatives [6, 6] of the loss in the weights of DOWN and UP."""
+    down, up = p_CB[DOWN], p_CB[UP]
+    own_down, own_up = (x_KB * (p * (1.0 - p)) @ x_KB.T for p in (down, up))
+    across = x_KB * (-down * up) @ x_KB.T
+    return np.block([[own_down, across], [across, own_up]])
 
 
 def _design(known_part: Floats, mean: Floats, scale: Floats) -> Floats:
@@ -179,7 +193,7 @@ class DriftlessRule:
             inputs: float64 [n, K], log volatilities and clock.
         """
         log_scale = _with_constant((inputs - self.mean) / self.scale) @ self.weights
-        floored: Floats = np.maximum(_probit(location, theta, log_scale)[0], _SMALLEST_LOG_PROBABILITY)
+        floored: Floats = np.maximum(_probit(location, theta, log_scale)[0].T, _SMALLEST_LOG_PROBABILITY)
         return floored
 
 
@@ -196,19 +210,22 @@ def fit_driftless_rule(location: Floats, theta: Floats, inputs: Floats, classes:
     spread = inputs.std(axis=0)
     scale = np.where(spread > 1e-9, spread, 1.0)  # a constant input (iid market, no clock) drops out
     x_NK = _with_constant((inputs - mean) / scale)
-    rows = np.arange(classes.size)
+    num_inputs = x_NK.shape[1]
 
     def loss_gradient_information(weights: Floats) -> tuple[float, Floats, Floats]:
-        log_p, slopes = _probit(location, theta, x_NK @ weights)
-        gradient = -(x_NK.T @ slopes[rows, classes]) / classes.size
-        information = (np.exp(log_p) * slopes**2).sum(axis=1)
-        return (
-            float(-log_p[rows, classes].mean()),
-            gradient,
-            x_NK.T @ (x_NK * information[:, None]) / classes.size,
-        )
+        loss, gradient, information = 0.0, np.zeros(num_inputs), np.zeros((num_inputs, num_inputs))
+        for first in range(0, classes.size, _BLOCK_ROWS):
+            rows = slice(first, first + _BLOCK_ROWS)
+            x_BK, seen = x_NK[rows], classes[rows]
+            log_p_CB, slopes_CB = _probit(location[rows], theta[rows], x_BK @ weights)
+            each = np.arange(seen.size)
+            loss -= float(log_p_CB[seen, each].sum())
+            gradient -= slopes_CB[seen, each] @ x_BK
+            expected_square = np.einsum("cb,cb,cb->b", np.exp(log_p_CB), slopes_CB, slopes_CB)
+            information += x_BK.T @ (x_BK * expected_square[:, None])
+        return loss / classes.size, gradient / classes.size, information / classes.size
 
-    start = np.zeros(x_NK.shape[1])
+    start = np.zeros(num_inputs)
     start[0] = math.log(max(float(np.mean(theta)), 1e-12))
     return DriftlessRule(mean, scale, _minimise(loss_gradient_information, start))
 
@@ -218,7 +235,7 @@ def _with_constant(inputs: Floats) -> Floats:
 
 
 def _probit(location: Floats, theta: Floats, log_scale: Floats) -> tuple[Floats, Floats]:
-    """Log probabilities [n, 3] and their slopes in log s [n, 3], exact in both tails.
+    """Log probabilities [3, n] and their slopes in log s [3, n], exact in both tails.
 
     By symmetry the location is taken positive: `far` is the class on its side, `against` the other one. Everything
     small is then a left tail, where log Phi is accurate.
@@ -235,12 +252,9 @@ def _probit(location: Floats, theta: Floats, log_scale: Floats) -> tuple[Floats,
     slope_against = -b * np.exp(log_density_b - log_against)
     slope_neutral = a * np.exp(log_density_a - log_neutral) + b * np.exp(log_density_b - log_neutral)
     upwards = location >= 0.0
-    log_p = np.stack(
-        (np.where(upwards, log_against, log_far), log_neutral, np.where(upwards, log_far, log_against)), axis=1
-    )
+    log_p = np.stack((np.where(upwards, log_against, log_far), log_neutral, np.where(upwards, log_far, log_against)))
     slopes = np.stack(
-        (np.where(upwards, slope_against, slope_far), slope_neutral, np.where(upwards, slope_far, slope_against)),
-        axis=1,
+        (np.where(upwards, slope_against, slope_far), slope_neutral, np.where(upwards, slope_far, slope_against))
     )
     return log_p, slopes
 

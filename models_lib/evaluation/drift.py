@@ -22,6 +22,7 @@ _SMALLEST_SHARE = 1e-4
 """Share that an empty bin counts as, so that its logarithm is finite."""
 _QUANTILE_ROWS = 200_000
 """The bins' edges come from at most about this many evenly spaced training rows; the shares come from all of them."""
+_PIECE_ROWS = 65_536
 _WEEK_MS = 7 * 24 * 3_600_000
 _FEWEST_WEEKS = 2
 _FEWEST_ROWS = 1_440
@@ -52,7 +53,7 @@ def feature_drift(
         The indices and limits, or None (not measured) when the newest week or fewer than two past weeks have at least
         a day of rows.
     """
-    known = np.flatnonzero(np.isfinite(features).all(axis=1))
+    known = np.flatnonzero(_all_finite(features))
     if known.size == 0 or train_rows.size == 0:
         return None
     weeks_ago = (timestamps_ms[known[-1]] - timestamps_ms[known]) // _WEEK_MS
@@ -62,12 +63,22 @@ def feature_drift(
     if sizes[0] < _FEWEST_ROWS or len(past) < _FEWEST_WEEKS:
         return None
     sample = features[train_rows[:: max(1, train_rows.size // _QUANTILE_ROWS)]]
-    edges = np.quantile(sample.astype(np.float64), np.arange(1, _BINS) / _BINS, axis=0).T.copy()
+    levels = np.arange(1, _BINS) / _BINS
+    edges = np.stack([np.quantile(column.astype(np.float64), levels) for column in sample.T])
     train = _bin_shares(_bin_counts(features, train_rows, np.zeros(train_rows.size, np.int64), 1, edges))[0]
     weekly = _bin_shares(_bin_counts(features, known, weeks_ago, sizes.size, edges))
     psi = ((weekly - train) * np.log(weekly / train)).sum(axis=2)
     limit = np.maximum(floor, np.percentile(psi[past], _PERCENTILE, axis=0))
     return FeatureDrift(tuple(names), psi[0], limit, len(past))
+
+
+def _all_finite(features: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether every feature of a row is a number, bool [N]; in pieces, so that no second matrix is made."""
+    finite = np.empty(len(features), dtype=bool)
+    for first in range(0, len(features), _PIECE_ROWS):
+        rows = slice(first, first + _PIECE_ROWS)
+        finite[rows] = np.isfinite(features[rows]).all(axis=1)
+    return finite
 
 
 @njit(cache=True, nogil=True)

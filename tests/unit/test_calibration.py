@@ -12,6 +12,7 @@ from sklearn.frozen import FrozenEstimator
 from models_lib.calibration import (
     expected_calibration_error,
     fit_temperature,
+    log_softmax,
     negative_log_likelihood,
     softmax,
     sweep_temperatures,
@@ -25,6 +26,23 @@ def planted(temperature: float, rows: int = 60_000, seed: int = 0) -> tuple[np.n
     logits = rng.normal(size=(rows, 3)) * 1.5 * temperature
     cumulative = softmax(logits, temperature).cumsum(axis=1)
     return logits, (rng.random((rows, 1)) > cumulative[:, :2]).sum(axis=1)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (1, 3), (7, 2), (4_097, 3)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_log_probabilities_are_bit_for_bit_those_of_reductions_over_rows(shape: tuple[int, int], order: str) -> None:
+    drawn = np.random.default_rng(shape[0]).normal(scale=8.0, size=shape).astype(np.float32)
+    logits = np.asarray(drawn, order=order)
+    scaled = logits.astype(np.float64) / 1.7
+    scaled = scaled - scaled.max(axis=1, keepdims=True)
+    by_row = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+    np.testing.assert_array_equal(log_softmax(logits, 1.7), by_row)
+
+
+def test_row_that_is_no_number_stays_the_only_one() -> None:
+    log_p = log_softmax(np.array([[0.0, np.nan, 1.0], [0.0, 0.0, 0.0]]))
+    assert np.isnan(log_p[0]).all()
+    np.testing.assert_allclose(log_p[1], -math.log(3.0))
 
 
 @pytest.mark.parametrize("temperature", [0.3, 0.5, 1.0, 1.7, 2.5, 5.0, 10.0])

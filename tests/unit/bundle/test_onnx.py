@@ -79,6 +79,15 @@ def test_row_has_the_same_answer_alone_and_among_others(engines: tuple[TorchPred
     np.testing.assert_allclose(alone, together, atol=1e-6, rtol=0)
 
 
+def test_pieces_of_many_rows_give_the_bits_of_all_rows_at_once(
+    engines: tuple[TorchPredictor, OnnxPredictor],
+) -> None:
+    onnx = engines[1]
+    rows = np.random.default_rng(5).normal(size=(2 * 1_024 + 77, 72)).astype(np.float32)
+    for output, answer in (("raw_logits", onnx.raw_logits(rows)), ("logits", onnx.logits(rows))):
+        np.testing.assert_array_equal(answer, onnx._session.run([output], {"features": rows})[0])
+
+
 def test_same_tensors_give_the_same_bytes_in_any_order() -> None:
     tensors = lived_in_tensors(NetworkSection())
     assert onnx_model(NetworkSection(), tensors) == onnx_model(NetworkSection(), dict(reversed(tensors.items())))

@@ -19,6 +19,7 @@ from models_lib.evaluation.baselines import (
 from models_lib.evaluation.volatility import volatility_inputs
 from models_lib.labels import fit_threshold, label_classes, label_values, thresholds_of_rows
 from models_lib.splits import split_rows
+from tests.unit.evaluation.whole_array_rules import calibrated_rule, driftless_rule
 
 
 def probit_world(rows: int, *, sign: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,6 +118,20 @@ def test_probit_slopes_are_the_derivatives_far_into_both_tails() -> None:
     log_p, slopes = _probit(location, theta, log_scale)
     assert np.isfinite(log_p).all()
     np.testing.assert_allclose(slopes, (up - down) / (2 * step), rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("rows", [3_000, 1_024 * 5, 20_001])  # with and without a last block that is not full
+@pytest.mark.parametrize("seed", range(3))
+def test_rules_fitted_in_blocks_are_those_of_all_rows_at_once(rows: int, seed: int) -> None:
+    """Sums of blocks round otherwise: 1e-12 is a hundred times what that does to these rows."""
+    g, inputs, classes = probit_world(rows, seed=seed)
+    theta = np.full(g.size, 8e-4)
+    calibrated, whole = fit_calibrated_rule(g, classes), calibrated_rule(g, classes)
+    np.testing.assert_allclose(calibrated.log_probabilities(g), whole.log_probabilities(g), rtol=0.0, atol=1e-12)
+    driftless, at_once = fit_driftless_rule(g, theta, inputs, classes), driftless_rule(g, theta, inputs, classes)
+    np.testing.assert_allclose(
+        driftless.log_probabilities(g, theta, inputs), at_once.log_probabilities(g, theta, inputs), rtol=0.0, atol=1e-12
+    )
 
 
 def test_no_row_costs_more_than_the_floor() -> None:

@@ -19,6 +19,22 @@ def history(weeks: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return features, START + MINUTE * np.arange(weeks * WEEK)
 
 
+def test_bins_are_the_deciles_of_the_training_rows_feature_by_feature() -> None:
+    """By numpy's quantiles of the whole sample and its own histogram; a NaN row is in no week."""
+    features, times = history(4, seed=3)
+    features[5:9, 1] = np.nan
+    train = np.arange(9, 2 * WEEK)
+    drift = feature_drift(features, times, train, names=["a", "b"], floor=0.0)
+    assert drift is not None
+    edges = np.quantile(features[train].astype(np.float64), np.arange(1, 10) / 10, axis=0)
+    for f in range(2):
+        in_train, newest = (
+            np.bincount(np.searchsorted(edges[:, f], features[rows, f], side="left"), minlength=10) / len(rows)
+            for rows in (train, np.arange(3 * WEEK, 4 * WEEK))
+        )
+        assert drift.psi[f] == ((newest - in_train) * np.log(newest / in_train)).sum()
+
+
 def test_unchanged_features_have_no_drift_and_the_floor_as_limit() -> None:
     features, times = history(6)
     drift = feature_drift(features, times, np.arange(4 * WEEK), names=["a", "b"], floor=0.25)
