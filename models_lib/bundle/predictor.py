@@ -150,8 +150,10 @@ class OnnxPredictor:
         return probabilities_of(self.logits(features))
 
     def _answer(self, output: str, features: Matrix) -> Matrix:
-        """In pieces: the activations of a whole test part take half a gigabyte, which the session keeps, and three times
-        as long as those of a piece, which stay in the processor's cache. A row's bits are the same.
+        """The answer of every row, asked in pieces; a row's bits are the same.
+
+        The activations of a whole test part take half a gigabyte, which the session keeps, and three times as long as
+        those of a piece, which stay in the processor's cache.
         """
         answer = np.empty((len(features), 3), dtype=np.float32)
         for first in range(0, len(features), _PIECE_ROWS):
