@@ -179,8 +179,9 @@ class AdaptiveNetwork(ScaledNetwork):
 
 def _linear(fan_in: int, fan_out: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer whose first weights come from `generator` alone, not from torch's global state."""
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+    # Not nn.utils.skip_init: its way from the meta device to memory imports sympy, a quarter of a second in each process.
+    layer = nn.Linear(fan_in, fan_out, device="meta")
     bound = 1.0 / math.sqrt(fan_in)
-    nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
-    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    layer.weight = nn.Parameter(torch.empty(fan_out, fan_in).uniform_(-bound, bound, generator=generator))
+    layer.bias = nn.Parameter(torch.empty(fan_out).uniform_(-bound, bound, generator=generator))
     return layer
