@@ -5,6 +5,7 @@ import gc
 import importlib
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,6 +69,10 @@ def _run(params: RetrainParams, config: RunConfig, own_server: OwnServer | None,
 
     if own_server:
         own_server.wait_until_it_answers()
+    # No step before the training's end asks the network anything in this process: torch is loaded beside the first ones.
+    threading.Thread(
+        target=importlib.import_module, args=("models_lib.networks.onnx_graph",), name="load-torch"
+    ).start()
     # Nobody looks for the heartbeats of a server that ends with this run, and each flow run waits a second for its last.
     settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if own_server else {}
     with progress_on_stderr(), tags(RETRAIN, MANUAL), temporary_settings(settings):
@@ -123,7 +128,7 @@ def _spoken(content: dict[str, Any], config: RunConfig) -> list[str]:
 def _load_what_a_run_needs() -> None:
     """Imports the flow and what it and its steps import late, while the server starts on the other core."""
     gc.disable()
-    for name in ("flows.train_all", "prefect.flow_engine", "fastapi.encoders", "models_lib.networks"):
+    for name in ("flows.train_all", "prefect.flow_engine", "fastapi.encoders"):
         importlib.import_module(name)
     gc.freeze()  # what is loaded here stays
     gc.enable()

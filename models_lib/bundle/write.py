@@ -20,7 +20,6 @@ from models_lib.bundle.reader import load_bundle
 from models_lib.bundle.tensors import checked_tensors, encode
 from models_lib.errors import BundleError
 from models_lib.files import fresh_folder, fsync_folder, sha256_bytes, write_bytes, write_json
-from models_lib.networks.onnx_graph import onnx_model
 
 
 def write_bundle(
@@ -40,6 +39,8 @@ def write_bundle(
     Raises:
         BundleError: the model breaks a rule of bundles, or another bundle stands there already.
     """
+    from models_lib.networks.onnx_graph import onnx_model  # noqa: PLC0415 - brings torch and onnx: only who writes waits
+
     checked_tensors(tensors, num_features=len(manifest.features.names))
     with fresh_folder(folder) as fresh:
         write_bytes(fresh / layout.MODEL_FILE, encode(tensors))
