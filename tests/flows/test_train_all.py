@@ -159,7 +159,7 @@ def test_summary_holds_exactly_what_outsiders_rely_on(mixed: Ran) -> None:
     assert list(summary["symbols"]) == ["BTC-USD", "ETH-USD", "SOL-USD"]
     for entry in summary["symbols"].values():
         promised = {
-            "outcome", "bundle", "reason", "gates", "metrics", "temperature", "rows", "deployment", "report", "seconds",
+            "outcome", "bundle", "reason", "gates", "metrics", "temperature", "rows", "deployment", "report", "seconds", "peak_rss_mb",
         }  # fmt: skip
         assert promised | {"words", "champion", "data", "controls"} == set(entry)
         assert entry["deployment"] == {"target": None, "outcome": "not_configured", "release": None}
@@ -168,7 +168,8 @@ def test_summary_holds_exactly_what_outsiders_rely_on(mixed: Ran) -> None:
     assert set(btc["metrics"]["test"]) >= TEST_METRICS
     assert all(btc["metrics"]["test"][name] is not None for name in TEST_METRICS)
     assert set(btc["rows"]) == {"train", "validation", "test"}
-    assert set(btc["seconds"]) == STEPS
+    assert set(btc["seconds"]) == set(btc["peak_rss_mb"]) == STEPS
+    assert btc["peak_rss_mb"]["train"] > btc["peak_rss_mb"]["labels"]  # its own process counts, too
     for gate in btc["gates"]:
         assert {"name", "split", "value", "limit", "severity", "passed"} <= set(gate)
         if gate["name"] in {"class_balance", "confidence_band"}:
