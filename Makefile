@@ -5,7 +5,7 @@
 #   make test       set-up and the tests (minutes)
 #   make test-long  kills, studies, full-size runs (at most 20 minutes)
 #   make check      lint, types, import rules
-#   make bench      speed, as ratios measured in one run
+#   make bench      speed in one run, as ratios and seconds, with its goals; options: make bench BENCH='--only run'
 #   make fix        format and mend what ruff can mend
 #   make install    set-up only
 #   make runtime-wheel  dist/runtime/: what a trading host is installed from
