@@ -1,8 +1,8 @@
 """A whole retrain as a person starts it, from parquet to promoted or held: `python -m tests.benchmarks.bench_run`.
 
 `crpbot run` of three symbols with two years of candles each, as a process with a home of its own in which nothing ran
-before: real Prefect, two symbols at once on one thread each, the shipped recipe but for `MOST_EPOCHS` epochs or an early
-stop, all gates, temperature, report. A symbol whose file in the folder of candles is shorter, or that has none, is
+before: real Prefect, two symbols at once on one thread each, the shipped recipe but for at most 30 epochs instead of the
+configured, all gates, temperature, report. A symbol whose file in the folder of candles is shorter, or that has none, is
 simulated, and the result says which.
 
 The seconds of the steps are those of the run's own summary.json. Memory is what all its processes share out among
@@ -33,7 +33,6 @@ from models_lib.candles.sources import read_parquet
 from models_lib.config import RunConfig
 from models_lib.reports.summary import outcome_lines
 
-MOST_EPOCHS = 30
 AT_ONCE = 2
 SIMULATED_FROM = datetime(2024, 4, 1, tzinfo=UTC)
 """A Monday, as the simulated week wants it, from which two years are over."""
@@ -53,11 +52,12 @@ class Size:
 
     symbols: tuple[str, ...]
     days: int
-    settings: tuple[str, ...]
+    most_epochs: int
+    settings: tuple[str, ...] = ()
 
 
-FULL = Size(RunConfig().symbols, 730, (f"training.max_epochs={MOST_EPOCHS}",))
-TINY = Size(("BTC-USD",), 14, ("training.max_epochs=1", "evaluation.block_bars=60", "evaluation.bootstrap_samples=200"))
+FULL = Size(RunConfig().symbols, days=730, most_epochs=30)
+TINY = Size(("BTC-USD",), 14, 1, ("evaluation.block_bars=60", "evaluation.bootstrap_samples=200"))
 
 
 def folder_of(named: Path | None) -> Path | None:
@@ -99,7 +99,7 @@ def bench(candles: Path | None, size: Size = FULL) -> dict[str, Any]:
         }
     return {
         "days": size.days,
-        "most_epochs": MOST_EPOCHS if size is FULL else 1,
+        "most_epochs": size.most_epochs,
         "cores": len(os.sched_getaffinity(0)),
         **whole,
         "peak_mb_a_symbol": whole["peak_mb"] / min(AT_ONCE, len(size.symbols)),
@@ -125,7 +125,13 @@ def _symbol(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _crpbot_run(folder: Path, home: Path, size: Size) -> dict[str, float]:
     """Runs it to its end; seconds of the wall and of the processor, and its memory."""
-    settings = ("data.source=parquet", f"data.path={folder}", f"training.max_parallel={AT_ONCE}", "training.device=cpu")
+    settings = (
+        "data.source=parquet",
+        f"data.path={folder}",
+        "training.device=cpu",
+        f"training.max_parallel={AT_ONCE}",
+        f"training.max_epochs={size.most_epochs}",
+    )
     command = [sys.executable, "-m", "flows.cli", "run", "--symbols", ",".join(size.symbols)]
     command += [word for setting in (*settings, *size.settings) for word in ("--set", setting)]
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CRPBOT_"))}

@@ -11,7 +11,7 @@ from models_lib.candles.simulated import simulate_candles
 from models_lib.candles.sources import read_parquet
 from tests.benchmarks import bench_run
 
-DAY = bench_run.Size(("BTC-USD", "ETH-USD", "SOL-USD"), 1, ())
+DAY = bench_run.Size(("BTC-USD", "ETH-USD", "SOL-USD"), days=1, most_epochs=1)
 
 
 def test_a_symbol_with_too_few_candles_or_none_is_simulated(tmp_path):
@@ -62,7 +62,7 @@ def test_family_has_the_children_of_children():
 
 def test_a_run_that_does_not_start_says_why():
     with pytest.raises(RuntimeError, match=r"status 2. It said last: .*max_epochs"):
-        bench_run.bench(None, bench_run.Size(("BTC-USD",), 1, ("training.max_epochs=0",)))
+        bench_run.bench(None, bench_run.Size(("BTC-USD",), days=1, most_epochs=0))
 
 
 def test_told_are_steps_in_their_order_verdicts_memory_and_what_is_simulated(capsys):
