@@ -5,7 +5,7 @@ turns, with as many threads. The difference is Prefect's import, its server, its
 and the summary: all that is not library work. Wall seconds are what a person waits; seconds of the processor are what
 other programs on the machine disturb little.
 
-The home has seen another run before, as every night but the first. The first run in a home also creates Prefect's
+The home has seen two other runs before, as every night but the first. The first run in a home also creates Prefect's
 database, which is told apart.
 
 With more than three symbols the market is two short weeks and the training one epoch, so that a hundred of them end in
@@ -54,6 +54,17 @@ class Cost:
     processor: float
 
 
+@dataclass(frozen=True)
+class Costs:
+    """Of the runs of one home, in their order."""
+
+    first: Cost
+    """It also makes Prefect's database."""
+    second: Cost
+    """As short as the first."""
+    measured: Cost
+
+
 def settings_of(num_symbols: int) -> tuple[str, ...]:
     """The default market for the three default symbols, a short one for more."""
     if num_symbols == len(RunConfig().symbols):
@@ -62,18 +73,13 @@ def settings_of(num_symbols: int) -> tuple[str, ...]:
     return (f"symbols=[{names}]", *SHORT)
 
 
-def as_a_run(settings: Sequence[str], *, keep: Path | None = None) -> Cost:
-    """`crpbot run`, in a home that has seen another one."""
+def as_a_run(settings: Sequence[str], *, keep: Path | None = None) -> Costs:
+    """`crpbot run` in a new home, after two short runs of symbols of their own, which leave it nothing to take over."""
     with _home(keep) as home:
-        _timed(home, [*_RUN, *_words(_other("OTHER-USD"))])
-        return _timed(home, [*_RUN, *_words(settings)])
-
-
-def first_and_second() -> tuple[Cost, Cost]:
-    """The first two runs in a home, as short as each other; the second has nothing to take over from the first."""
-    with _home() as home:
-        first, second = (_timed(home, [*_RUN, *_words(_other(symbol))]) for symbol in ("OTHER-USD", "THIRD-USD"))
-    return first, second
+        first, second = (
+            _timed(home, [*_RUN, *_words((*SHORT, f"symbols=[{name}]"))]) for name in ("ONE-USD", "TWO-USD")
+        )
+        return Costs(first, second, _timed(home, [*_RUN, *_words(settings)]))
 
 
 def as_a_library(settings: Sequence[str]) -> Cost:
@@ -86,7 +92,6 @@ def measure(num_symbols: int, rounds: int, *, keep: Path | None = None) -> dict[
     """Medians over rounds in which both took turns; the last run's home is kept in that folder."""
     settings = settings_of(num_symbols)
     runs, plain = [], []
-    first, second = first_and_second()
     for number in range(rounds):
         runs.append(as_a_run(settings, keep=keep if number == rounds - 1 else None))
         plain.append(as_a_library(settings))
@@ -94,17 +99,18 @@ def measure(num_symbols: int, rounds: int, *, keep: Path | None = None) -> dict[
     def median(costs: Sequence[Cost], what: str) -> float:
         return statistics.median(getattr(cost, what) for cost in costs)
 
-    wall, library = median(runs, "wall"), median(plain, "wall")
+    measured = [one.measured for one in runs]
+    wall, library = median(measured, "wall"), median(plain, "wall")
     return {
         "symbols": float(num_symbols),
         "run_wall_seconds": wall,
         "library_wall_seconds": library,
-        "run_processor_seconds": median(runs, "processor"),
+        "run_processor_seconds": median(measured, "processor"),
         "library_processor_seconds": median(plain, "processor"),
         "seconds_that_are_not_library_work": wall - library,
         "share_of_the_run": (wall - library) / wall,
         "seconds_a_symbol": (wall - library) / num_symbols,
-        "seconds_more_of_the_first_run": first.wall - second.wall,
+        "seconds_more_of_the_first_run": statistics.median(one.first.wall - one.second.wall for one in runs),
     }
 
 
@@ -117,10 +123,6 @@ def tell(found: dict[str, float]) -> None:
     extra, share = found["seconds_that_are_not_library_work"], found["share_of_the_run"]
     print(f"  not library work: {extra:.1f} s, {share:.1%} of the run, {found['seconds_a_symbol']:.2f} s a symbol")
     print(f"  the first run in a home takes {found['seconds_more_of_the_first_run']:.1f} s more")
-
-
-def _other(symbol: str) -> tuple[str, ...]:
-    return (*SHORT, f"symbols=[{symbol}]")
 
 
 def _words(settings: Sequence[str]) -> list[str]:
