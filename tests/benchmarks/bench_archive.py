@@ -36,8 +36,6 @@ from models_lib.config import ExchangeSection
 from tests.benchmarks.bench_features import best_seconds
 
 SYMBOLS = ("BTC-USD", "ETH-USD", "SOL-USD")
-GOAL = 1.5
-"""The archive's time beside a plain read, at most."""
 _ALL = Span(0, 1 << 62)
 _PAGE_BARS = 1_000
 

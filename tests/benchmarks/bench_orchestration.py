@@ -41,8 +41,6 @@ SHORT = (
     "evaluation.block_bars=60",
     "evaluation.bootstrap_samples=200",
 )
-GOAL_SHARE = 0.10
-"""Of the wall seconds of a run of three symbols on 50 days."""
 _RUN = (sys.executable, "-m", "flows.cli", "run", "--json")
 
 
