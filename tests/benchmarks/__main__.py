@@ -38,14 +38,15 @@ class Amounts:
     days: int
     rounds: int
     epoch_rows: int
+    at_once_seconds: float
     orchestrated: int
     run: bench_run.Size
     candles: Path | None = None
     """Real ones for the whole run. Elsewhere the market is simulated: TA-Lib and the like know nothing of holes."""
 
 
-FULL = Amounts(days=730, rounds=3, epoch_rows=50_000, orchestrated=3, run=bench_run.FULL)
-TINY = Amounts(days=20, rounds=1, epoch_rows=6_000, orchestrated=1, run=bench_run.TINY)
+FULL = Amounts(days=730, rounds=3, epoch_rows=50_000, at_once_seconds=15.0, orchestrated=3, run=bench_run.FULL)
+TINY = Amounts(days=20, rounds=1, epoch_rows=6_000, at_once_seconds=0.1, orchestrated=1, run=bench_run.TINY)
 
 
 def features(amounts: Amounts) -> dict[str, Any]:
@@ -65,12 +66,14 @@ def archive(amounts: Amounts) -> dict[str, Any]:
 
 
 def training(amounts: Amounts) -> dict[str, Any]:
-    """An epoch by our loop and by others, under the size of its batch."""
+    """An epoch by our loop and by others, under the size of its batch; three symbols at once, under `at once`."""
     bench_training.as_the_worker_trains()
     rows, rounds = amounts.epoch_rows, amounts.rounds
     found = {f"batch {batch}": bench_training.measure(rows=rows, batch=batch, rounds=rounds) for batch in (256, 1_024)}
     bench_training.tell(list(found.values()))
-    return found
+    together = bench_training.at_once(rows=rows, seconds=amounts.at_once_seconds)
+    bench_training.tell_at_once(together)
+    return found | {"at once": together}
 
 
 def orchestration(amounts: Amounts) -> dict[str, Any]:
