@@ -173,6 +173,9 @@ class TrainingSection(Section):
     sagemaker: SageMakerSection = SageMakerSection()
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` takes CUDA when it is there."""
+    cuda_graph: bool = True
+    """On CUDA, start the kernels of a step together, as one captured graph. False starts each by itself: slower,
+    and the way out where a driver refuses the capture."""
     loss: Literal["cross_entropy", "focal"] = "cross_entropy"
     """Focal: alpha (1 - p)^gamma ce with p = exp(-ce)."""
     focal_alpha: PositiveFloat = 0.25

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from models_lib.config import TrainingSection
 from models_lib.networks import DirectionNetwork
 from models_lib.training.cuda_stepper import CudaStepper
 from models_lib.training.stepping import Stepper, TorchStepper
@@ -25,9 +26,13 @@ def kernels(device: torch.device) -> Kernels:
     return "fused" if device.type == "cpu" and importlib.util.find_spec("numba") is not None else "torch"
 
 
-def stepper_kind(device: torch.device) -> Callable[..., Stepper]:
-    """What makes a stepper for the device, from the arguments of `TorchStepper`."""
-    if device.type == "cuda":
+StepperKind = Callable[..., Stepper]
+"""What makes a stepper, from the arguments of `TorchStepper`."""
+
+
+def stepper_kind(device: torch.device, training: TrainingSection) -> StepperKind:
+    """Who takes the steps on the device: its fastest, but for a CUDA graph that the recipe forbids."""
+    if device.type == "cuda" and training.cuda_graph:
         return CudaStepper
     if kernels(device) == "torch":
         return TorchStepper

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from models_lib.config import TrainingSection
+from models_lib.errors import TrainingError
 from models_lib.networks import DirectionNetwork
 from models_lib.networks.direction import HIDDEN_WIDTHS
 from models_lib.networks.dropout import MaskPool
@@ -114,11 +115,21 @@ class CudaStepper:
     def _replay(self, batch: "_Batch", stream: "torch.cuda.Stream") -> None:
         """Starts the captured step; captures it first where there is none."""
         if self._captured is None:
-            graph = torch.cuda.CUDAGraph()
+            self._captured = _Captured(self._capture(batch, stream), self._moments())
+        self._captured.graph.replay()
+
+    def _capture(self, batch: "_Batch", stream: "torch.cuda.Stream") -> "torch.cuda.CUDAGraph":
+        """The graph of a step."""
+        graph = torch.cuda.CUDAGraph()
+        try:
             with torch.cuda.graph(graph, stream=stream):
                 self._move(batch, capturing=True)
-            self._captured = _Captured(graph, self._moments())
-        self._captured.graph.replay()
+        except RuntimeError as error:  # what torch raises for anything that CUDA refuses
+            raise TrainingError(
+                f"a training step could not be captured as a CUDA graph in epoch {self._epoch} ({error}). "
+                "Set training.cuda_graph=false: slower, and every kernel is started by itself."
+            ) from error
+        return graph
 
     def _moments(self) -> tuple[int, ...]:
         """Where the optimiser's moments lie: loading a state into it puts others in their place."""

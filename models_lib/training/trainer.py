@@ -28,7 +28,7 @@ from models_lib.networks.dropout import MaskPool
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoint import read_weights, write_weights
 from models_lib.training.checkpoints import Checkpoint, Checkpoints, Moving
-from models_lib.training.choice import forward_of, stepper_kind
+from models_lib.training.choice import StepperKind, forward_of, stepper_kind
 from models_lib.training.data import TrainingData
 from models_lib.training.history import EpochRecord, StepProgress, Stop, TrainingHistory, epoch_from_json
 from models_lib.training.schedules import average_decay_at, learning_rate_at
@@ -84,6 +84,7 @@ def train_network(
     seed: int,
     listener: Listener = lambda _: None,
     checkpoints: Checkpoints | None = None,
+    stepper: StepperKind | None = None,
 ) -> TrainingOutcome:
     """Fits a network and returns the epoch with the lowest validation NLL after temperature.
 
@@ -99,6 +100,7 @@ def train_network(
         listener: told of progress, in this thread.
         checkpoints: of this very training, data, recipe, seed and device: it goes on from the newest one, if there is
             one, to the same bits, and leaves one after an epoch. None: nothing is written.
+        stepper: who takes the steps; None: the fastest of the device.
 
     Raises:
         TrainingError: the loss or a gradient is not finite (before the optimiser's step), or no epoch gave finite
@@ -107,7 +109,8 @@ def train_network(
         ConfigError: CUDA is asked for and absent.
     """
     device = choose_device(training.device)
-    fit = _Fit.start(data, network=network, training=training, seed=seed, device=device)
+    kind = stepper or stepper_kind(device, training)
+    fit = _Fit.start(data, network=network, training=training, seed=seed, device=device, kind=kind)
     train = _rows_on_device(data, data.train_rows, fit.network, part="training", device=device)
     validation = _rows_on_device(data, data.validation_rows, fit.network, part="validation", device=device)
     judge = _Judge(network=network, gates=gates, rows=validation)
@@ -173,7 +176,14 @@ class _Fit:
 
     @classmethod
     def start(
-        cls, data: TrainingData, *, network: NetworkSection, training: TrainingSection, seed: int, device: torch.device
+        cls,
+        data: TrainingData,
+        *,
+        network: NetworkSection,
+        training: TrainingSection,
+        seed: int,
+        device: torch.device,
+        kind: StepperKind,
     ) -> "_Fit":
         """A fresh network with its optimiser; nothing of the data but the scaler and the class counts is used."""
         streams = Streams.of(seed)
@@ -183,7 +193,7 @@ class _Fit:
         average = WeightAverage(live, decay=training.weight_average_decay)
         optimizer = _optimizer(live, training)
         drops = network.family != "v6" and network.dropout > 0.0
-        stepper = stepper_kind(device)(
+        stepper = kind(
             live,
             average=average,
             optimizer=optimizer,

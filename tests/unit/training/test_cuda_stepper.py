@@ -15,6 +15,7 @@ from models_lib.networks.dropout import MaskPool
 from models_lib.training import trainer
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoints import Checkpoints, Moving
+from models_lib.training.choice import stepper_kind
 from models_lib.training.cuda_stepper import CudaStepper
 from models_lib.training.stepping import Rows, TorchStepper
 from models_lib.training.streams import Streams
@@ -328,16 +329,15 @@ def uncaptured(*args, **settings):
     return CudaStepper(*args, **settings, capture=False)
 
 
-def test_whole_training_ends_where_the_definitions_does(learnable, monkeypatch, tmp_path):
+def test_whole_training_ends_where_the_definitions_does(learnable, tmp_path):
     """Also when it goes on from a checkpoint of the other: all three to the same figures."""
     data = learnable()
-    monkeypatch.setattr(trainer, "stepper_kind", lambda device: TorchStepper)
-    wanted = train(data, checkpoints=Checkpoints(tmp_path, identity="a", seconds=0.0)).history
-    monkeypatch.setattr(trainer, "stepper_kind", lambda device: uncaptured)
+    wanted = train(data, stepper=TorchStepper, checkpoints=Checkpoints(tmp_path, identity="a", seconds=0.0)).history
     newest = max(tmp_path.iterdir())
     newest.unlink()
     checkpoints = Checkpoints(tmp_path, identity="a", seconds=0.0)
-    for history in (train(data).history, train(data, checkpoints=checkpoints).history):
+    ours_alone, ours_behind = train(data, stepper=uncaptured), train(data, stepper=uncaptured, checkpoints=checkpoints)
+    for history in (ours_alone.history, ours_behind.history):
         assert len(history.epochs) == 3
         for ours, theirs in zip(history.epochs, wanted.epochs, strict=True):
             assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-5)
@@ -346,4 +346,6 @@ def test_whole_training_ends_where_the_definitions_does(learnable, monkeypatch, 
 
 
 def test_training_on_cuda_takes_these_steps():
-    assert trainer.stepper_kind(torch.device("cuda")) is CudaStepper
+    cuda = torch.device("cuda")
+    assert stepper_kind(cuda, TrainingSection()) is CudaStepper
+    assert stepper_kind(cuda, TrainingSection(cuda_graph=False)) is TorchStepper

@@ -347,7 +347,7 @@ def test_batch_of_another_size_gets_room_of_its_own():
 
 
 def test_training_on_the_cpu_takes_these_steps():
-    assert stepper_kind(CPU) is FusedStepper
+    assert stepper_kind(CPU, TrainingSection()) is FusedStepper
     assert isinstance(forward_of(network_of("v8", seed=1), CPU), FusedForward)
 
 
