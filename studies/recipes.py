@@ -19,9 +19,10 @@ import numpy as np
 import torch
 import yaml
 
-from models_lib.calibration import negative_log_likelihood
+from models_lib.calibration import negative_log_likelihood, softmax
 from models_lib.candles.sources import ParquetSource, load_candles
 from models_lib.config import DataSection, RunConfig
+from models_lib.evaluation.metrics import classification_metrics
 from models_lib.features import FEATURE_NAMES, compute_features
 from models_lib.networks import network_from_tensors
 from models_lib.scaling import fit_scaler
@@ -56,12 +57,17 @@ def measure(data: TrainingData, test: np.ndarray, config: RunConfig, *, symbol: 
     classes = data.classes[test]
     assert best.validation_nll is not None  # a finite epoch was kept
     assert best.temperature is not None
+    measured = classification_metrics(
+        logits / best.temperature, softmax(logits / best.temperature), classes, bins=config.evaluation.ece_bins
+    )
     return {
         "validation": best.validation_nll,
         "test": float(negative_log_likelihood(logits, classes, best.temperature)),
-        "accuracy": float((logits.argmax(axis=1) == classes).mean()),
+        "accuracy": measured.accuracy,
+        "ece": measured.ece,
         "temperature": best.temperature,
         "best_epoch": best.epoch,
+        "epochs": len(outcome.history.epochs),
         "largest_logit": float(np.abs(logits).max() / best.temperature),
         "seconds": time.monotonic() - began,
     }
