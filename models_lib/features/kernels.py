@@ -16,8 +16,11 @@ Every kernel gives NaN until its window is full, counted from the first number; 
 input. In a slice that was **cut** from a longer segment it gives NaN until the first block that begins
 with a full window: what lies before would depend on the cut.
 
-The short functions that take the lanes one row on cut their rows out themselves: so numba need not count references to them
-at every step, which costs more than the arithmetic.
+Rows and lanes are counted in unsigned numbers within the loops: a signed place could count from the end, which numba would ask
+at every step, and a row that is cut out has its references counted, which costs as much as the arithmetic on eight lanes.
+
+A host without compiled kernels waits for them at its first start, so they are few, each with one signature, and use no
+numpy function that has to be compiled with them but np.empty; blocks are counted with shifts and masks for the same reason.
 
 No fastmath: reassociation would give other bits for another slice length. A window in which every value is the same has
 exactly that value as its mean and exactly 0 as its deviation (no rounding residue of what left the window).
@@ -25,7 +28,8 @@ exactly that value as its mean and exactly 0 as its deviation (no rounding resid
 What does not belong here: the meaning of a window (measures.py) and of a feature (definitions.py).
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numba import njit
@@ -34,198 +38,171 @@ from numpy.typing import NDArray
 Column = NDArray[np.float64]
 Lanes = NDArray[np.float64]
 """One row of some lanes."""
-Counts = NDArray[np.int64]
-"""By lane, too."""
 
-BLOCK: Final = 256
-"""Minutes between two fresh starts; a power of two."""
+BLOCK_BITS: Final = 8
+BLOCK: Final = 1 << BLOCK_BITS
+"""Minutes between two fresh starts: row n of a lane is row n & LAST_ROW of the lane n >> BLOCK_BITS after it."""
+LAST_ROW: Final = BLOCK - 1
+
+_Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
 
 
-@njit(cache=True, nogil=True)
+def _compiled(function: _Kernel) -> _Kernel:
+    """The function, compiled at its first call; without the entry for C, which nobody calls."""
+    kernel: _Kernel = njit(cache=True, nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)  # type: ignore[call-overload]
+    return kernel
+
+
+_within = njit(inline="always")
+"""For parts of one kernel: not compiled by themselves as well."""
+
+
+@_compiled
 def lay_out(values: NDArray[np.float64], offset: int) -> Column:
     """The values of consecutive bars as a Column, the first of them in row `offset` of lane 0."""
-    lanes = -(-(offset + len(values)) // BLOCK)
+    lanes = (offset + len(values) + LAST_ROW) >> BLOCK_BITS
     out = np.empty((BLOCK, lanes))
     for row in range(BLOCK):
         for lane in range(lanes):
             bar = lane * BLOCK + row - offset
-            out[row, lane] = values[min(bar, len(values) - 1)] if bar >= 0 else np.nan
+            out[row, lane] = values[bar if bar < len(values) else len(values) - 1] if bar >= 0 else np.nan
     return out
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _first_number(values: Column) -> int:
-    """How many bars after the first row of lane 0 the first number stands."""
-    rows, lanes = values.shape
+    """How many bars after row 0 of lane 0 the first number stands."""
     bar = 0
-    while bar < rows * lanes and np.isnan(values[bar % BLOCK, bar // BLOCK]):
+    while bar < values.size and np.isnan(values[bar & LAST_ROW, bar >> BLOCK_BITS]):
         bar += 1
     return bar
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _first_full(values: Column, window: int, cut: bool) -> int:
     """The number of the first bar with a full window; in a cut slice, of the first block that begins with one."""
     full = _first_number(values) + window - 1
-    return -(-full // BLOCK) * BLOCK if cut else full
+    return ((full + LAST_ROW) >> BLOCK_BITS) << BLOCK_BITS if cut else full
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _unknown_before(full: int, lanes: int) -> Column:
     """A Column to fill, in which the bars before the one of number `full` are NaN."""
     out = np.empty((BLOCK, lanes))
     for row in range(BLOCK):
-        for lane in range(min(full // BLOCK + (row < full % BLOCK), lanes)):
+        for lane in range(min((full + LAST_ROW - row) >> BLOCK_BITS, lanes)):
             out[row, lane] = np.nan
     return out
 
 
-@njit(cache=True, nogil=True)
-def _past(values: Column, row: int, first: int, stop: int) -> Lanes:
-    """Row `row` of the lanes first .. stop - 1; a negative one is a row of the lanes before them."""
-    return values[row % BLOCK, first + row // BLOCK : stop + row // BLOCK]
-
-
-@njit(cache=True, nogil=True)
-def _equal_bars(values: Column, row: int, first: int, stop: int, most: int) -> NDArray[np.int64]:
-    """By lane, how many bars up to `row` have the value of that row, counted up to `most`."""
-    out = np.ones(stop - first, dtype=np.int64)
-    for lane in range(first, stop):
-        equal = 1
-        while equal < most and values[(row - equal) % BLOCK, lane + (row - equal) // BLOCK] == values[row, lane]:
-            equal += 1
-        out[lane - first] = equal
-    return out
-
-
-@njit(cache=True, nogil=True)
+@_compiled
 def _stretches(full: int, lanes: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """What is computed from where: (first row, first lane, lane after the last).
 
     The first is the lane in which the bar `full` stands, from that bar on, and is empty where it begins a block; the
     second is all lanes after it.
     """
-    whole = min(-(-full // BLOCK), lanes)
-    return (full % BLOCK, min(full // BLOCK, lanes), whole), (0, whole, lanes)
+    whole = min((full + LAST_ROW) >> BLOCK_BITS, lanes)
+    return (full & LAST_ROW, min(full >> BLOCK_BITS, lanes), whole), (0, whole, lanes)
 
 
-@njit(cache=True, nogil=True)
 def rolling_mean(values: Column, window: int, cut: bool) -> Column:
     """The mean of the last `window` bars, this one included; for what is never negative or lies around 0."""
-    full = _first_full(values, window, cut)
-    out = _unknown_before(full, values.shape[1])
-    for begin, first, stop in _stretches(full, values.shape[1]):
-        if first == stop:
-            continue
-        total = np.zeros(stop - first)
-        for row in range(begin - window + 1, begin + 1):
-            _add(total, values, row, first)
-        equal = _equal_bars(values, begin, first, stop, window)
-        for row in range(begin, BLOCK):
-            if row > begin:
-                _slide(total, values, window, equal, row, first)
-            _write_means(out, values, total, window, equal, row, first)
-    return out
+    return _means_and_variances(values, window, cut, False)[0]
 
 
-@njit(cache=True, nogil=True)
-def _add(total: Lanes, values: Column, row: int, first: int) -> None:
-    new = _past(values, row, first, first + len(total))
-    for lane in range(len(total)):
-        total[lane] += new[lane]
-
-
-@njit(cache=True, nogil=True)
-def _slide(total: Lanes, values: Column, window: int, equal: Counts, row: int, first: int) -> None:  # noqa: PLR0917  numba compiles positional arguments only
-    """Takes the sums, and `_equal_bars`, to `row` from the row before."""
-    stop = first + len(total)
-    new, last, old = values[row, first:stop], values[row - 1, first:stop], _past(values, row - window, first, stop)
-    for lane in range(len(total)):
-        total[lane] += new[lane] - old[lane]
-        equal[lane] = equal[lane] + 1 if new[lane] == last[lane] else 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _write_means(out: Column, values: Column, total: Lanes, window: int, equal: Counts, row: int, first: int) -> None:  # noqa: PLR0917  numba compiles positional arguments only
-    """The sums over the window; where all its values are equal, that value."""
-    mean, new = out[row, first : first + len(total)], values[row, first : first + len(total)]
-    for lane in range(len(total)):
-        mean[lane] = new[lane] if equal[lane] >= window else total[lane] / window
-
-
-@njit(cache=True, nogil=True)
 def rolling_mean_and_variance(values: Column, window: int, cut: bool) -> tuple[Column, Column]:
     """The mean and the population variance of the last `window` bars; for levels far from 0.
 
     Deviations are taken from the value at the block's start, so the squares stay small beside the level (Chan, Golub,
     LeVeque 1983, shifted data).
     """
+    return _means_and_variances(values, window, cut, True)
+
+
+@_compiled
+def _means_and_variances(values: Column, window: int, cut: bool, levelled: bool) -> tuple[Column, Column]:
+    """Both, or where nothing is levelled the sums of the values themselves and no variances: a mean is one about 0."""
+    lanes = values.shape[1]
     full = _first_full(values, window, cut)
-    means, variances = _unknown_before(full, values.shape[1]), _unknown_before(full, values.shape[1])
-    for begin, first, stop in _stretches(full, values.shape[1]):
-        if first == stop:
-            continue
-        level = values[begin, first:stop].copy()
-        total, squares = np.zeros(stop - first), np.zeros(stop - first)
-        for row in range(begin - window + 1, begin + 1):
-            _add_deviations(total, squares, level, values, row, first)
-        equal = _equal_bars(values, begin, first, stop, window)
-        for row in range(begin, BLOCK):
-            if row > begin:
-                _slide_deviations(total, squares, level, values, window, row, first)
-                _count_equal(equal, values, row, first)
-            _write_levels(means, values, level, total, window, equal, row, first)
-            _write_variances(variances, total, squares, window, equal, row, first)
+    means, variances = _unknown_before(full, lanes), _unknown_before(full, lanes if levelled else 0)
+    for begin, first, stop in _stretches(full, lanes):
+        if first < stop:
+            _slide(means, variances, values, window, begin, first, stop)
     return means, variances
 
 
-@njit(cache=True, nogil=True)
-def _add_deviations(total: Lanes, squares: Lanes, level: Lanes, values: Column, row: int, first: int) -> None:  # noqa: PLR0917  numba compiles positional arguments only
-    new = _past(values, row, first, first + len(total))
-    for lane in range(len(total)):
-        deviation = new[lane] - level[lane]
-        total[lane] += deviation
-        squares[lane] += deviation * deviation
+@_within
+def _slide(means: Column, variances: Column, values: Column, window: int, begin: int, first: int, stop: int) -> None:  # noqa: PLR0917  numba compiles positional arguments only
+    """Fills the rows from `begin` on; where all values of a window are equal, its mean is that value and its variance 0.
+
+    The first row goes through the loop as one whose oldest bar is its own: it adds what it takes away, no bit changes.
+    """
+    num = np.uintp(stop - first)
+    levelled = variances.shape[1] > 0
+    level, total, squares, equal = np.empty(num), np.empty(num), np.empty(num), np.empty(num)
+    _sum_up(level, total, squares, equal, values, window, begin, first, levelled)
+    here = np.uintp(first)
+    for row in range(begin, BLOCK):
+        gone, last = (row - window, row - 1) if row > begin else (row, row)
+        new, old, before = np.uintp(row), np.uintp(gone & LAST_ROW), np.uintp(last)
+        there = np.uintp(first + (gone >> BLOCK_BITS))
+        for lane in range(num):
+            value = values[new, here + lane]
+            total[lane] += (value - level[lane]) - (values[old, there + lane] - level[lane])
+            equal[lane] = equal[lane] + 1.0 if value == values[before, here + lane] else 1.0
+            means[new, here + lane] = value if equal[lane] >= window else level[lane] + total[lane] / window
+        if levelled:
+            for lane in range(num):
+                come, went = values[new, here + lane] - level[lane], values[old, there + lane] - level[lane]
+                squares[lane] += come * come - went * went
+                spread = squares[lane] - total[lane] * total[lane] / window
+                variances[new, here + lane] = spread / window if equal[lane] < window and spread > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True)
-def _slide_deviations(  # noqa: PLR0917  numba compiles positional arguments only
-    total: Lanes, squares: Lanes, level: Lanes, values: Column, window: int, row: int, first: int
+@_within
+def _sum_up(  # noqa: PLR0917  numba compiles positional arguments only
+    level: Lanes,
+    total: Lanes,
+    squares: Lanes,
+    equal: Lanes,
+    values: Column,
+    window: int,
+    begin: int,
+    first: int,
+    levelled: bool,
 ) -> None:
-    new, old = values[row, first : first + len(total)], _past(values, row - window, first, first + len(total))
-    for lane in range(len(total)):
-        come, gone = new[lane] - level[lane], old[lane] - level[lane]
-        total[lane] += come - gone
-        squares[lane] += come * come - gone * gone
+    """What `_slide` begins with: the sums over the window up to row `begin`, afresh, and `_equal_before`."""
+    num = np.uintp(len(total))
+    here, top = np.uintp(first), np.uintp(begin)
+    for lane in range(num):
+        level[lane] = values[top, here + lane] if levelled else 0.0
+        total[lane], squares[lane] = 0.0, 0.0
+    for place in range(len(equal)):
+        equal[place] = _equal_before(values, begin, first + place, window)
+    for row in range(begin - window + 1, begin + 1):
+        old, there = np.uintp(row & LAST_ROW), np.uintp(first + (row >> BLOCK_BITS))
+        for lane in range(num):
+            total[lane] += values[old, there + lane] - level[lane]
+        if levelled:
+            for lane in range(num):
+                deviation = values[old, there + lane] - level[lane]
+                squares[lane] += deviation * deviation
 
 
-@njit(cache=True, nogil=True)
-def _count_equal(equal: Counts, values: Column, row: int, first: int) -> None:
-    new, last = values[row, first : first + len(equal)], values[row - 1, first : first + len(equal)]
-    for lane in range(len(equal)):
-        equal[lane] = equal[lane] + 1 if new[lane] == last[lane] else 1
+@_within
+def _equal_before(values: Column, row: int, lane: int, most: int) -> int:
+    """How many bars before this one have its value without a break, counted up to `most` - 1."""
+    equal = 0
+    while (
+        equal < most - 1
+        and values[(row - equal - 1) & LAST_ROW, lane + ((row - equal - 1) >> BLOCK_BITS)] == values[row, lane]
+    ):
+        equal += 1
+    return equal
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _write_levels(  # noqa: PLR0917  numba compiles positional arguments only
-    means: Column, values: Column, level: Lanes, total: Lanes, window: int, equal: Counts, row: int, first: int
-) -> None:
-    mean, new = means[row, first : first + len(total)], values[row, first : first + len(total)]
-    for lane in range(len(total)):
-        mean[lane] = new[lane] if equal[lane] >= window else level[lane] + total[lane] / window
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _write_variances(  # noqa: PLR0917  numba compiles positional arguments only
-    variances: Column, total: Lanes, squares: Lanes, window: int, equal: Counts, row: int, first: int
-) -> None:
-    variance = variances[row, first : first + len(total)]
-    for lane in range(len(total)):
-        spread = squares[lane] - total[lane] * total[lane] / window
-        variance[lane] = spread / window if equal[lane] < window and spread > 0.0 else 0.0
-
-
-@njit(cache=True, nogil=True)
+@_compiled
 def exponential_mean(values: Column, weight: float, memory: int, cut: bool) -> Column:
     """The exponential mean e = (1 - weight) e + weight x; NaN until `memory` bars are there.
 
@@ -240,75 +217,67 @@ def exponential_mean(values: Column, weight: float, memory: int, cut: bool) -> C
     """
     full = _first_full(values, memory, cut)
     out = _unknown_before(full, values.shape[1])
-    stretch = (memory - 1) // 4
-    left = (1.0 - weight) ** stretch
+    keep = 1.0 - weight
     for begin, first, stop in _stretches(full, values.shape[1]):
         if first == stop:
             continue
-        mean, newer = np.zeros(stop - first), np.zeros(stop - first)
-        _add(newer, values, begin - memory + 1, first)
-        row = begin - memory + 2
-        for last in (begin - 3 * stretch, begin - 2 * stretch, begin - stretch, begin):
-            while row <= last:
-                _recur(newer, values, weight, row, first)
-                row += 1
-            _join(mean, left, newer)
-        for row in range(begin, BLOCK):
-            if row > begin:
-                _recur(mean, values, weight, row, first)
-            _write(out, mean, row, first)
+        num, here = np.uintp(stop - first), np.uintp(first)
+        mean, newer = np.empty(num), np.empty(num)
+        _recur_afresh(mean, newer, values, weight, memory, begin, first)
+        for lane in range(num):
+            out[np.uintp(begin), here + lane] = mean[lane]
+        for row in range(begin + 1, BLOCK):
+            new = np.uintp(row)
+            for lane in range(num):
+                mean[lane] = keep * mean[lane] + weight * values[new, here + lane]
+                out[new, here + lane] = mean[lane]
     return out
 
 
-@njit(cache=True, nogil=True)
-def _recur(mean: Lanes, values: Column, weight: float, row: int, first: int) -> None:
-    """Takes the exponential means to `row` from the row before."""
-    keep = 1.0 - weight
-    new = _past(values, row, first, first + len(mean))
-    for lane in range(len(mean)):
-        mean[lane] = keep * mean[lane] + weight * new[lane]
+@_within
+def _recur_afresh(  # noqa: PLR0917  numba compiles positional arguments only
+    mean: Lanes, newer: Lanes, values: Column, weight: float, memory: int, begin: int, first: int
+) -> None:
+    """The exponential means of row `begin`, from `memory` bars; `newer` is room for the stretch that is run through."""
+    num, keep, stretch = np.uintp(len(mean)), 1.0 - weight, (memory - 1) >> 2
+    left = keep**stretch
+    for lane in range(num):
+        mean[lane], newer[lane] = 0.0, 0.0
+    for row in range(begin - memory + 1, begin + 1):
+        old, there = np.uintp(row & LAST_ROW), np.uintp(first + (row >> BLOCK_BITS))
+        share = weight if row > begin - memory + 1 else 1.0
+        for lane in range(num):
+            newer[lane] = keep * newer[lane] + share * values[old, there + lane]
+        if row in (begin - 3 * stretch, begin - 2 * stretch, begin - stretch, begin):
+            for lane in range(num):
+                mean[lane] = mean[lane] * left + newer[lane]
+                newer[lane] = 0.0
 
 
-@njit(cache=True, nogil=True)
-def _join(mean: Lanes, left: float, newer: Lanes) -> None:
-    """Adds the mean of a newer stretch, which begins at 0 again."""
-    for lane in range(len(mean)):
-        mean[lane] = mean[lane] * left + newer[lane]
-        newer[lane] = 0.0
-
-
-@njit(cache=True, nogil=True)
-def _write(out: Column, lanes: Lanes, row: int, first: int) -> None:
-    to = out[row, first : first + len(lanes)]
-    for lane in range(len(lanes)):
-        to[lane] = lanes[lane]
-
-
-@njit(cache=True, nogil=True)
+@_compiled
 def rolling_max(values: Column, window: int) -> Column:
     """The largest of the last `window` bars: exact, so nothing has to be started afresh.
 
     The maxima of 1, 2, 4, ... bars are each two of the ones before, and the last step joins two that overlap.
     """
-    lanes = values.shape[1]
     largest, reach = values, 1
+    first_number = _first_number(values)
     while reach < window:
         step = min(reach, window - reach)
-        longer = _unknown_before(_first_number(largest) + step, lanes)
-        for begin, first, stop in _stretches(_first_number(largest) + step, lanes):
+        full = first_number + reach + step - 1
+        longer = _unknown_before(full, values.shape[1])
+        for begin, first, stop in _stretches(full, values.shape[1]):
+            num, here = np.uintp(stop - first), np.uintp(first)
             for row in range(begin, BLOCK):
-                new, old, both = (
-                    largest[row, first:stop],
-                    _past(largest, row - step, first, stop),
-                    longer[row, first:stop],
-                )
-                for lane in range(len(new)):
-                    both[lane] = max(old[lane], new[lane])
+                gone = row - step
+                new, old, there = np.uintp(row), np.uintp(gone & LAST_ROW), np.uintp(first + (gone >> BLOCK_BITS))
+                for lane in range(num):
+                    longer[new, here + lane] = max(largest[old, there + lane], largest[new, here + lane])
         largest, reach = longer, reach + step
     return largest
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@_compiled
 def rolling_mean_deviation(values: Column, means: Column, window: int, cut: bool) -> Column:
     """The mean of |x - mean of the window| over the last `window` bars, every window from scratch.
 
@@ -321,20 +290,22 @@ def rolling_mean_deviation(values: Column, means: Column, window: int, cut: bool
     full = _first_full(values, window, cut)
     out = _unknown_before(full, values.shape[1])
     for begin, first, stop in _stretches(full, values.shape[1]):
-        if first == stop:
-            continue
+        num, here = np.uintp(stop - first), np.uintp(first)
+        total = np.empty(num)
         for row in range(begin, BLOCK):
-            centre, total = means[row, first:stop], out[row, first:stop]
-            total[:] = 0.0
-            for back in range(window):
-                old = _past(values, row - back, first, stop)
-                for lane in range(len(total)):
-                    total[lane] += abs(old[lane] - centre[lane])
-            total /= window
+            new = np.uintp(row)
+            for lane in range(num):
+                total[lane] = 0.0
+            for past in range(row, row - window, -1):
+                old, there = np.uintp(past & LAST_ROW), np.uintp(first + (past >> BLOCK_BITS))
+                for lane in range(num):
+                    total[lane] += abs(values[old, there + lane] - means[new, here + lane])
+            for lane in range(num):
+                out[new, here + lane] = total[lane] / window
     return out
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def store_rows(block: NDArray[np.float32], out: NDArray[np.float32], begin: int) -> None:
     """Writes the bars of block [BLOCK, F, lanes] from number `begin` on as the rows of out [n, F].
 

@@ -115,7 +115,9 @@ class Measures:
 
     def laid_out(self, values: NDArray[np.float64]) -> Column:
         """The values of the bars, shape [n], as a column."""
-        return lay_out(values, self.minute % BLOCK)
+        given = values.view()
+        given.flags.writeable = False  # columns of a frame are, others not: the kernel is compiled once for both
+        return lay_out(given, self.minute % BLOCK)
 
     def newest(self, values: Column) -> float:
         """The value of the last bar."""
