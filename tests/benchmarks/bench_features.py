@@ -7,7 +7,8 @@ each counts, by wall clock and by the processor time of this process, which neig
 are the ones of the tests' oracle, converted to the same float32 matrix. TA-Lib has no counterpart of many of the 72: it
 computes only what it has functions for (its subset), and ours is timed again on the same subset, also on one thread; so
 does polars, with its rolling and exponential means, on a subset of that (its own threads are as many as it likes). The floor
-is the memory alone: a matrix of this size, made and written once.
+is the memory alone: a matrix of this size, made and written once. Three symbols are taken as a retrain has them: all their
+matrices kept, ours and the floor in two threads, one symbol in each, pandas one symbol after another.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,17 @@ def first_touch(rows: int) -> np.ndarray:
     out = np.empty((rows, len(FEATURE_NAMES)), dtype=np.float32)
     out.fill(1.0)
     return out
+
+
+def three_symbols(one_symbol: Callable[[], np.ndarray], threads: int) -> list[np.ndarray]:
+    """Three matrices, `threads` of them at a time."""
+    with ThreadPoolExecutor(threads) as pool:
+        return [task.result() for task in [pool.submit(one_symbol) for _ in range(3)]]
+
+
+def pandas_matrix(candles: pd.DataFrame) -> np.ndarray:
+    """The oracle's features as the matrix that ours is."""
+    return np.ascontiguousarray(pandas_features(candles)[list(FEATURE_NAMES)].to_numpy(dtype=np.float32))
 
 
 def talib_subset(candles: pd.DataFrame) -> np.ndarray:
@@ -164,12 +177,13 @@ def bench(candles: pd.DataFrame, rounds: int) -> dict[str, Any]:
     variants: dict[str, Callable[[], object]] = {
         "ours_1_thread": lambda: compute_features(candles),
         "ours_2_threads": lambda: compute_features(candles, threads=2),
-        "pandas": lambda: np.ascontiguousarray(
-            pandas_features(candles)[list(FEATURE_NAMES)].to_numpy(dtype=np.float32)
-        ),
+        "pandas": lambda: pandas_matrix(candles),
         "ours_talib_subset": lambda: compute_features(candles, features=selected(TALIB_SUBSET)),
     }
     variants["first_touch"] = lambda: first_touch(len(candles))
+    variants["ours_3_symbols_2_threads"] = lambda: three_symbols(lambda: compute_features(candles), 2)
+    variants["pandas_3_symbols"] = lambda: three_symbols(lambda: pandas_matrix(candles), 1)
+    variants["first_touch_3_symbols_2_threads"] = lambda: three_symbols(lambda: first_touch(len(candles)), 2)
     if _installed("talib", "TA-Lib"):
         variants["talib_subset"] = lambda: talib_subset(candles)
     if _installed("polars", "polars"):
@@ -184,6 +198,8 @@ def bench(candles: pd.DataFrame, rounds: int) -> dict[str, Any]:
         ("polars_subset", "ours_polars_subset"),
         ("ours_1_thread", "first_touch"),
         ("ours_2_threads", "first_touch"),
+        ("pandas_3_symbols", "ours_3_symbols_2_threads"),
+        ("ours_3_symbols_2_threads", "first_touch_3_symbols_2_threads"),
     ]
     ratios = {
         f"{slow} / {fast}": {
@@ -209,7 +225,7 @@ def tell(result: dict[str, Any], rounds: int) -> None:
     print(f"72 features, {result['rows']:,} rows, {result['cores']} cores, best of {rounds} rounds")
     for group, unit in (("seconds", "s"), ("ratios", "x")):
         for name, value in result[group].items():
-            print(f"  {name:36s} wall {value['wall']:6.2f} {unit}   cpu {value['cpu']:6.2f} {unit}")
+            print(f"  {name:58s} wall {value['wall']:6.2f} {unit}   cpu {value['cpu']:6.2f} {unit}")
     worst = result["worst_difference_from_pandas"]
     print(f"  worst difference from pandas: {worst['feature']}, {worst['std']:.1e} of its standard deviation")
 
