@@ -21,6 +21,9 @@ from models_lib.features.sets import CURRENT, FeatureSet
 NEWEST_ROW_BARS: Final = DEPENDENCY_BARS + BLOCK
 """Bars to keep for the newest row, itself included: what it depends on, from the beginning of a block."""
 
+NEAR_BARS: Final = 3 * BLOCK
+"""Bars before the newest one's block that most features do with: two blocks for their windows, one in which a window of windows begins."""
+
 
 def newest_features(
     minute: int, columns: Sequence[NDArray[np.float64]], *, features: FeatureSet = CURRENT
@@ -39,11 +42,17 @@ def newest_features(
     num_bars = len(columns[0])
     if num_bars <= WARM_UP_BARS:
         raise ValueError(f"the newest row needs more than {WARM_UP_BARS} bars, got {num_bars}")
-    num_used = DEPENDENCY_BARS + minute % BLOCK + 1
-    cut = num_bars >= num_used
-    open_, high, low, close, volume = (column[-num_used:] for column in columns)
-    measures = Measures(minute - len(close) + 1, open_=open_, high=high, low=low, close=close, volume=volume, cut=cut)
+    near, far = _measures(minute, columns, NEAR_BARS), _measures(minute, columns, DEPENDENCY_BARS)
     row = np.empty(len(features.features), dtype=np.float32)
     for place, feature in enumerate(features.features):
+        measures = near if feature.warm_up_bars <= NEAR_BARS - BLOCK else far
         row[place] = measures.newest(feature.compute(measures))
     return row
+
+
+def _measures(minute: int, columns: Sequence[NDArray[np.float64]], earlier_bars: int) -> Measures:
+    """Over the block of the newest bar and this many bars before it, or the whole segment when it is shorter."""
+    num_used = earlier_bars + minute % BLOCK + 1
+    cut = len(columns[0]) >= num_used
+    open_, high, low, close, volume = (column[-num_used:] for column in columns)
+    return Measures(minute - len(close) + 1, open_=open_, high=high, low=low, close=close, volume=volume, cut=cut)
