@@ -1,15 +1,17 @@
 """Compares the shipped training with an earlier one on the test rows of a folder of candles: not worse, or by how much.
 
-    python -m studies.earlier --candles DIR [--symbols BTC-USD,ETH-USD] [--set training.max_epochs=6]
+    python -m studies.earlier --candles DIR [--symbols BTC-USD,ETH-USD] [--seeds 3] [--set training.max_epochs=6]
 
 The earlier training takes torch's autograd and optimiser for every step and the values given by `--set`; the shipped one
-is the product's own. Same arrays, same seed. One line a symbol and figure: earlier, shipped, shipped minus earlier with its 95 %
-interval from the moving-block bootstrap of the judgement, on the same blocks for both.
+is the product's own. Same arrays, same seeds. One line a symbol and figure: earlier, shipped, shipped minus earlier with its 95 %
+interval from the moving-block bootstrap of the judgement, on the same blocks for both. Each figure is the mean over the
+seeds, since two trainings that differ in nothing but the seed differ too.
 """
 
 import argparse
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +54,7 @@ class Answers:
 
 
 def train_and_test(
-    data: TrainingData, test: NDArray[np.int64], config: RunConfig, *, symbol: str, stepper: StepperKind | None
+    data: TrainingData, test: NDArray[np.int64], config: RunConfig, *, seed: int, stepper: StepperKind | None
 ) -> Answers:
     """One training, and its figures on the test rows."""
     began = time.monotonic()
@@ -61,7 +63,7 @@ def train_and_test(
         network=config.network,
         training=config.training,
         gates=config.gates,
-        seed=symbol_seed(config.training.seed, symbol),
+        seed=seed,
         stepper=stepper,
     )
     seconds = time.monotonic() - began
@@ -80,17 +82,23 @@ def train_and_test(
     )
 
 
-def calibration_interval(earlier: Answers, shipped: Answers, section: EvaluationSection) -> tuple[float, float]:
-    """95 % interval of ECE(shipped) - ECE(earlier), float64, from resampled blocks of consecutive rows.
+def calibration_interval(
+    earlier: Sequence[Answers], shipped: Sequence[Answers], section: EvaluationSection
+) -> tuple[float, float]:
+    """95 % interval of ECE(shipped) - ECE(earlier), means over seeds, from resampled blocks of consecutive rows.
 
     A calibration error is no mean over rows, so each resample sums confidence minus correctness by bin: with one cumulative
     sum a bin, a block is a difference of two of its values.
     """
-    rows, length = len(earlier.nll), block_bars(len(earlier.nll), section)
+    rows = len(earlier[0].nll)
+    length = block_bars(rows, section)
     generator = np.random.default_rng(section.bootstrap_seed)
     starts = generator.integers(0, rows - length + 1, size=(section.bootstrap_samples, rows // length))
-    errors = [_resampled_errors(answers, starts, length, section.ece_bins) for answers in (earlier, shipped)]
-    low, high = np.quantile(errors[1] - errors[0], [0.025, 0.975])
+    before, after = (
+        np.mean([_resampled_errors(answers, starts, length, section.ece_bins) for answers in side], axis=0)
+        for side in (earlier, shipped)
+    )
+    low, high = np.quantile(after - before, [0.025, 0.975])
     return float(low), float(high)
 
 
@@ -104,31 +112,41 @@ def _resampled_errors(answers: Answers, starts: NDArray[np.int64], length: int, 
     return total / (starts.shape[1] * length)
 
 
-def lines(symbol: str, earlier: Answers, shipped: Answers, section: EvaluationSection) -> list[str]:
-    """A line a figure, and one on the time."""
-    blocks = Blocks(len(earlier.nll), section)
+def lines(symbol: str, earlier: Sequence[Answers], shipped: Sequence[Answers], section: EvaluationSection) -> list[str]:
+    """A line a figure, and one on the time; the trainings of each side differ in their seeds."""
+    rows = len(earlier[0].nll)
+    blocks = Blocks(rows, section)
 
-    def line(name: str, figure: Callable[[Answers], float], interval: tuple[float, float] | None) -> str:
-        before, after = figure(earlier), figure(shipped)
-        ends = "not measured" if interval is None else f"{interval[0]:+.4f} to {interval[1]:+.4f}"
-        return f"{symbol:8} {name:8} {before:9.4f} {after:9.4f} {after - before:+9.4f}  {ends}"
+    def of_rows(name: str, figure: Callable[[Answers], Floats]) -> str:
+        before, after = (np.mean([figure(answers) for answers in side], axis=0) for side in (earlier, shipped))
+        interval = blocks.mean(after - before)
+        ends = None if interval is None else (interval.low, interval.high)
+        return _line(symbol, name, float(before.mean()), float(after.mean()), ends)
 
-    def of_means(per_row: Floats) -> tuple[float, float] | None:
-        interval = blocks.mean(per_row)
-        return None if interval is None else (interval.low, interval.high)
+    def calibration(side: Sequence[Answers]) -> float:
+        return statistics.mean(
+            expected_calibration_error(answers.confidence, answers.correct > 0.0, bins=section.ece_bins)
+            for answers in side
+        )
 
-    def calibration(answers: Answers) -> float:
-        return expected_calibration_error(answers.confidence, answers.correct > 0.0, bins=section.ece_bins)
-
+    seconds = [statistics.mean(answers.seconds for answers in side) for side in (earlier, shipped)]
+    epochs = [statistics.mean(answers.epochs for answers in side) for side in (earlier, shipped)]
     return [
-        line("accuracy", lambda answers: float(answers.correct.mean()), of_means(shipped.correct - earlier.correct)),
-        line("nll", lambda answers: float(answers.nll.mean()), of_means(shipped.nll - earlier.nll)),
-        line("ece", calibration, calibration_interval(earlier, shipped, section)),
+        of_rows("accuracy", lambda answers: answers.correct),
+        of_rows("nll", lambda answers: answers.nll),
+        _line(
+            symbol, "ece", calibration(earlier), calibration(shipped), calibration_interval(earlier, shipped, section)
+        ),
         (
-            f"{symbol:8} {'training':8} {earlier.seconds:7.1f} s {shipped.seconds:7.1f} s   "
-            f"{earlier.epochs} epochs, {shipped.epochs} epochs; {len(earlier.nll):,} test rows"
+            f"{symbol:8} {'training':8} {seconds[0]:7.1f} s {seconds[1]:7.1f} s   "
+            f"{epochs[0]:.1f} epochs, {epochs[1]:.1f} epochs; {rows:,} test rows, {len(earlier)} seeds"
         ),
     ]
+
+
+def _line(symbol: str, name: str, before: float, after: float, interval: tuple[float, float] | None) -> str:
+    ends = "not measured" if interval is None else f"{interval[0]:+.5f} to {interval[1]:+.5f}"
+    return f"{symbol:8} {name:8} {before:9.4f} {after:9.4f} {after - before:+9.5f}  {ends}"
 
 
 def main() -> None:
@@ -136,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candles", type=Path, required=True)
     parser.add_argument("--symbols", default="BTC-USD,ETH-USD,SOL-USD")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
         "--set", action="append", default=[], metavar="dotted.key=value", help="of the earlier training"
     )
@@ -145,8 +164,9 @@ def main() -> None:
     print("symbol   figure     earlier   shipped    change  95 % interval of the change", flush=True)
     for symbol in arguments.symbols.split(","):
         data, test = prepare(symbol, arguments.candles, shipped)
-        before = train_and_test(data, test, earlier, symbol=symbol, stepper=TorchStepper)
-        after = train_and_test(data, test, shipped, symbol=symbol, stepper=None)
+        seeds = [symbol_seed(shipped.training.seed + number, symbol) for number in range(arguments.seeds)]
+        before = [train_and_test(data, test, earlier, seed=seed, stepper=TorchStepper) for seed in seeds]
+        after = [train_and_test(data, test, shipped, seed=seed, stepper=None) for seed in seeds]
         print("\n".join(lines(symbol, before, after, shipped.evaluation)), flush=True)
 
 

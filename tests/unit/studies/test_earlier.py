@@ -29,19 +29,21 @@ def test_interval_is_that_of_blocks_written_out_row_by_row() -> None:
             for one in (earlier, shipped)
         ]
         apart.append(errors[1] - errors[0])
-    assert np.allclose(calibration_interval(earlier, shipped, SECTION), np.quantile(apart, [0.025, 0.975]), atol=1e-12)
+    assert np.allclose(
+        calibration_interval([earlier], [shipped], SECTION), np.quantile(apart, [0.025, 0.975]), atol=1e-12
+    )
 
 
 def test_overstated_confidence_lies_above_0_and_the_same_training_at_0() -> None:
     earlier = answers(3)
-    low, _ = calibration_interval(earlier, answers(4, overstated=0.2), SECTION)
+    low, _ = calibration_interval([earlier], [answers(4, overstated=0.2)], SECTION)
     assert low > 0.0
-    assert calibration_interval(earlier, earlier, SECTION) == (0.0, 0.0)
+    assert calibration_interval([earlier], [earlier], SECTION) == (0.0, 0.0)
 
 
 def test_lines_say_earlier_shipped_and_the_change() -> None:
-    accuracy, nll, ece, training = lines("BTC-USD", answers(5), answers(5), SECTION)
+    accuracy, nll, ece, training = lines("BTC-USD", [answers(5), answers(6)], [answers(5), answers(6)], SECTION)
     assert accuracy.split()[1] == "accuracy"
-    assert accuracy.endswith("+0.0000 to +0.0000")
+    assert accuracy.endswith("+0.00000 to +0.00000")
     assert [nll.split()[1], ece.split()[1]] == ["nll", "ece"]
-    assert "3 epochs, 3 epochs; 1,000 test rows" in training
+    assert "3.0 epochs, 3.0 epochs; 1,000 test rows, 2 seeds" in training
