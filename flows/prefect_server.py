@@ -164,10 +164,12 @@ def main(arguments: list[str] | None = None) -> None:
     import uvicorn  # noqa: PLC0415  the parent must not wait for these
     from prefect.server.api.server import create_app  # noqa: PLC0415
 
+    from flows.route_order import ASKED_BY_RUNS, put_first  # noqa: PLC0415
     from flows.sqlite_writers import let_writers_wait  # noqa: PLC0415
 
     let_writers_wait()
     app = create_app(ephemeral=True, final=True)
+    put_first(app, ASKED_BY_RUNS)
     gc.freeze()
     gc.enable()
     uvicorn.run(app, fd=chosen.socket, log_level="error", lifespan="on")

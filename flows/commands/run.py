@@ -67,15 +67,17 @@ def _run(params: RetrainParams, config: RunConfig, own_server: OwnServer | None,
     from models_lib.steps.summary import RunSummary
     from tasks.ui.runs import MANUAL, RETRAIN
 
-    if own_server:
-        own_server.wait_until_it_answers()
-    # No step before the training's end asks the network anything in this process: torch is loaded beside the first ones.
+    # No step before the training's end asks the network anything in this process: torch is loaded beside the server's
+    # start and the first ones.
     threading.Thread(
         target=importlib.import_module, args=("models_lib.networks.onnx_graph",), name="load-torch"
     ).start()
     # Nobody looks for the heartbeats of a server that ends with this run, and each flow run waits a second for its last.
+    # Prefect reads all its settings anew for that: before the server is waited for, not after.
     settings = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if own_server else {}
     with progress_on_stderr(), tags(RETRAIN, MANUAL), temporary_settings(settings):
+        if own_server:
+            own_server.wait_until_it_answers()
         state = train_all(params, return_state=True)
     answer = state.result(raise_on_failure=False)
     match answer:

@@ -8,7 +8,6 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models_lib.candles.coverage import MINUTES_A_DAY
 from models_lib.config import RunConfig
 from models_lib.errors import ConfigError, DataError, TransientError
 
@@ -127,6 +126,8 @@ def _check_exchange(config: RunConfig, home: Path) -> None:
 
 
 def _refuse_short_history(exchange: "CcxtExchange", days: int) -> None:
+    from models_lib.candles.coverage import MINUTES_A_DAY  # noqa: PLC0415 - pyarrow only where it is used
+
     minutes = exchange.history_minutes
     if minutes is not None and minutes < days * MINUTES_A_DAY:
         raise ConfigError(

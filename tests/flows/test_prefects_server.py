@@ -6,13 +6,16 @@ import socket
 from pathlib import Path
 
 import pytest
+from prefect.server.api.server import create_app
 from prefect.server.database.configurations import AioSqliteConfiguration
 from prefect.settings import Settings
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from starlette.routing import BaseRoute
 
 from flows import prefect_environment
 from flows.loopback import listen_on_loopback
+from flows.route_order import ASKED_BY_RUNS, api_routes, prefix_of, put_first
 from flows.sqlite_writers import let_writers_wait
 from tests.flows.running import crpbot
 
@@ -59,6 +62,25 @@ def test_answers_on_an_accepted_connection_are_sent_at_once() -> None:
         accepted, _ = listening.accept()
         with accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_routers_that_a_run_asks_come_first_and_take_no_request_from_another() -> None:
+    """Only where no other router's paths begin alike, the order decides nothing but the time."""
+    app = create_app(ephemeral=True, ignore_cache=True)
+    before = [prefix_of(route) for route in api_routes(app)]
+    put_first(app, ASKED_BY_RUNS)
+    after = [prefix_of(route) for route in api_routes(app)]
+    assert tuple(after[: len(ASKED_BY_RUNS)]) == ASKED_BY_RUNS
+    assert after[len(ASKED_BY_RUNS) :] == [prefix for prefix in before if prefix not in ASKED_BY_RUNS]
+    unprefixed = [path for route in api_routes(app) if prefix_of(route) == "" for path in paths_of(route)]
+    for prefix in ASKED_BY_RUNS:
+        alike = [other for other in (*before, *unprefixed) if f"{other}/".startswith(f"{prefix}/")]
+        assert alike == [prefix]
+
+
+def paths_of(route: BaseRoute) -> list[str]:
+    """Of the routes of a router without a prefix."""
+    return [one.path for one in route.original_router.routes]  # type: ignore[attr-defined]
 
 
 def test_every_setting_is_one_that_prefect_knows(tmp_path: Path) -> None:
