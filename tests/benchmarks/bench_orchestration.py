@@ -5,6 +5,8 @@ turns, with as many threads. The difference is Prefect's import, its server, its
 and the summary: all that is not library work. Wall seconds are what a person waits; seconds of the processor are what
 other programs on the machine disturb little.
 
+Neither deploys: that is work of the steps as well (summary.json tells its seconds), and it is left out on both sides.
+
 The home has seen two other runs before, as every night but the first. The first run in a home also creates Prefect's
 database, which is told apart.
 
@@ -35,6 +37,7 @@ from models_lib.steps.plan import plan_run
 from models_lib.steps.summary import parallel_symbols
 from studies.retrain import retrain
 
+NOT_DEPLOYED = ("deployment.target=null",)
 SHORT = (
     "data.days=14",
     "training.max_epochs=1",
@@ -66,16 +69,17 @@ class Costs:
 def settings_of(num_symbols: int) -> tuple[str, ...]:
     """The default market for the three default symbols, a short one for more."""
     if num_symbols == len(RunConfig().symbols):
-        return ()
+        return NOT_DEPLOYED
     names = ", ".join(f"S{number:03d}-USD" for number in range(num_symbols))
-    return (f"symbols=[{names}]", *SHORT)
+    return (f"symbols=[{names}]", *SHORT, *NOT_DEPLOYED)
 
 
 def as_a_run(settings: Sequence[str], *, keep: Path | None = None) -> Costs:
     """`crpbot run` in a new home, after two short runs of symbols of their own, which leave it nothing to take over."""
     with _home(keep) as home:
         first, second = (
-            _timed(home, [*_RUN, *_words((*SHORT, f"symbols=[{name}]"))]) for name in ("ONE-USD", "TWO-USD")
+            _timed(home, [*_RUN, *_words((*SHORT, *NOT_DEPLOYED, f"symbols=[{name}]"))])
+            for name in ("ONE-USD", "TWO-USD")
         )
         return Costs(first, second, _timed(home, [*_RUN, *_words(settings)]))
 
