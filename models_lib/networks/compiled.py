@@ -42,6 +42,18 @@ def _relu(value: np.float32) -> np.float32:
 
 
 @_compiled
+def _mean_of(x: Floats, mean: Floats) -> None:
+    """Fills the mean of the rows."""
+    rows, width = x.shape
+    mean[:] = _ZERO
+    for i in range(rows):
+        row = x[i]
+        for j in range(width):
+            mean[j] += row[j]
+    mean *= _ONE / np.float32(rows)
+
+
+@_compiled
 def _distances(x: Floats, origin: Floats, distances: Floats, squares: Floats) -> None:
     """Fills the sums over the rows of their distances from the origin, and of the squares of these."""
     rows, width = x.shape
@@ -59,16 +71,17 @@ def _distances(x: Floats, origin: Floats, distances: Floats, squares: Floats) ->
 def column_moments(x: Floats, mean: Floats, scale: Floats, running_mean: Floats, running_variance: Floats) -> None:
     """Fills mean and 1 / deviation [W] of the columns, and moves the running statistics, by the unbiased variance.
 
-    One pass: the sums are of distances from the first row, which lies among the others, so that far from zero they keep the
-    digits that a sum of plain squares loses.
+    One pass: the sums are of distances from the mean of the first rows, so that far from zero they keep the digits that a
+    sum of plain squares loses. Of several rows, because one alone may lie far from the others.
     """
     rows, width = x.shape
-    first = x[0]
     mean[:] = _ZERO
     scale[:] = _ZERO
-    part = np.empty((2, width), np.float32)
+    part = np.empty((3, width), np.float32)
+    origin = part[2]
+    _mean_of(x[:_BLOCK], origin)
     for start in range(0, rows, _BLOCK):
-        _distances(x[start : start + _BLOCK], first, part[0], part[1])
+        _distances(x[start : start + _BLOCK], origin, part[0], part[1])
         mean += part[0]
         scale += part[1]
     share, unbiased = _ONE / np.float32(rows), np.float32(rows / (rows - 1))
@@ -76,7 +89,7 @@ def column_moments(x: Floats, mean: Floats, scale: Floats, running_mean: Floats,
         shift = mean[j] * share
         variance = scale[j] * share - shift * shift
         variance = _relu(variance)
-        mean[j] = first[j] + shift
+        mean[j] = origin[j] + shift
         scale[j] = _ONE / np.sqrt(variance + _EPSILON)
         running_mean[j] += _MOMENTUM * (mean[j] - running_mean[j])
         running_variance[j] += _MOMENTUM * (variance * unbiased - running_variance[j])

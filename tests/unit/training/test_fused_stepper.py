@@ -11,8 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from models_lib.config import NetworkSection, TrainingSection
 from models_lib.errors import TrainingError
-from models_lib.networks import DirectionNetwork, build_network, loss_function
+from models_lib.networks import DirectionNetwork, build_network, compiled, loss_function
 from models_lib.networks.dropout import MaskPool
+from models_lib.networks.norms import EPSILON, MOMENTUM
 from models_lib.training.average import WeightAverage
 from models_lib.training.checkpoints import Moving
 from models_lib.training.choice import forward_of, stepper_kind
@@ -251,6 +252,19 @@ def test_columns_far_from_zero_keep_their_digits(family):
     ours, theirs = network.norms[0].running_var.double(), definition.norms[0].running_var
     # at 1,000 neighbours of float32 are 6e-5 apart, a ten-thousandth of the deviation, 0.6
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(("count", "outlier"), [(512, 10.0), (1_024, 100.0), (65_536, 100.0)])
+def test_row_that_lies_far_out_costs_its_columns_no_digits(count, outlier):
+    """Whichever row it is: the first one, too."""
+    x = torch.randn(count, 16, generator=torch.Generator().manual_seed(6))
+    x[0] = outlier
+    mean, scale, running_mean, running_variance = np.zeros((4, 16), np.float32)
+    compiled.column_moments(x.numpy(), mean, scale, running_mean, running_variance)
+    exact = x.double().numpy()
+    # of 65,536 rows, one of them 100 deviations out, torch's own variance is 2.5e-5 off
+    np.testing.assert_allclose(scale, 1.0 / np.sqrt(exact.var(axis=0) + EPSILON), rtol=4e-6)
+    np.testing.assert_allclose(running_variance, MOMENTUM * exact.var(axis=0, ddof=1), rtol=8e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
