@@ -29,6 +29,7 @@ from models_lib.training.stepping import Rows, StepMeans, not_finite
 
 _ALIGNED = 16
 """Floats in a line of the cache, at whose start each tensor begins."""
+_NOTHING = torch.zeros(())
 
 
 class FusedStepper:
@@ -199,7 +200,7 @@ class _Update:
             parameter.grad = _view(gradient, start, parameter)
 
     def adopt_state(self) -> None:
-        """Makes the optimiser's moments views of the vectors, with the numbers that a checkpoint gave them."""
+        """Makes the optimiser's moments views of the vectors, with the numbers that it has; 0 where it has none."""
         for index, (parameter, start) in enumerate(zip(self._parameters, self._places, strict=True)):
             state = self._optimizer.state[parameter]
             own = {
@@ -208,8 +209,7 @@ class _Update:
                 "exp_avg_sq": _view(self._second, start, parameter),
             }
             for name, view in own.items():
-                if name in state:
-                    view.copy_(state[name])
+                view.copy_(state.get(name, _NOTHING))
             state.update(own)
 
     def gradient_norm(self) -> float:

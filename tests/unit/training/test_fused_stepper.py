@@ -319,6 +319,21 @@ def test_optimiser_that_has_stepped_by_itself_goes_on():
 
 
 @pytest.mark.parametrize("kind", [FusedStepper, TorchStepper])
+def test_state_of_the_beginning_begins_anew(kind):
+    """Before the first step the optimiser has no moments; taken back to there, it has none of the steps since."""
+    data = rows_of(count=512, num_features=72, seed=2)
+    side = Side(kind, "v8", data)
+    beginning = side.moving.tensors()
+    side.epoch(1)
+    ends = side.moving.tensors()
+    side.epoch(2)
+    side.moving.restore(beginning)
+    side.epoch(1)
+    for name, tensor in side.moving.tensors().items():
+        np.testing.assert_array_equal(tensor, ends[name], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", [FusedStepper, TorchStepper])
 @pytest.mark.parametrize(
     ("value", "what"), [(float("inf"), "loss is nan"), (float("nan"), "loss is nan"), (1e25, "gradient norm is inf")]
 )
