@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from models_lib.networks.losses import SMALLEST_MISS
 from models_lib.networks.norms import EPSILON, MOMENTUM
 
 Floats = NDArray[np.float32]
@@ -333,7 +334,7 @@ def loss_and_gradient(  # noqa: PLR0917, C901  as above; the loops are sums over
             target_mass += target[c]
         slope = 1.0
         if gamma > 0.0:
-            missed = -math.expm1(-loss)
+            missed = max(-math.expm1(-loss), SMALLEST_MISS)
             slope = missed**gamma + gamma * missed ** (gamma - 1.0) * math.exp(-loss) * loss
             loss *= missed**gamma
         weight = alpha * weights[classes[chosen[i]]] / rows

@@ -16,6 +16,9 @@ from models_lib.config import TrainingSection
 from models_lib.errors import DataError
 from models_lib.networks.direction import NUM_CLASSES
 
+SMALLEST_MISS = torch.finfo(torch.float32).tiny
+"""Of 1 - p in the focal loss."""
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(logits [B, 3], classes [B] int64) -> the mean loss of the batch, a scalar."""
 
@@ -31,9 +34,10 @@ def smoothed_cross_entropy(logits_BC: Tensor, classes_B: Tensor, *, targets_CC: 
 def focal(ce_B: Tensor, *, alpha: float, gamma: float) -> Tensor:
     """Focal loss [B] = alpha (1 - p)^gamma ce with p = exp(-ce) (Lin et al. 2017, with the smoothed cross-entropy).
 
-    alpha is one number for all classes: it scales the loss and changes no optimum.
+    alpha is one number for all classes: it scales the loss and changes no optimum. Below the smallest number 1 - p does not
+    count: at 0 a gamma below 1 would have an infinite slope, and infinity times a loss of 0 is not a number.
     """
-    return alpha * (-torch.expm1(-ce_B)).pow(gamma) * ce_B
+    return alpha * (-torch.expm1(-ce_B)).clamp_min(SMALLEST_MISS).pow(gamma) * ce_B
 
 
 def smoothed_targets(label_smoothing: float) -> Tensor:

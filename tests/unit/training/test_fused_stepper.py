@@ -334,6 +334,21 @@ def test_state_of_the_beginning_begins_anew(kind):
 
 
 @pytest.mark.parametrize("kind", [FusedStepper, TorchStepper])
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_row_of_which_the_network_is_certain_has_a_focal_loss(kind, gamma):
+    """Where 1 - p rounds to 0 its power below 0 is infinite, and the limit of its product with the loss is 0."""
+    rows = rows_of(count=64, num_features=72, seed=2)
+    rows.classes[:] = 1
+    side = Side(kind, "v6", rows, dropout=0.0, options={"loss": "focal", "focal_gamma": gamma})
+    with torch.no_grad():
+        side.network.linears[-1].weight.zero_()
+        side.network.linears[-1].bias.copy_(torch.tensor([-60.0, 60.0, 0.0]))
+    side.stepper.begin_epoch(1)
+    side.step(rows, torch.arange(64))
+    assert side.stepper.end_epoch() == StepMeans(0.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", [FusedStepper, TorchStepper])
 @pytest.mark.parametrize(
     ("value", "what"), [(float("inf"), "loss is nan"), (float("nan"), "loss is nan"), (1e25, "gradient norm is inf")]
 )
