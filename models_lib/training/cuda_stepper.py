@@ -132,8 +132,8 @@ class CudaStepper:
         return graph
 
     def _moments(self) -> tuple[int, ...]:
-        """Where the optimiser's moments lie: loading a state into it puts others in their place."""
-        return tuple(moments["exp_avg"].data_ptr() for moments in self._optimizer.state.values())
+        """Where the optimiser's moments lie, and its counts of steps: loading a state into it puts others in their place."""
+        return tuple(tensor.data_ptr() for moments in self._optimizer.state.values() for tensor in moments.values())
 
     def _move(self, batch: "_Batch", *, capturing: bool = False) -> None:
         """The step itself, from the batch's tensors alone: what is captured, so nothing in it may ask for a number."""

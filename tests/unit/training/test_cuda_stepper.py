@@ -262,6 +262,19 @@ def test_graph_is_captured_anew_for_a_loaded_state_other_rows_and_another_batch(
     assert len(graphs.captured) == 4
 
 
+@pytest.mark.parametrize("moment", ["step", "exp_avg", "exp_avg_sq"])
+def test_graph_is_captured_anew_when_any_moment_lies_elsewhere(learnable, graphs, moment):
+    """A loaded state may find some of the old places free again, and others not."""
+    definition, ours = pair(learnable(), "default", capture=True)
+    for trial in (definition, ours):
+        trial.epoch(1)
+        for moments in trial.optimizer.state.values():
+            moments[moment] = moments[moment] * 2.0
+        trial.epoch(2)
+    assert_near(ours, definition)
+    assert len(graphs.captured) == 2
+
+
 def test_replayed_step_that_is_not_finite_moves_nothing_from_there_on(learnable, graphs):
     """A row that is NaN comes sixth: the graph, captured at the fourth step, meets it without Python."""
     data = learnable()
