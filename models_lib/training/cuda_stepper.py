@@ -124,6 +124,8 @@ class CudaStepper:
         try:
             with torch.cuda.graph(graph, stream=stream):
                 self._move(batch, capturing=True)
+        except torch.OutOfMemoryError:
+            raise  # a smaller batch is the remedy, and whoever tells of it says so
         except RuntimeError as error:  # what torch raises for anything that CUDA refuses
             raise TrainingError(
                 f"a training step could not be captured as a CUDA graph in epoch {self._epoch} ({error}). "

@@ -275,6 +275,27 @@ def test_graph_is_captured_anew_when_any_moment_lies_elsewhere(learnable, graphs
     assert len(graphs.captured) == 2
 
 
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (
+            RuntimeError("operation not permitted"),
+            (TrainingError, "CUDA graph in epoch 1 .*Set training.cuda_graph=false"),
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory"), (torch.OutOfMemoryError, "^CUDA out of memory$")),
+    ],
+)
+def test_refused_capture_names_the_way_out(learnable, graphs, monkeypatch, refusal, told):
+    """But where memory is what is missing: whoever tells of that knows a better remedy."""
+
+    def refuse(graph, *, stream):
+        raise refusal
+
+    monkeypatch.setattr(torch.cuda, "graph", refuse)
+    with pytest.raises(told[0], match=told[1]):
+        pair(learnable(), "default", capture=True)[1].epoch(1)
+
+
 def test_replayed_step_that_is_not_finite_moves_nothing_from_there_on(learnable, graphs):
     """A row that is NaN comes sixth: the graph, captured at the fourth step, meets it without Python."""
     data = learnable()
