@@ -32,10 +32,6 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(width))
         self.register_buffer("running_var", torch.ones(width))
 
-    def part_weights(self) -> tuple[Tensor, Tensor]:
-        """Weights [W] of the value normalised over the batch, and of the one normalised over the row: here zeros."""
-        return self.weight, torch.zeros_like(self.weight)
-
     def forward(self, x_BW: Tensor) -> Tensor:
         """The rows, normalised per unit; in training the running statistics take a tenth of the batch's."""
         return self._normalised(x_BW, self.weight)
@@ -63,13 +59,8 @@ class AdaptiveNorm(BatchNorm):
         super().__init__(width)
         self.mix_logit = nn.Parameter(torch.tensor([math.log(mix_start / (1.0 - mix_start))]))
 
-    def part_weights(self) -> tuple[Tensor, Tensor]:
-        """Weights [W] of the value normalised over the batch, and of the one normalised over the row."""
-        batch_share = torch.sigmoid(self.mix_logit)
-        return batch_share * self.weight, (1.0 - batch_share) * self.weight
-
     def forward(self, x_BW: Tensor) -> Tensor:
         """The rows, normalised over the batch and over themselves, mixed."""
-        batch_weight_W, layer_weight_W = self.part_weights()
-        over_row_BW = functional.layer_norm(x_BW, x_BW.shape[1:], layer_weight_W, None, EPSILON)
-        return self._normalised(x_BW, batch_weight_W) + over_row_BW
+        batch_share = torch.sigmoid(self.mix_logit)
+        over_row_BW = functional.layer_norm(x_BW, x_BW.shape[1:], (1.0 - batch_share) * self.weight, None, EPSILON)
+        return self._normalised(x_BW, batch_share * self.weight) + over_row_BW
