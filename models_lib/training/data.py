@@ -38,6 +38,9 @@ class TrainingData:
                 raise ValueError(
                     f"{part} rows must lie in 0..{len(self.features) - 1}, were {rows.min()}..{rows.max()}"
                 )
-            unknown = int((self.classes[rows] < 0).sum())
+            classes = self.classes[rows]
+            unknown = int(((classes < 0) | (classes > 2)).sum())
             if unknown:
-                raise DataError(f"{unknown:,} of {rows.size:,} {part} rows have no class. Leave them out of the split.")
+                raise DataError(
+                    f"{unknown:,} of {rows.size:,} {part} rows have no class of 0..2. Leave them out of the split."
+                )

@@ -168,10 +168,12 @@ def test_a_feature_that_is_not_finite_is_refused(learnable, part):
         train(dataclasses.replace(data, features=features))
 
 
-def test_an_unknown_class_is_refused(learnable):
+@pytest.mark.parametrize("unknown", [-1, 3])
+def test_an_unknown_class_is_refused(learnable, unknown):
+    """Before a compiled loop takes it as a place, where nobody looks whether there is one."""
     data = learnable()
     classes = data.classes.copy()
-    classes[data.train_rows[5]] = -1
+    classes[data.train_rows[5]] = unknown
     with pytest.raises(DataError, match="1 of 1,000 training rows have no class"):
         dataclasses.replace(data, classes=classes)
 
