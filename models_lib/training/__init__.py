@@ -1,8 +1,8 @@
 """Fitting a network: the loop, its schedules, its history, and the process it runs in.
 
-Here: plain torch on whole arrays in memory. `trainer` is the loop, `worker` runs it as a process of its own from a
-`TrainingSpec`, `container` in AWS's container from a channel of files. Importing this package loads no torch: import
-`models_lib.training.trainer` where the loop is needed.
+Here: whole arrays in memory. `trainer` is the loop, `stepping` its step, which others do faster on their device (`choice`);
+`worker` runs it as a process of its own from a `TrainingSpec`, `container` in AWS's container from a channel of files.
+Importing this package loads no torch: import `models_lib.training.trainer` where the loop is needed.
 
 Names are imported when they are first used: the container tells of a missing library, and for that it must be importable
 without any.

@@ -1,8 +1,8 @@
 """The training loop: prepare, step, judge, keep the best, stop.
 
-Plain torch on whole arrays: the scaled training rows are made once and stay in memory (or on the CUDA device), an
-epoch is one permutation cut into batches; no loader, no worker threads. With the same seed, data and machine the
-weights are the same bit for bit.
+On whole arrays: the scaled training rows are made once and stay in memory (or on the CUDA device), an epoch is one
+permutation cut into batches; no loader, no worker threads. With the same seed, data and machine the weights are the same
+bit for bit.
 
 What does not belong here: a step (stepping.py), processes and time limits (worker.py, models_lib.backends), and the files
 that outlive the call (checkpoints.py).
