@@ -200,7 +200,7 @@ recipes = st.builds(
 @given(
     family=st.sampled_from(FAMILIES),
     training=recipes,
-    batch=st.sampled_from([64, 200, 512]),
+    batch=st.sampled_from([64, 65, 200, 512]),
     num_features=st.sampled_from([8, 72]),
     dropout=st.booleans(),
     seed=st.integers(0, 2**31),
