@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from models_lib.bundle import GateFact, RunFacts
-from models_lib.config import RunConfig
+from models_lib.config import RunConfig, identity_of_evaluation
 from models_lib.steps.provenance import Provenance
 
 
@@ -75,9 +75,11 @@ def _judged_with(config: RunConfig, verdict: Mapping[str, Any]) -> dict[str, Any
     """The configuration as plain values.
 
     The limit of a clamp stays out where there is no clamp: it decided nothing, and a trading host with a version of
-    crpbot from before it would refuse the facts of every bundle.
+    crpbot from before it would refuse the facts of every bundle. So do the controls: they say nothing about the bundle,
+    and such a host would read no test figures from its facts. The run's folder and `summary.json` have them.
     """
     tree = config.model_dump(mode="json")
+    tree["evaluation"] = identity_of_evaluation(config.evaluation)
     if verdict["metrics"].get("clamped_share") is None:
         del tree["gates"]["logit_range"]["max_clamped_share"]
     return tree

@@ -466,14 +466,16 @@ def test_champion_is_not_compared_without_labels(
 # facts
 
 
-def facts_config(market: Market, answers: ModelAnswers, bundle: Bundle) -> dict[str, object]:
+def facts_config(
+    market: Market, answers: ModelAnswers, bundle: Bundle, config: RunConfig = STRICT
+) -> dict[str, dict[str, object]]:
     judged = judge_answers(market, answers, STRICT, champion=None)
     facts = run_facts_of(
         judged.to_json(),
         run_id=judgement_run_id("compare", now=NOW),
         symbol="BTC-USD",
         bundle=bundle.hash,
-        config=STRICT,
+        config=config,
         champion=None,
         data=market.report,
         origin=HERE,
@@ -483,12 +485,22 @@ def facts_config(market: Market, answers: ModelAnswers, bundle: Bundle) -> dict[
     )
     assert facts.missing_gates() == ()
     assert facts.run_id.startswith("compare-20260115T020000Z-")
-    return facts.to_json()["config"]["gates"]["logit_range"]  # type: ignore[no-any-return]
+    return facts.to_json()["config"]  # type: ignore[no-any-return]
 
 
 def test_limit_of_a_clamp_is_told_only_where_there_is_one(market: Market, trained: Bundle) -> None:
     """Earlier hosts read the facts of a bundle and refuse settings of a gate that they do not know."""
     answers = answers_of(trained, market)
-    assert facts_config(market, answers, trained) == {"severity": "blocking", "limit": 15.0}
-    clamped = facts_config(market, replace(answers, clamped_share=0.0), trained)
+    assert facts_config(market, answers, trained)["gates"]["logit_range"] == {"severity": "blocking", "limit": 15.0}
+    clamped = facts_config(market, replace(answers, clamped_share=0.0), trained)["gates"]["logit_range"]
     assert clamped == {"severity": "blocking", "limit": 15.0, "max_clamped_share": 0.01}
+
+
+def test_controls_are_no_part_of_a_bundle_s_facts(market: Market, trained: Bundle) -> None:
+    """They change nothing about it, and earlier hosts do not know the key: it would cost them the test figures."""
+    section = STRICT.evaluation.model_copy(update={"controls": ("shuffled",)})
+    controlled = STRICT.model_copy(update={"evaluation": section})
+    answers = answers_of(trained, market)
+    told = facts_config(market, answers, trained, controlled)
+    assert "controls" not in told["evaluation"]
+    assert told == facts_config(market, answers, trained)
