@@ -23,10 +23,10 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, JsonValue, field_serializer, field_validator
 
 from models_lib.calibration import expected_calibration_error
-from models_lib.config import EvaluationSection, LabelSection
+from models_lib.config import EvaluationSection, LabelSection, identity_of_evaluation
 from models_lib.evaluation.blocks import Blocks
 from models_lib.evaluation.bootstrap import Interval
 from models_lib.evaluation.calls import call_figures, prediction_figures
@@ -159,6 +159,19 @@ class KnownBundle(_Said):
     evaluation: EvaluationSection
     """Costs, blocks and bins with which its test figures were measured."""
     test: RowFigures
+
+    @field_validator("evaluation", mode="before")
+    @classmethod
+    def _without_settings_of_newer_versions(cls, evaluation: Any) -> Any:
+        """What this version does not know, it cannot measure by; the figures that it can are worth more than a refusal."""
+        if not isinstance(evaluation, Mapping):
+            return evaluation
+        return {name: value for name, value in evaluation.items() if name in EvaluationSection.model_fields}
+
+    @field_serializer("evaluation")
+    def _as_every_version_reads_it(self, evaluation: EvaluationSection) -> dict[str, JsonValue]:
+        """Without what measures nothing: versions from before it refuse the key, and an upgrade may be taken back."""
+        return identity_of_evaluation(evaluation)
 
 
 def promised_figures(metrics: Mapping[str, Any], rows: int) -> RowFigures:

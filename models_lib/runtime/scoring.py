@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from pydantic import ValidationError
@@ -214,7 +214,7 @@ def known_bundle(bundle: Bundle) -> KnownBundle:
     evaluation, test = EvaluationSection(), RowFigures()
     if bundle.facts is not None:
         try:
-            evaluation = EvaluationSection.model_validate(bundle.facts.config.get("evaluation", {}))
+            evaluation = EvaluationSection.model_validate(_known_settings(bundle))
             test = promised_figures(bundle.facts.metrics, manifest.splits.test.rows)
         except ValidationError as error:
             faults = error.error_count()
@@ -228,6 +228,22 @@ def known_bundle(bundle: Bundle) -> KnownBundle:
         evaluation=evaluation,
         test=test,
     )
+
+
+def _known_settings(bundle: Bundle) -> Any:
+    """How the bundle's test figures were measured, as far as this version knows the settings; names the others."""
+    section = bundle.facts.config.get("evaluation", {}) if bundle.facts else {}
+    if not isinstance(section, dict):
+        return section
+    unknown = [f"evaluation.{name}" for name in section if name not in EvaluationSection.model_fields]
+    if unknown:
+        log.warning(
+            "%s: run.json of bundle %s is of a newer version; live figures are measured without its %s",
+            bundle.manifest.symbol,
+            bundle.hash,
+            ", ".join(unknown),
+        )
+    return {name: value for name, value in section.items() if name in EvaluationSection.model_fields}
 
 
 def matured_label(bar_ms: int, candles: Candles, known: KnownBundle) -> JudgedBar:

@@ -1,6 +1,7 @@
 """Scoring: labels as in the batch, figures as in the evaluation, an alarm once, and nothing lost at a restart."""
 
 import functools
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
@@ -19,7 +20,7 @@ from models_lib.labels import label_classes, label_values
 from models_lib.runtime.figures import KnownBundle, LiveFigures, Measured, RowFigures
 from models_lib.runtime.moments import from_ms
 from models_lib.runtime.outcomes import Candles
-from models_lib.runtime.scoring import Scored, Scorer, matured_label
+from models_lib.runtime.scoring import Scored, Scorer, known_bundle, matured_label
 from models_lib.runtime.state import BarRecord, RuntimeState
 from models_lib.signals.signal import Signal
 from models_lib.splits import Splits
@@ -386,3 +387,23 @@ def test_facts_of_another_version_promise_nothing_and_stop_nothing(
     assert live.own.rows > 0
     assert live.test.accuracy == Measured()
     assert "unreadable figures" in caplog.text
+
+
+def test_setting_of_a_newer_version_costs_no_test_figures_and_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    promised = bundle_of(accuracy=0.61, accuracy_interval=[0.6, 0.62])
+    assert promised.facts is not None
+    section = {**SECTION.model_dump(mode="json"), "of_tomorrow": 1}
+    facts = promised.facts.model_copy(update={"config": {**promised.facts.config, "evaluation": section}})
+    known = known_bundle(replace(promised, facts=facts))
+    assert known.test.accuracy == Measured(value=0.61, interval=(0.6, 0.62))
+    assert known.evaluation == SECTION
+    assert "evaluation.of_tomorrow" in caplog.text
+
+
+def test_what_a_newer_version_knew_of_a_bundle_is_read_after_the_way_back() -> None:
+    """An upgrade that is taken back leaves its state: bundles that it served are scored on."""
+    known = known_bundle(bundle_of(accuracy=0.61))
+    newer = json.loads(known.model_dump_json())
+    assert "controls" not in newer["evaluation"], "versions from before the controls refuse the key"
+    newer["evaluation"]["of_tomorrow"] = 1
+    assert KnownBundle.model_validate_json(json.dumps(newer)) == known
