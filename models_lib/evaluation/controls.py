@@ -98,8 +98,8 @@ def control_alarm(control: ControlName, metrics: Mapping[str, Any]) -> ControlAl
 
 
 _SPLIT: Final = (
-    "Likely: test rows among the training or validation rows, a purge or an embargo shorter than the label's span, or "
-    "test labels that reach the training in another way. Look at splits and labels"
+    "Likely: test rows among the training rows, or test labels that reach the training in another way. Look at splits and "
+    "labels"
 )
 _FUTURE: Final = (
     "Likely: a feature that reads bars after its row, a label that is among the features, or candles whose time is not "

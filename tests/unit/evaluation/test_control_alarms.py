@@ -84,6 +84,14 @@ def test_shuffled_alarm_begins_half_way_to_the_rule():
     assert "rule 75.0 %" in alarm.words
 
 
+def test_shuffled_alarm_names_only_causes_that_it_can_see():
+    """Labels of the rows beside a boundary are permuted like all others: too short a purge cannot show in them."""
+    alarm = control_alarm("shuffled", figures(accuracy=0.57, accuracy_interval=[0.56, 0.59]))
+    assert alarm is not None
+    assert "purge" not in alarm.words
+    assert "embargo" not in alarm.words
+
+
 def test_shuffled_alarm_of_a_label_without_known_part_needs_better_probabilities_too():
     """Calls of a rule of nothing were right 5 points more often than the rule's on honest candles; its NLL was worse."""
     short = {"majority_accuracy": 0.35, "mechanical_rule_accuracy": 0.34}
