@@ -44,13 +44,23 @@ class ControlTable:
         rows: cells by column, the model first.
         words: of each control, in their order.
         alarms: names of the controls that found something.
+        unmeasured: names of those that could not show anything: they failed, or what they are judged by has no interval.
         where: where they were trained.
     """
 
     rows: tuple[dict[str, str], ...]
     words: tuple[ControlWords, ...]
     alarms: tuple[str, ...]
+    unmeasured: tuple[str, ...]
     where: str
+
+    @property
+    def finding(self) -> str:
+        """What all controls together came to; silence is no finding."""
+        said = {"CONTROL ALARM": self.alarms, "Not measured": self.unmeasured}
+        return ". ".join(f"{what}: {', '.join(names)}" for what, names in said.items() if names) or (
+            "No control found anything"
+        )
 
 
 def control_table(model: Mapping[str, Any], controls: Entries, *, unpaid: bool = False) -> ControlTable | None:
@@ -70,6 +80,7 @@ def control_table(model: Mapping[str, Any], controls: Entries, *, unpaid: bool =
         rows=tuple(rows),
         words=tuple(ControlWords(control_words(entry), bool(entry["alarm"])) for entry in controls),
         alarms=tuple(entry["name"] for entry in controls if entry["alarm"]),
+        unmeasured=tuple(entry["name"] for entry in controls if not (entry["alarm"] or _is_measured(entry))),
         where=f"Trained on this machine ({', '.join(sorted(devices)) or 'no training ended'})"
         + (", and not, as the model was, as a job that is paid for." if unpaid else "."),
     )
@@ -92,6 +103,8 @@ def control_words(entry: Mapping[str, Any]) -> str:
             f"control shuffled: learned from permuted labels, it is right in {accuracy} of the test rows. "
             + _unless_measured(metrics, "accuracy", "No test label was known to it, as far as this can show.")
         )
+    if metrics.get("directional_accuracy") is None:
+        return "control signflip: it called no direction, so it shows nothing."
     direction = _with_interval(metrics, "directional_accuracy", wording.percent)
     return (
         f"control signflip: on random signs {direction} of its calls have the right direction. "
@@ -132,6 +145,14 @@ def _row(name: str, metrics: Mapping[str, Any], time: str) -> dict[str, str]:
 
 
 _TITLES = {_MODEL: "model", "shuffled": "shuffled labels", "signflip": "flipped signs"}
+
+
+_JUDGED_BY = {"shuffled": "accuracy", "signflip": "directional_accuracy"}
+"""Figure of each control without whose interval it shows nothing."""
+
+
+def _is_measured(entry: Mapping[str, Any]) -> bool:
+    return entry["metrics"] is not None and entry["metrics"].get(f"{_JUDGED_BY[entry['name']]}_interval") is not None
 
 
 def _said(metrics: Mapping[str, Any], name: str, say: Say) -> str:

@@ -99,8 +99,7 @@ def _control_pieces(report: ReportInputs, about: str) -> tuple[Piece, ...]:
     """The model beside its controls; nothing where none was asked for."""
     if report.controls is None:
         return ()
-    found = ", ".join(report.controls.alarms)
-    caption = f"{about}. {f'CONTROL ALARM: {found}' if found else 'No control found anything'}. {report.controls.where}"
+    caption = f"{about}. {report.controls.finding}. {report.controls.where}"
     return (Table(piece_key("controls", report.symbol), caption, list(report.controls.rows)),)
 
 

@@ -100,6 +100,32 @@ def test_control_without_interval_shows_nothing():
     assert "too few test rows for an interval, so it shows nothing" in control_table(MODEL, (few,)).words[0].text
 
 
+def test_control_that_calls_no_direction_says_so_and_not_that_rows_are_few():
+    silent = control("signflip", directional_accuracy=None, directional_accuracy_interval=None)
+    (said,) = control_table(MODEL, (silent,)).words
+    assert "it called no direction, so it shows nothing" in said.text
+    assert "too few test rows" not in said.text
+    assert "not measured of its calls" not in said.text
+
+
+@pytest.mark.parametrize(
+    ("controls", "said"),
+    [
+        (BOTH, "No control found anything."),
+        ((control("shuffled"), control("signflip", reason="out of memory.")), "Not measured: signflip."),
+        ((control("shuffled", accuracy_interval=None), control("signflip")), "Not measured: shuffled."),
+        ((control("signflip", directional_accuracy_interval=None),), "Not measured: signflip."),
+        ((control("shuffled", reason="out of memory."), control("signflip", alarm=ALARM)), "CONTROL ALARM: signflip."),
+    ],
+)
+def test_caption_says_that_nothing_was_found_only_where_all_was_measured(samples, controls, said):
+    report = dataclasses.replace(samples["good"], controls=control_table(MODEL, controls))
+    pieces = {piece.key: piece for piece in symbol_pieces(report, Path("/runs/report.html"))}
+    caption = pieces[f"controls-{report.symbol.lower()}"].description
+    assert said in caption
+    assert ("No control found anything" in caption) == (controls is BOTH)
+
+
 def test_lines_of_a_message_name_every_figure():
     lines = control_lines(MODEL, BOTH)
     assert lines[0].startswith(
