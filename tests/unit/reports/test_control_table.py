@@ -153,6 +153,18 @@ def test_page_names_the_alarm_beside_the_verdict_and_shows_the_table(samples, al
     assert "Controls" not in words(render_report(samples["good"]))
 
 
+def test_wide_table_is_scrolled_by_itself_and_its_caption_stays(alarmed):
+    """Eight columns need 540 pixels: on a telephone they must not make the whole page wider."""
+    page = render_report(alarmed)
+    section = page[page.index('<section id="controls">') :]
+    section = section[: section.index("</section>")]
+    before, table = section.split('<div class="wide"')
+    assert "intervals in brackets" in before
+    assert table.index("<table") < table.index("</table>") < table.index("</div>")
+    assert 'tabindex="0"' in table[: table.index("<table")], "whoever has no pointer scrolls it by keys"
+    assert ".wide { overflow-x: auto" in page
+
+
 def test_pieces_hold_the_table_and_the_words(samples, alarmed):
     pieces = {piece.key: piece for piece in symbol_pieces(alarmed, Path("/runs/report.html"))}
     key = f"controls-{alarmed.symbol.lower()}"
