@@ -59,6 +59,11 @@ class LabelValues:
     lookback_minutes: int
 
 
+def is_known_part_inside(label: LabelSection) -> bool:
+    """Whether the label's value contains its known part as a summand."""
+    return label.kind == "trend"
+
+
 def label_values(candles: pd.DataFrame, label: LabelSection) -> LabelValues:
     """The label values of every candle row, with their known part.
 
@@ -101,7 +106,7 @@ def label_values_of(
         known_part=known_part,
         forward_return=forward_return,
         volatility=_realised_volatility(log_close, first),
-        known_part_inside=label.kind == "trend",
+        known_part_inside=is_known_part_inside(label),
         span_minutes=horizon,
         lookback_minutes=label.lookback_minutes,
     )

@@ -27,6 +27,7 @@ from models_lib.evaluation.controls import control_alarm, control_seed, permuted
 from models_lib.evaluation.evaluation import evaluate
 from models_lib.features import CURRENT
 from models_lib.files import whole_file, write_json
+from models_lib.labels import is_known_part_inside
 from models_lib.steps.candles import read_candles
 from models_lib.steps.features import compute_feature_matrix
 from models_lib.steps.judgement import answers_of_predictor, evaluation_inputs
@@ -90,7 +91,7 @@ def judge_control(
         metrics, history = _figures(config, asked, folder, backend=backend)
     finally:
         _remove_data(folder)
-    alarm = control_alarm(control, metrics)
+    alarm = control_alarm(control, metrics, known_part_inside=is_known_part_inside(config.label))
     rows = asked.judged.labels
     return ControlRef(
         name=control,
