@@ -9,10 +9,14 @@ passes every gate. A control takes out what an honest model could learn and leav
   as on the real ones. Whoever still knows the direction reads it from the future.
 
 An alarm must mean something, so it is not "the lift lies above 0". On a market with random signs volatility is still
-there to be known, and that alone lifts a model of `forward_return` 3 to 4 points over the one-line rule, nearly always,
-and one of `trend` by a fifth of a point, which two years of candles show. And calls that were learned from permuted labels are no coin: each training finds another rule of nothing, which is right more
-or less often than a third, on all rows alike, so that no interval over rows knows of it. What each alarm asks instead
-stands beside it.
+there to be known, and that alone lifts a model of `forward_return` 3 to 4 points over the one-line rule, nearly
+always, and one of `trend` by a fifth of a point, which two years of candles show. And calls that were learned from
+permuted labels are no coin: each training finds another rule of nothing, which is right more or less often than a
+third, on all rows alike, so that no interval over rows knows of it. What each alarm asks instead stands beside it.
+
+What they do not find: permuted labels show rows of the test part among the training rows where the label contains the
+known past. In a label without it they stay unseen, and no label shows too short a purge, because the rows beside a boundary
+are permuted like all others.
 
 What does not belong here: the trainings (models_lib.steps.controls) and how the table looks (models_lib.reports).
 """
@@ -91,7 +95,7 @@ def control_alarm(control: ControlName, metrics: Mapping[str, Any], *, known_par
         metrics: of its test rows, with the intervals.
         known_part_inside: whether the label contains the known past (models_lib.labels).
     """
-    tells = known_part_inside and _rule_tells(metrics)
+    tells = known_part_inside and rule_tells(metrics)
     match control:
         case "shuffled":
             return _knows_the_labels(metrics, known_part_tells=tells)
@@ -107,6 +111,11 @@ _FUTURE: Final = (
     "Likely: a feature that reads bars after its row, a label that is among the features, or candles whose time is not "
     "that of their open. Cut the newest candles off and see whether earlier features change"
 )
+
+
+def rule_tells(metrics: Mapping[str, Any]) -> bool:
+    """Whether the one-line rule is right so often that knowing it would show in the accuracy."""
+    return bool(metrics["mechanical_rule_accuracy"] - metrics["majority_accuracy"] >= TELLING_GAP)
 
 
 def _knows_the_labels(metrics: Mapping[str, Any], *, known_part_tells: bool) -> ControlAlarm | None:
@@ -157,11 +166,6 @@ def _knows_the_future(metrics: Mapping[str, Any], *, known_part_tells: bool) -> 
         )
         return ControlAlarm("accuracy", low, best, words)
     return None
-
-
-def _rule_tells(metrics: Mapping[str, Any]) -> bool:
-    """Whether the one-line rule is right so often that knowing it would show in the accuracy."""
-    return bool(metrics["mechanical_rule_accuracy"] - metrics["majority_accuracy"] >= TELLING_GAP)
 
 
 def _low(metrics: Mapping[str, Any], name: str) -> float:

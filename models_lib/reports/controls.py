@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models_lib.evaluation.controls import rule_tells
 from models_lib.reports import wording
 from models_lib.reports.wording import NOT_MEASURED, Say
 
@@ -101,7 +102,7 @@ def control_words(entry: Mapping[str, Any]) -> str:
         accuracy = _with_interval(metrics, "accuracy", wording.percent)
         return (
             f"control shuffled: learned from permuted labels, it is right in {accuracy} of the test rows. "
-            + _unless_measured(metrics, "accuracy", "No test label was known to it, as far as this can show.")
+            + _unless_measured(metrics, "accuracy", _NO_LABEL_KNOWN if rule_tells(metrics) else _BLIND)
         )
     if metrics.get("directional_accuracy") is None:
         return "control signflip: it called no direction, so it shows nothing."
@@ -111,6 +112,13 @@ def control_words(entry: Mapping[str, Any]) -> str:
         + _unless_measured(metrics, "directional_accuracy", "No feature knows the future, as far as this can show.")
         + f" Its lift, {lift}, needs no knowledge of direction; as much of the model's may need none, either."
     )
+
+
+_NO_LABEL_KNOWN = "No test label was known to it, as far as this can show."
+_BLIND = (
+    "Where the one-line rule is hardly better than the majority class, this control shows next to nothing, and did so even "
+    "with all test rows among the training rows."
+)
 
 
 def control_lines(model: Mapping[str, Any], controls: Entries) -> list[str]:

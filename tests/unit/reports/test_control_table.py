@@ -14,6 +14,7 @@ from tests.unit.reports.test_report_page import words
 MODEL = {
     "accuracy": 0.741,
     "mechanical_rule_accuracy": 0.736,
+    "majority_accuracy": 0.35,
     "lift": 0.005,
     "lift_interval": [-0.003, 0.012],
     "nll": 0.588,
@@ -98,6 +99,14 @@ def test_control_that_failed_says_why_and_that_the_verdict_stands():
 def test_control_without_interval_shows_nothing():
     few = control("shuffled", accuracy_interval=None)
     assert "too few test rows for an interval, so it shows nothing" in control_table(MODEL, (few,)).words[0].text
+
+
+def test_shuffled_is_not_praised_where_it_can_show_next_to_nothing():
+    """Of `forward_return` all test rows among the training rows raised no alarm, so its silence is no good news."""
+    blind = control("shuffled", accuracy=0.42, mechanical_rule_accuracy=0.347, majority_accuracy=0.33)
+    (said,) = control_table(MODEL, (blind,)).words
+    assert "this control shows next to nothing" in said.text
+    assert "No test label was known" not in said.text
 
 
 def test_control_that_calls_no_direction_says_so_and_not_that_rows_are_few():
