@@ -36,6 +36,7 @@ from models_lib.networks.direction import HIDDEN_WIDTHS
 from models_lib.scaling import fit_scaler
 from models_lib.training import TrainingData
 from models_lib.training import trainer as loop
+from models_lib.training.choice import stepper_kind
 
 NUM_FEATURES = 72
 WIDTHS = (NUM_FEATURES, *HIDDEN_WIDTHS, 3)
@@ -156,7 +157,8 @@ def our_epoch(
 ) -> Callable[[], None]:
     """One epoch of our loop, rows prepared, ready to be timed; `judged`: with what follows it."""
     device = torch.device("cpu")
-    fit = loop._Fit.start(data, network=network, training=training, seed=1, device=device)
+    kind = stepper_kind(device, training)
+    fit = loop._Fit.start(data, network=network, training=training, seed=1, device=device, kind=kind)
     rows = loop._rows_on_device(data, data.train_rows, fit.network, part="training", device=device)
     validation = loop._rows_on_device(data, data.validation_rows, fit.network, part="validation", device=device)
     judge = loop._Judge(network=network, gates=GatesSection(), rows=validation)
