@@ -149,8 +149,7 @@ def _line(symbol: str, name: str, before: float, after: float, interval: tuple[f
     return f"{symbol:8} {name:8} {before:9.4f} {after:9.4f} {after - before:+9.5f}  {ends}"
 
 
-def main() -> None:
-    """Trains both for each symbol and prints the table."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candles", type=Path, required=True)
     parser.add_argument("--symbols", default="BTC-USD,ETH-USD,SOL-USD")
@@ -158,7 +157,12 @@ def main() -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="dotted.key=value", help="of the earlier training"
     )
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Trains both for each symbol and prints the table."""
+    arguments = _parser().parse_args()
     torch.set_num_threads(1)
     shipped, earlier = load_config(None, []), load_config(None, arguments.set)
     print("symbol   figure     earlier   shipped    change  95 % interval of the change", flush=True)
