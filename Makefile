@@ -56,7 +56,7 @@ test: $(DEV_READY)
 
 # Four at a time: these wait for servers, heartbeats and restarts for minutes.
 test-long: $(DEV_READY)
-	$(PYTEST) -n 4 -m long $(LONG_TESTS)
+	$(PYTEST) -n 3 -m long $(LONG_TESTS)
 
 check: $(DEV_READY)
 	$(BIN)/ruff format --check .

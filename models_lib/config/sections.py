@@ -194,7 +194,7 @@ class TrainingSection(Section):
     """`cosine` decays the step size to zero over max_epochs."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decoupled weight decay of AdamW; Adam takes none."""
-    batch_size: Annotated[int, Field(ge=2, le=1_048_576)] = 512
+    batch_size: Annotated[int, Field(ge=2, le=1_048_576)] = 1_024
     """Rows a step."""
     max_epochs: PositiveInt = 3
     """Passes over the training rows at most."""

@@ -102,9 +102,13 @@ def test_two_years_end_bit_equal_whatever_happens(wire: str, markets: dict[str, 
         archive = archive_of(tmp_path, wire)
         record = archive.record(BTC)
         assert record is not None
-        assert [(hole.span, hole.cause) for hole in record.holes] == [
-            (span, "outage" if span.minutes >= 60 else "no trades") for span in hidden
-        ]
+        assert [hole.span for hole in record.holes] == hidden
+        # What is missing right behind a failure may be an outage, however short: where the storm hit is not foretold.
+        failed = [one.question for one in exchange.requests.spoiled if one.question and one.question.symbol == BTC]
+        for hole in record.holes:
+            hit = any(one.first_ms < hole.span.end_ms and hole.span.start_ms <= one.last_ms for one in failed)
+            expected = {"outage"} if hole.minutes >= 60 else {"no trades", "outage"} if hit else {"no trades"}
+            assert hole.cause in expected, hole
         shown = ~np.isin(markets[BTC].stamps, [at for span in hidden for at in range(*span, BAR_MS)])
         assert archive.bars(BTC, whole).same_as(Bars(markets[BTC].stamps[shown], markets[BTC].values[shown]))
 

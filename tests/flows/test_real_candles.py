@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from models_lib.bundle import is_sound, verify_bundle
-from models_lib.config import LabelSection
+from models_lib.config import LabelSection, RunConfig
 from models_lib.features import WARM_UP_BARS
 from tests.aws.cloud import Cloud
 from tests.flows.running import ROOT, crpbot
@@ -114,7 +114,8 @@ def test_paid_training_promotes_the_bundle_of_the_local_one(
     (job,) = cloud.jobs()
     assert job.status == "Completed"
     assert f"{job.name} is Training" in answer.stderr
-    assert re.search(r"epoch \d of at most 6, validation NLL 0\.5\d+", answer.stderr)
+    at_most = RunConfig().training.max_epochs
+    assert re.search(rf"epoch \d of at most {at_most}, validation NLL 0\.5\d+", answer.stderr)
 
     facts = json.loads((tmp_path / "store" / "bundles" / there["bundle"] / "run.json").read_text())
     assert facts["backend"] == "sagemaker"
