@@ -54,7 +54,7 @@ server: $(RUN_READY)
 test: $(DEV_READY)
 	$(PYTEST) -m "not long" tests
 
-# Four at a time: these wait for servers, heartbeats and restarts for minutes.
+# Three at a time: these wait for servers, heartbeats and restarts for minutes.
 test-long: $(DEV_READY)
 	$(PYTEST) -n 3 -m long $(LONG_TESTS)
 

@@ -196,7 +196,7 @@ class TrainingSection(Section):
     """Decoupled weight decay of AdamW; Adam takes none."""
     batch_size: Annotated[int, Field(ge=2, le=1_048_576)] = 1_024
     """Rows a step."""
-    max_epochs: PositiveInt = 3
+    max_epochs: PositiveInt = 6
     """Passes over the training rows at most."""
     patience: PositiveInt = 3
     """Epochs without a better validation NLL (after temperature) before training stops."""
